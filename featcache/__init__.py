@@ -1,0 +1,52 @@
+"""featcache: run each frozen backbone once over a set of images, and keep the features.
+
+Names load on first use, so that importing the package is quick and loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import DataError as DataError
+    from .errors import FeatcacheError as FeatcacheError
+    from .errors import StoreError as StoreError
+    from .errors import UsageError as UsageError
+    from .errors import WeightsError as WeightsError
+    from .exporting import export as export
+    from .extraction import extract as extract
+    from .features import Features as Features
+    from .features import load as load
+    from .store import Store as Store
+    from .transformer import FrozenBackbone as FrozenBackbone
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "extract": "extraction",
+    "ExtractResult": "extraction",
+    "load": "features",
+    "Features": "features",
+    "FrozenBackbone": "transformer",
+    "export": "exporting",
+    "Store": "store",
+    "FeatcacheError": "errors",
+    "UsageError": "errors",
+    "DataError": "errors",
+    "WeightsError": "errors",
+    "StoreError": "errors",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,260 @@
+"""Datasets: which image files there are, with their labels, splits and groups.
+
+Three layouts are understood: ``DIR/<class>/*``, ``DIR/{train,val,test}/<class>/*`` (both searched to
+any depth below the class), and a CSV or Parquet manifest ``path,label[,split][,group]`` with paths
+relative to the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from . import dicom, images
+from .errors import DataError, UsageError
+
+SPLITS = ("train", "val", "test")
+_SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+# How well-known collections write the patient into a file name: Kermany's paediatric set
+# (person12_bacteria_47, IM-0115-0001, NORMAL2-IM-0045-0001) and NIH ChestX-ray (00001362_001).
+_GROUP_PATTERNS = (
+    r"^(?P<group>person\d+_(?:bacteria|virus))_\d+",
+    r"^(?P<group>(?:NORMAL2-)?IM-\d{4})-\d{4}",
+    r"^(?P<group>\d{8})_\d{3}$",
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table of image files, one entry per list for each image.
+
+    Attributes
+    ----------
+    root : where it was read from (a folder or a manifest).
+    paths : absolute paths of the files.
+    names : the same relative to the root, with forward slashes.
+    labels : class names.
+    splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
+    groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
+    ignored : files below the root that are no images.
+    synthetic : whether this is the built-in sample.
+    """
+
+    root: str
+    paths: list[str]
+    names: list[str]
+    labels: list[str]
+    splits: list[str]
+    groups: list[str]
+    ignored: list[str] = field(default_factory=list)
+    synthetic: bool = False
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, sorted."""
+        return sorted(set(self.labels))
+
+    def take(self, rows: Iterable[int]) -> Dataset:
+        """The same dataset with only these rows, in this order."""
+        index = list(rows)
+        picked = {
+            name: [getattr(self, name)[i] for i in index] for name in ("paths", "names", "labels", "splits", "groups")
+        }
+        return Dataset(self.root, **picked, ignored=self.ignored, synthetic=self.synthetic)
+
+
+def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -> Dataset:
+    """Read a folder or a manifest.
+
+    Parameters
+    ----------
+    data : a folder in one of the two layouts, or a ``.csv`` or ``.parquet`` manifest.
+    group_regex : pattern searched in each file's stem; its group ``group``, else its first group, else the
+        whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
+        well-known collections.
+
+    Raises
+    ------
+    DataError
+        There is no such place, it holds no images, or its layout is none of the three.
+    """
+    root = Path(data).expanduser()
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
+    patterns = _compile(group_regex)
+    if root.is_dir():
+        return _from_folder(root.absolute(), patterns)
+    return _from_manifest(root.absolute(), patterns, forced=group_regex is not None)
+
+
+def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
+    try:
+        return [re.compile(p) for p in ([group_regex] if group_regex else _GROUP_PATTERNS)]
+    except re.error as error:
+        raise UsageError(f"--group-regex {group_regex!r} is no regular expression: {error}") from error
+
+
+def _group(name: str, patterns: Sequence[re.Pattern[str]]) -> str:
+    stem = Path(name).stem
+    for pattern in patterns:
+        match = pattern.search(stem)
+        if match:
+            part: str | int = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
+            found = match.group(part)
+            if found:
+                return found
+    return name
+
+
+def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    split_folders = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
+    found, ignored = _walk(root)
+    if split_folders and len(split_folders) < len(folders):
+        others = sorted(set(folders) - set(split_folders))
+        raise DataError(
+            f"{root}: found split folders ({', '.join(split_folders)}) beside others ({', '.join(others)}); "
+            "expected either DIR/<class>/* or DIR/{train,val,test}/<class>/*. Move the others away, or "
+            "describe the data in a CSV manifest (path,label,split)."
+        )
+    depth = 2 if split_folders else 1
+    names, labels, splits, stray = [], [], [], []
+    for name in found:
+        parts = name.split("/")
+        if len(parts) <= depth:
+            stray.append(name)
+            continue
+        names.append(name)
+        labels.append(parts[depth - 1])
+        splits.append(split_folders[parts[0]] if split_folders else "")
+    if stray:
+        raise DataError(
+            f"{root}: {len(stray)} image(s) stand outside any class folder, the first is {stray[0]}; expected "
+            f"{'DIR/{train,val,test}/<class>/*' if split_folders else 'DIR/<class>/*'}, or a CSV manifest"
+        )
+    if not names:
+        raise DataError(
+            f"{root}: no images found ({len(ignored)} other files); expected DIR/<class>/* or "
+            f"DIR/{{train,val,test}}/<class>/* with files such as {', '.join(sorted(images.SUFFIXES)[:6])} …"
+        )
+    paths = [str(root / name) for name in names]
+    return Dataset(str(root), paths, names, labels, splits, [_group(n, patterns) for n in names], ignored)
+
+
+def _walk(root: Path) -> tuple[list[str], list[str]]:
+    """Image files and other files below ``root``, relative, sorted; hidden ones are passed over."""
+    found: list[str] = []
+    ignored: list[str] = []
+    for name in _files(root, "", set()):
+        (found if _looks_like_image(root / name) else ignored).append(name)
+    return sorted(found), sorted(ignored)
+
+
+def _files(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterator[str]:
+    """Walk with links followed, but never into a folder that contains the link itself."""
+    status = os.stat(root / prefix)
+    here = (status.st_dev, status.st_ino)
+    if here in ancestors:
+        return
+    with os.scandir(root / prefix) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(root, f"{prefix}{entry.name}/", ancestors | {here})
+            else:
+                yield prefix + entry.name
+
+
+def _looks_like_image(path: Path) -> bool:
+    if path.suffix.lower() in images.SUFFIXES:
+        return True
+    if path.suffix and not path.suffix[1:].isdigit():  # DICOM exports are often named 1.2.840.113…, or bare
+        return False
+    try:
+        with open(path, "rb") as file:
+            return dicom.is_dicom(file.read(132))
+    except OSError:
+        return False
+
+
+def _from_manifest(root: Path, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
+    table = _read_table(root)
+    for column in ("path", "label"):
+        if column not in table:
+            raise DataError(
+                f"{root}: no column {column!r}; found {', '.join(table) or 'none'}; "
+                "expected path,label and optionally split,group"
+            )
+    if not table["path"]:
+        raise DataError(f"{root}: the manifest has no rows")
+    names, labels = table["path"], table["label"]
+    count = len(names)
+    empty = [i for i in range(count) if not names[i] or not labels[i]]
+    if empty:
+        raise DataError(f"{root}: {len(empty)} row(s) lack a path or a label, the first is row {empty[0] + 1}")
+    splits = []
+    for row, value in enumerate(table.get("split", [""] * count)):
+        if value and value.lower() not in _SPLIT_NAMES:
+            raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
+        splits.append(_SPLIT_NAMES[value.lower()] if value else "")
+    paths = [os.path.normpath(root.parent / name) for name in names]
+    twice = count - len(set(paths))
+    if twice:
+        seen: set[str] = set()
+        first = next(p for p in paths if p in seen or seen.add(p))  # type: ignore[func-returns-value]
+        raise DataError(f"{root}: {twice} path(s) are listed more than once, the first is {first}")
+    groups = [_group(name, patterns) for name in names]
+    if "group" in table and not forced:
+        groups = [given or name for given, name in zip(table["group"], names, strict=True)]
+    return Dataset(str(root), paths, names, labels, splits, groups)
+
+
+def _read_table(path: Path) -> dict[str, list[str]]:
+    """Columns of a manifest as strings, empty for missing values."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        import pandas as pd
+
+        try:
+            frame = pd.read_parquet(path)
+        except ImportError as error:
+            raise DataError(f"{path}: reading Parquet needs pip install 'featcache[parquet]'") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+        return {str(name): ["" if v is None or v != v else str(v) for v in frame[name]] for name in frame.columns}
+    if suffix != ".csv":
+        raise DataError(f"{path}: expected a folder, or a manifest that ends in .csv or .parquet")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a UTF-8 CSV file: {error}") from error
+    if not rows:
+        raise DataError(f"{path}: the manifest is empty")
+    header = [cell.strip() for cell in rows[0]]
+    body = [row for row in rows[1:] if row]
+    ragged = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
+    if ragged is not None:
+        raise DataError(f"{path}: row {ragged + 1} has {len(body[ragged])} cells, the header has {len(header)}")
+    return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
+
+
+def label_array(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Labels as int64 array of shape (n,): the position of each in ``classes``."""
+    position = {name: i for i, name in enumerate(classes)}
+    return np.fromiter((position[name] for name in labels), dtype=np.int64, count=len(labels))

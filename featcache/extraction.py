@@ -1,0 +1,293 @@
+"""Stage one: plan what is missing, then compute just that."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from . import backbones, pipeline
+from .dataset import Dataset, open_dataset
+from .errors import BadImage, DataError, UsageError
+from .recipe import Recipe, Resolved, resolve
+from .sample import VERSION, write_sample
+from .shard import COMPRESSIONS, Rows
+from .spec import FeatureSpec
+from .store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do; making it computes nothing and writes no feature.
+
+    Attributes
+    ----------
+    jobs : images to compute, each content once.
+    reused : images whose features are there.
+    copies : images whose bytes equal those of another one to compute.
+    unreadable : files that could not be read at all.
+    """
+
+    jobs: list[pipeline.Job]
+    reused: int
+    copies: list[pipeline.Job]
+    unreadable: list[BadImage]
+
+
+@dataclass
+class ExtractResult:
+    """What an extraction did. ``images == computed + reused + copies + skipped``."""
+
+    feature_set: str
+    backbone: str
+    weights: str
+    images: int
+    computed: int
+    reused: int
+    copies: int
+    skipped: int
+    seconds: float
+    images_per_second: float
+    saved_seconds: float
+    shape: list[int]
+    runtime: str
+    synthetic: bool
+    bad: list[BadImage] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: str | None = None) -> Dataset:
+    """The dataset a command works on: the one named, else that of the last extract, else the built-in sample."""
+    if data is not None:
+        return open_dataset(data, group_regex)
+    last = store.last_extract()
+    if last and not last["synthetic"]:
+        _log.info("data: %s (the last extract's)", last["data"])
+        return open_dataset(last["data"], group_regex or last.get("group_regex"))
+    folder = write_sample(store.cache / "sample" / VERSION)
+    _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
+    found = open_dataset(folder, group_regex)
+    return Dataset(**{**vars(found), "synthetic": True})
+
+
+def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], list[BadImage]]:
+    """SHA-256 of each file, from the index where size and modification time are unchanged.
+
+    Returns
+    -------
+    A key for each path (None where the file cannot be read), and the unreadable files with reasons.
+    """
+    known = store.index.known_files(paths)
+    keys: list[bytes | None] = [None] * len(paths)
+    bad: list[BadImage] = []
+    fresh: list[tuple[int, int, int]] = []
+    for i, path in enumerate(paths):
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            bad.append(BadImage(path, f"cannot be read: {error.strerror}"))
+            continue
+        memo = known.get(path)
+        if memo and memo[:2] == (status.st_size, status.st_mtime_ns):
+            keys[i] = memo[2]
+        else:
+            fresh.append((i, status.st_size, status.st_mtime_ns))
+
+    def sha256(entry: tuple[int, int, int]) -> bytes | str:
+        try:
+            with open(paths[entry[0]], "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+
+    remembered = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (i, size, mtime), result in zip(fresh, pool.map(sha256, fresh), strict=True):
+            if isinstance(result, str):
+                bad.append(BadImage(paths[i], result))
+            else:
+                keys[i] = result
+                remembered.append((paths[i], size, mtime, result))
+    store.index.remember_files(remembered)
+    return keys, bad
+
+
+def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:
+    """Compare the images with what the store holds."""
+    keys, bad = row_keys(store, paths)
+    present = store.rows(store.find(spec))
+    jobs: dict[bytes, pipeline.Job] = {}
+    copies: list[pipeline.Job] = []
+    reused = 0
+    for path, key in zip(paths, keys, strict=True):
+        if key is None:
+            continue
+        if key in present:
+            reused += 1
+        elif key in jobs:
+            copies.append(pipeline.Job(path, key))
+        else:
+            jobs[key] = pipeline.Job(path, key)
+    return Plan(list(jobs.values()), reused, copies, bad)
+
+
+def extract(
+    data: str | os.PathLike[str] | None = None,
+    backbone: str = "vgg16",
+    *,
+    weights: str = "imagenet",
+    size: int | None = None,
+    layer: str = "",
+    preprocess: str = "model",
+    keep: str = "map",
+    dtype: str = "float32",
+    precision: str = "float32",
+    runtime: str = "auto",
+    batch_size: int | None = None,
+    skip_bad: bool = False,
+    compression: str = "none",
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    commit_rows: int = pipeline.COMMIT_ROWS,
+    on_start: Callable[[Plan], None] = lambda plan: None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> ExtractResult:
+    """Run a frozen backbone over the images that have no features yet, and keep the result.
+
+    Parameters
+    ----------
+    data : a folder or manifest (see :mod:`featcache.dataset`); None takes the last one, or the sample.
+    backbone : a name in the table of :mod:`featcache.backbones`.
+    weights : ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
+    size : side of the square input in pixels; the backbone's own (224) where None.
+    layer : name of the layer to keep; the last one where empty.
+    preprocess : ``model`` (the backbone's own) or ``rescale`` (divide by 255).
+    keep : ``map`` (the layer's map and its average) or ``avg`` (the average alone, some 50 times smaller).
+    dtype : ``float32`` or ``float16``, what is stored.
+    precision : ``float32``, ``mixed_float16`` or ``mixed_bfloat16``, what is computed in.
+    runtime : ``auto`` or ``tensorflow``.
+    batch_size : images a step; halved when memory runs out.
+    skip_bad : go on without images that cannot be decoded.
+    compression : ``none``, ``gzip``, or ``zstd`` (extra ``zstd``).
+    group_regex : where in the file name the patient stands (see :func:`featcache.dataset.open_dataset`).
+    cache : folder of the store.
+    commit_rows : rows a commit.
+    on_start, on_progress : called with the plan, and with the number of images dealt with.
+
+    Raises
+    ------
+    DataError
+        No data, or bad images without ``skip_bad``; the good ones are committed all the same.
+    WeightsError, StoreError, UsageError
+    """
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size}: expected at least 1")
+    if compression not in COMPRESSIONS:
+        raise UsageError(f"compression {compression!r} is unknown; expected one of {', '.join(COMPRESSIONS)}")
+    recipe = Recipe(backbone, weights, size, layer, preprocess, keep, dtype, precision, runtime)
+    backbones.get(backbone)  # a misspelt name fails before anything is read
+    with Store(cache) as store:
+        dataset = choose_data(store, data, group_regex)
+        resolved = resolve(recipe, store, dataset.synthetic)
+        if resolved.fell_back:
+            _log.warning(
+                "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "
+                "good enough to try every command on the synthetic sample, and for nothing else"
+            )
+        result = extract_paths(
+            store, resolved, dataset.paths, synthetic=dataset.synthetic, batch_size=batch_size,
+            compression=compression, commit_rows=commit_rows, on_start=on_start, on_progress=on_progress,
+        )  # fmt: skip
+        if result.bad and not skip_bad:
+            raise DataError(
+                f"{len(result.bad)} of {result.images} images cannot be used; the others are kept "
+                f"({result.computed} computed, {result.reused} reused). Mend or remove these, or go on without "
+                "them with --skip-bad.",
+                result.bad,
+            )
+        _remember(store, dataset, group_regex, result)
+    return result
+
+
+def _remember(store: Store, dataset: Dataset, group_regex: str | None, result: ExtractResult) -> None:
+    """Note what was extracted, as the default of other verbs; other backbones of the same data stay noted."""
+    last = store.last_extract()
+    sets = last["feature_sets"] if last.get("data") == dataset.root else {}
+    store.remember_extract(
+        {
+            "data": dataset.root,
+            "synthetic": dataset.synthetic,
+            "group_regex": group_regex,
+            "feature_sets": {**sets, result.backbone: result.feature_set},
+            "skipped": sorted(bad.path for bad in result.bad),
+        }
+    )
+
+
+def extract_paths(
+    store: Store,
+    resolved: Resolved,
+    paths: Sequence[str],
+    *,
+    synthetic: bool = False,
+    batch_size: int | None = None,
+    compression: str = "none",
+    commit_rows: int = pipeline.COMMIT_ROWS,
+    on_start: Callable[[Plan], None] = lambda plan: None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> ExtractResult:
+    """Fill the store for these files; bad ones are listed in the result, and raise nothing."""
+    spec = resolved.spec
+    todo = plan(store, spec, paths)
+    on_start(todo)
+    outcome = pipeline.Outcome()
+    used = "none"
+    if todo.jobs:
+        computing = resolved.build()
+        used = computing.info["name"]
+
+        def commit(rows: Rows) -> str:
+            return store.commit(spec, rows, compression)
+
+        outcome = pipeline.run(
+            todo.jobs, spec.size, computing, commit,
+            batch_size=batch_size or computing.default_batch, commit_rows=commit_rows, progress=on_progress,
+        )  # fmt: skip
+    feature_set = store.find(spec)
+    bad = todo.unreadable + outcome.bad + _bad_copies(todo, outcome.bad)
+    shards = store.shards(feature_set).values()
+    rows, seconds = sum(s[1] for s in shards), sum(s[2] for s in shards)
+    shapes = store.shapes(feature_set)
+    return ExtractResult(
+        feature_set=feature_set,
+        backbone=spec.backbone,
+        weights=spec.weights,
+        images=len(paths),
+        computed=outcome.computed,
+        reused=todo.reused,
+        copies=len(paths) - outcome.computed - todo.reused - len(bad),
+        skipped=len(bad),
+        seconds=round(outcome.seconds, 3),
+        images_per_second=round(outcome.computed / outcome.seconds, 2) if outcome.seconds else 0.0,
+        saved_seconds=round(todo.reused * seconds / rows, 1) if rows else 0.0,
+        shape=list(shapes[spec.arrays[0]]) if shapes else [],
+        runtime=used,
+        synthetic=synthetic,
+        bad=bad,
+    )
+
+
+def _bad_copies(todo: Plan, bad: Sequence[BadImage]) -> list[BadImage]:
+    """What stands for the copies of images that turned out bad."""
+    keys = {job.path: job.key for job in todo.jobs}
+    reasons = {keys[image.path]: image.reason for image in bad}
+    return [BadImage(copy.path, reasons[copy.key]) for copy in todo.copies if copy.key in reasons]

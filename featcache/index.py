@@ -1,0 +1,202 @@
+"""A derived index in SQLite: file to row key, row key to shard and position, and small memos.
+
+Nothing in it is precious. A missing, damaged or unwritable index costs a rebuild, never a feature.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+_log = logging.getLogger(__name__)
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, key BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shards (
+    id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER, seconds REAL,
+    UNIQUE (feature_set, name));
+CREATE TABLE IF NOT EXISTS rows (
+    shard INTEGER, position INTEGER, key BLOB, PRIMARY KEY (shard, position)) WITHOUT ROWID;
+"""
+# A file changed within the clock's grain of being read could keep its size and time; like git, do not
+# remember a key until the file has been left alone this long.
+_SETTLED_NS = 2_000_000_000
+
+
+class Index:
+    """The index of one cache folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._db = self._open()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _open(self) -> sqlite3.Connection:
+        for _ in range(2):
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                return self._connect(str(self._path))
+            except sqlite3.OperationalError as error:  # not to be opened, locked, no room
+                _log.warning("%s: index not usable (%s); going on without keeping one", self._path, error)
+                break
+            except OSError:
+                break
+            except sqlite3.DatabaseError as error:
+                _log.warning("%s: index damaged (%s); rebuilding it", self._path, error)
+                self._unlink()
+        return self._connect(":memory:")
+
+    def _unlink(self) -> None:
+        for suffix in ("", "-journal"):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._path}{suffix}")
+
+    def _recover(self, error: sqlite3.Error) -> None:
+        """After a failed statement: a damaged index begins anew, an unusable one goes on in memory."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+            raise error  # a mistake in the statement, not in the file
+        if isinstance(error, sqlite3.OperationalError):
+            _log.warning("%s: index not usable (%s); going on without keeping one", self._path, error)
+            self._db = self._connect(":memory:")
+        else:
+            _log.warning("%s: index damaged (%s); rebuilding it", self._path, error)
+            self._unlink()
+            self._db = self._open()
+
+    @staticmethod
+    def _connect(path: str) -> sqlite3.Connection:
+        # The committing thread writes while the main one may read; the lock in Index keeps them apart.
+        db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            found = db.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"version {found}")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.executescript(_SCHEMA)
+            db.execute(f"PRAGMA user_version={_VERSION}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; where it is lost, with the database or without, raises :class:`_Retry`."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._recover(error)
+                raise _Retry from error
+
+    def _select(self, statement: str, values: tuple[object, ...]) -> list[tuple]:
+        with self._lock:
+            try:
+                return self._db.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                self._recover(error)
+                return []
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def known_files(self, paths: Sequence[str]) -> dict[str, tuple[int, int, bytes]]:
+        """``path -> (size, mtime_ns, key)`` for those of the paths that are remembered."""
+        if not paths:
+            return {}
+        wanted = set(paths)
+        # All paths lie in a few folders: one range scan beats a lookup each.
+        root = os.path.commonpath(paths)
+        rows = self._select(
+            "SELECT path, size, mtime, key FROM files WHERE path >= ? AND path < ?", (root, root + "\U0010ffff")
+        )
+        return {path: (size, mtime, key) for path, size, mtime, key in rows if path in wanted}
+
+    def remember_files(self, entries: Iterable[tuple[str, int, int, bytes]]) -> None:
+        """Keep ``(path, size, mtime_ns, key)`` for files that have settled."""
+        now = time.time_ns()
+        settled = [entry for entry in entries if entry[2] < now - _SETTLED_NS]
+        if settled:
+            with contextlib.suppress(_Retry), self._writing() as db:
+                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", settled)
+
+    # -- memos ---------------------------------------------------------------------------------
+
+    def memo(self, name: str) -> str | None:
+        """A remembered value."""
+        rows = self._select("SELECT value FROM memos WHERE name = ?", (name,))
+        return rows[0][0] if rows else None
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a small value."""
+        with contextlib.suppress(_Retry), self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO memos VALUES (?, ?)", (name, value))
+
+    # -- shards and rows -----------------------------------------------------------------------
+
+    def shards(self, feature_set: str) -> dict[str, tuple[int, int, float]]:
+        """``name -> (bytes, rows, seconds)`` of the shards that are indexed."""
+        rows = self._select("SELECT name, bytes, rows, seconds FROM shards WHERE feature_set = ?", (feature_set,))
+        return {name: (size, count, seconds) for name, size, count, seconds in rows}
+
+    def add_shard(self, feature_set: str, name: str, size: int, seconds: float, keys: np.ndarray) -> None:
+        """Index a committed shard; ``keys`` is a uint8 array of shape (n, 32)."""
+        for _ in range(2):
+            with contextlib.suppress(_Retry):
+                with self._writing() as db:
+                    self._drop(db, feature_set, [name])
+                    shard = db.execute(
+                        "INSERT INTO shards (feature_set, name, bytes, rows, seconds) VALUES (?, ?, ?, ?, ?)",
+                        (feature_set, name, size, len(keys), seconds),
+                    ).lastrowid
+                    blob = keys.tobytes()
+                    db.executemany(
+                        "INSERT INTO rows VALUES (?, ?, ?)",
+                        ((shard, i, blob[32 * i : 32 * i + 32]) for i in range(len(keys))),
+                    )
+                return
+
+    def drop_shards(self, feature_set: str, names: Iterable[str]) -> None:
+        """Forget shards."""
+        with contextlib.suppress(_Retry), self._writing() as db:
+            self._drop(db, feature_set, names)
+
+    @staticmethod
+    def _drop(db: sqlite3.Connection, feature_set: str, names: Iterable[str]) -> None:
+        for name in names:
+            found = db.execute(
+                "SELECT id FROM shards WHERE feature_set = ? AND name = ?", (feature_set, name)
+            ).fetchone()
+            if found:
+                db.execute("DELETE FROM rows WHERE shard = ?", found)
+                db.execute("DELETE FROM shards WHERE id = ?", found)
+
+    def rows(self, feature_set: str) -> dict[bytes, tuple[str, int]]:
+        """``key -> (shard name, position)``; of a key in several shards, one of them."""
+        rows = self._select(
+            "SELECT r.key, s.name, r.position FROM rows r JOIN shards s ON s.id = r.shard "
+            "WHERE s.feature_set = ? ORDER BY s.name DESC, r.position DESC",
+            (feature_set,),
+        )
+        return {key: (name, position) for key, name, position in rows}
+
+
+class _Retry(Exception):  # noqa: N818
+    """A transaction was lost; what it wrote may be written again."""

@@ -1,0 +1,213 @@
+"""Decode, compute and commit, all three at once.
+
+Decoding runs in a pool of threads some batches ahead (Pillow releases the interpreter while it works),
+committing in a thread of its own behind; the network runs in the calling thread and waits for neither
+unless it outruns them. What is in flight is bounded, so memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import images
+from .errors import BadImage, DataError
+from .runtime import OutOfMemoryError, Runtime
+from .shard import Rows
+
+_log = logging.getLogger(__name__)
+
+# Rows are handed to the committing thread at half of what a kill may cost (256 images or 30 s): while one
+# block is being written, at most one other is being filled.
+COMMIT_ROWS = 128
+COMMIT_SECONDS = 15.0
+_COMMIT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to compute: its path and the key it had when the plan was made."""
+
+    path: str
+    key: bytes
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    computed: int = 0
+    bad: list[BadImage] = field(default_factory=list)
+    seconds: float = 0.0
+    shards: list[str] = field(default_factory=list)
+
+
+def run(
+    jobs: Sequence[Job],
+    size: int,
+    runtime: Runtime,
+    commit: Callable[[Rows], str],
+    *,
+    batch_size: int,
+    commit_rows: int = COMMIT_ROWS,
+    commit_seconds: float = COMMIT_SECONDS,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """Compute all jobs and commit them.
+
+    Parameters
+    ----------
+    jobs : images, in the order in which they are computed.
+    size : side of the square to decode to, pixels.
+    runtime : computes a batch; where it runs out of memory the batch is halved.
+    commit : makes rows durable; called in another thread, one call at a time.
+    progress : told the number of images dealt with, after each batch.
+
+    Returns
+    -------
+    Outcome; images that cannot be decoded are in ``bad``, all others are committed.
+
+    An exception, :class:`KeyboardInterrupt` among them, first commits what has been computed.
+    """
+    outcome = Outcome()
+    started = time.perf_counter()
+    pending: list[tuple[Job, np.ndarray]] = []
+
+    def compute(least: int) -> None:
+        """Work through what is decoded, while at least so many are waiting."""
+        nonlocal pending, batch_size
+        while len(pending) >= least:
+            batch = pending[:batch_size]
+            try:
+                arrays = runtime(np.stack([pixels for _, pixels in batch]))
+            except OutOfMemoryError as error:
+                batch_size = _halved(batch_size, error)
+                continue
+            pending = pending[len(batch) :]
+            committer.add([job.key for job, _ in batch], arrays)
+            progress(committer.rows + len(outcome.bad))
+
+    with (
+        _Committer(commit, outcome, runtime, commit_rows, commit_seconds) as committer,
+        contextlib.closing(_decoded(jobs, size, 3 * batch_size, workers)) as decoded,
+    ):
+        for job, result in decoded:
+            if isinstance(result, str):
+                outcome.bad.append(BadImage(job.path, result))
+                continue
+            pending.append((job, result))
+            compute(least=batch_size)
+        compute(least=1)
+    outcome.seconds = time.perf_counter() - started
+    return outcome
+
+
+def _halved(batch_size: int, error: OutOfMemoryError) -> int:
+    _log.info("out of memory with batches of %d images; going on with half", batch_size)
+    if batch_size == 1:
+        raise DataError(
+            f"not enough memory for a single image ({error}); try a smaller --size, or a smaller backbone"
+        ) from error
+    return batch_size // 2
+
+
+def _decoded(
+    jobs: Sequence[Job], size: int, ahead: int, workers: int | None
+) -> Generator[tuple[Job, np.ndarray | str], None, None]:
+    """Each job with its pixels, or with the reason why there are none; in order."""
+    waiting: collections.deque[tuple[Job, Future]] = collections.deque()
+    pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
+    try:
+        for job in jobs:
+            waiting.append((job, pool.submit(_load, job, size)))
+            if len(waiting) >= ahead:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        while waiting:
+            done, future = waiting.popleft()
+            yield done, future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(job: Job, size: int) -> np.ndarray | str:
+    try:
+        with open(job.path, "rb") as file:
+            data = file.read()
+        if hashlib.sha256(data).digest() != job.key:
+            return "the file changed while it was being extracted; run again"
+        return images.decode(data, size)
+    except images.ImageError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+class _Committer:
+    """Collects rows and hands them, a block at a time, to the committing thread."""
+
+    def __init__(
+        self, commit: Callable[[Rows], str], outcome: Outcome, runtime: Runtime, rows: int, seconds: float
+    ) -> None:
+        self._commit, self._outcome, self._runtime = commit, outcome, runtime
+        self._max_rows, self._max_seconds = rows, seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._running: Future | None = None
+        self._keys: list[bytes] = []
+        self._blocks: list[dict[str, np.ndarray]] = []
+        self._since = time.perf_counter()
+        self.rows = 0
+
+    def __enter__(self) -> _Committer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Also on the way out of an interrupt or an error: what was computed is kept.
+        try:
+            self._flush()
+            self._settle()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def add(self, keys: list[bytes], arrays: dict[str, np.ndarray]) -> None:
+        """Take a batch; hand the block on when it is large or old enough."""
+        self._keys += keys
+        self._blocks.append(arrays)
+        self.rows += len(keys)
+        size = sum(array.nbytes for block in self._blocks for array in block.values())
+        old = time.perf_counter() - self._since >= self._max_seconds
+        if len(self._keys) + len(keys) > self._max_rows or old or size >= _COMMIT_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._settle()
+        if not self._keys:
+            return
+        keys, blocks = self._keys, self._blocks
+        self._keys, self._blocks = [], []
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        self._running = self._thread.submit(self._write, keys, blocks, seconds)
+
+    def _settle(self) -> None:
+        """Wait for the block that is being written; its error is raised here."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.result()
+
+    def _write(self, keys: list[bytes], blocks: list[dict[str, np.ndarray]], seconds: float) -> None:
+        joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        flat = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
+        name = self._commit(Rows(flat, joined, seconds, self._runtime.info))
+        self._outcome.shards.append(name)
+        self._outcome.computed += len(keys)

@@ -1,0 +1,126 @@
+"""From what was asked for to the exact feature spec, and to the runtime that computes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import backbones, images, runtime, weights
+from .errors import UsageError, WeightsError
+from .spec import FeatureSpec
+from .store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What can be asked for; the defaults are the report's way. See :func:`featcache.extract`."""
+
+    backbone: str = "vgg16"
+    weights: str = "imagenet"
+    size: int | None = None
+    layer: str = ""
+    preprocess: str = "model"
+    keep: str = "map"
+    dtype: str = "float32"
+    precision: str = "float32"
+    runtime: str = "auto"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec, and how to get the runtime for it (which may load TensorFlow)."""
+
+    spec: FeatureSpec
+    build: Callable[[], runtime.Runtime]
+    fell_back: bool = False
+
+
+def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
+    """Find the spec. The weights' digest comes from the index where it was seen before; else from loading them.
+
+    Parameters
+    ----------
+    recipe : what was asked for.
+    store : remembers digests.
+    synthetic : on the built-in sample, ImageNet weights that cannot be had are replaced by random ones.
+
+    Raises
+    ------
+    UsageError, WeightsError
+    """
+    backbone = backbones.get(recipe.backbone)
+    size = backbone.size if recipe.size is None else recipe.size
+    if not 1 <= size <= 4096:
+        raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
+    if recipe.runtime not in runtime.NAMES:
+        raise UsageError(f"runtime {recipe.runtime!r} is unknown; expected one of {', '.join(runtime.NAMES)}")
+    if backbone.name == "pixels":
+        return _resolve_pixels(recipe, size)
+    source = weights.parse(recipe.weights)
+    fell_back = False
+    known = store.index.memo(source.memo(backbone))
+    if source.kind == "imagenet" and synthetic and known is None and not weights.imagenet_at_hand(backbone):
+        source, fell_back = weights.WeightsSource("random"), True
+        known = store.index.memo(source.memo(backbone))
+    memo = source.memo(backbone)
+    loaded: list[Any] = []
+
+    def load() -> Any:
+        if not loaded:
+            loaded.append(weights.build(backbone, size, source, recipe.precision))
+        return loaded[0]
+
+    if known is None:
+        known = weights.digest(load())
+        store.index.remember(memo, known)
+    spec = FeatureSpec(
+        backbone=backbone.name,
+        layer=recipe.layer,
+        weights=source.label,
+        weights_digest=known,
+        size=size,
+        recipe=images.RECIPE,
+        preprocess=_preprocess(recipe.preprocess, backbone),
+        keep=recipe.keep,
+        dtype=recipe.dtype,
+        precision=recipe.precision,
+    )
+
+    def build() -> runtime.Runtime:
+        model = load()
+        found = weights.digest(model)
+        if found != spec.weights_digest:
+            store.index.remember(memo, found)
+            raise WeightsError(
+                f"{backbone.name}: the {source.label} weights are not the ones seen before (digest {found[:8]}, "
+                f"expected {spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
+            )
+        return runtime.TensorFlowRuntime(model, spec)
+
+    return Resolved(spec, build, fell_back)
+
+
+def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:
+    odd = {
+        name: getattr(recipe, name)
+        for name, plain in (("layer", ""), ("preprocess", "model"), ("keep", "map"), ("precision", "float32"))
+        if getattr(recipe, name) != plain
+    }
+    if odd or recipe.dtype not in ("float32", "uint8"):
+        raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
+    spec = FeatureSpec("pixels", "", "none", "", size, images.RECIPE, "none", "map", "uint8", "float32")
+    return Resolved(spec, runtime.PixelsRuntime)
+
+
+def _preprocess(asked: str, backbone: backbones.Backbone) -> str:
+    if asked == "model":
+        return backbone.preprocess
+    if asked != "rescale":
+        raise UsageError(f"preprocess {asked!r} is unknown; expected model or rescale")
+    if backbone.preprocess == "builtin":
+        raise UsageError(f"{backbone.name} scales its input itself; --preprocess rescale would scale it twice")
+    return "rescale"

@@ -1,0 +1,88 @@
+"""The feature spec: everything that decides a feature's value, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+from .errors import StoreError, UsageError
+
+KEEPS = ("map", "avg")
+DTYPES = ("float32", "float16", "uint8")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Two rows with equal specs and equal image bytes are the same row, on any machine.
+
+    Attributes
+    ----------
+    backbone : name in the table of backbones.
+    layer : the layer whose output is kept; ``""`` is the last one.
+    weights : short name of the weights' origin (``imagenet``, ``random0``, ``file``, ``none``). It is
+        shown in the id but decides nothing: equal digests are equal features.
+    weights_digest : SHA-256 over the loaded tensors, hex.
+    size : side of the square input, pixels.
+    recipe : version of the decoding rules.
+    preprocess : ``caffe``, ``tf``, ``torch``, ``builtin``, ``rescale`` or ``none``.
+    keep : ``map`` (the map and its average) or ``avg`` (the average alone).
+    dtype : what is stored: float32, float16, or uint8 for pixels.
+    precision : what is computed in: float32 or a Keras mixed policy.
+    """
+
+    backbone: str
+    layer: str
+    weights: str
+    weights_digest: str
+    size: int
+    recipe: str
+    preprocess: str
+    keep: str
+    dtype: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("keep", KEEPS), ("dtype", DTYPES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                hint = " (HDF5 turns bfloat16 opaque)" if getattr(self, name) == "bfloat16" else ""
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r} is not supported{hint}; expected one of {', '.join(allowed)}"
+                )
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no white space."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpec:
+        """Read what :meth:`to_json` wrote; :class:`StoreError` where it is anything else."""
+        try:
+            values = json.loads(text)
+            if set(values) != {field.name for field in fields(cls)}:
+                raise ValueError(f"keys {sorted(values)}")
+            if not all(isinstance(v, int if k == "size" else str) for k, v in values.items()):
+                raise ValueError("a value of the wrong type")
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"not a feature spec: {error}") from error
+
+    @property
+    def hex(self) -> str:
+        """First 8 hex digits of the SHA-256 of all that decides the value."""
+        deciding = {key: value for key, value in asdict(self).items() if key != "weights"}
+        text = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def id(self) -> str:
+        """Name of the feature set, such as ``vgg16-imagenet-224-1a2b3c4d``."""
+        return f"{self.backbone}-{self.weights}-{self.size}-{self.hex}"
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays that a row of this spec holds."""
+        if self.keep == "avg":
+            return ("avg",)
+        return ("map",) if self.backbone == "pixels" else ("map", "avg")

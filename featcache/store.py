@@ -1,0 +1,269 @@
+"""The store: one folder a feature set, filled with immutable shards.
+
+::
+
+    cache/features/<feature set>/spec.json          the spec, for people and for repair
+    cache/features/<feature set>/<sha256>.h5        shards; the name is the commit
+    cache/index.sqlite                              derived
+    cache/last-extract.json                         what was extracted last: the default of other verbs
+
+Writers only ever add shards, so any number of processes may write and read at once. The same row in two
+shards is harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import durable, shard
+from .errors import StoreError
+from .index import Index
+from .shard import Rows, Shard
+from .spec import FeatureSpec
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """One cache folder. Close it, or use it in a ``with``; open one in each process.
+
+    Parameters
+    ----------
+    cache : the folder; it is made when something is first written to it.
+    """
+
+    def __init__(self, cache: str | os.PathLike[str] = "cache") -> None:
+        self.cache = Path(cache).expanduser().absolute()
+        if self.cache.exists() and not self.cache.is_dir():
+            raise StoreError(f"{self.cache} is a file; expected a folder for the cache")
+        self.features = self.cache / "features"
+        self.index = Index(self.cache / "index.sqlite")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.index.close()
+
+    # -- feature sets --------------------------------------------------------------------------
+
+    def feature_sets(self) -> list[str]:
+        """Ids of the sets that are there, sorted."""
+        if not self.features.is_dir():
+            return []
+        return sorted(e.name for e in os.scandir(self.features) if e.is_dir() and not e.name.startswith("."))
+
+    def find(self, spec: FeatureSpec) -> str:
+        """The id under which rows of this spec are kept: equal features share a set, whatever the
+        weights were called when it was made."""
+        for name in self.feature_sets():
+            if name.startswith(f"{spec.backbone}-") and name.endswith(f"-{spec.size}-{spec.hex}"):
+                return name
+        return spec.id
+
+    def spec(self, feature_set: str) -> FeatureSpec:
+        """The spec of a set: from ``spec.json``, else from its first readable shard."""
+        folder = self._folder(feature_set)
+        candidates: list[Callable[[], FeatureSpec]] = [
+            lambda: FeatureSpec.from_json((folder / "spec.json").read_text("utf-8"))
+        ]
+        for name in self.on_disk(feature_set):
+            candidates.append(lambda name=name: self._spec_of(folder / name))  # type: ignore[misc]
+        for candidate in candidates:
+            try:
+                spec = candidate()
+            except (StoreError, OSError, UnicodeDecodeError):
+                continue
+            if feature_set.endswith(f"-{spec.hex}"):
+                return spec
+        raise StoreError(f"{feature_set}: no readable spec; remove the set with 'cache rm {feature_set}'")
+
+    @staticmethod
+    def _spec_of(path: Path) -> FeatureSpec:
+        with Shard(path) as opened:
+            return opened.spec
+
+    def remove(self, feature_set: str) -> int:
+        """Delete a set; returns the bytes that were freed."""
+        folder = self._folder(feature_set)
+        freed = sum(entry.stat().st_size for entry in os.scandir(folder))
+        trash = self.features / f".trash-{uuid.uuid4().hex}"
+        os.rename(folder, trash)  # at once, so that no reader finds half a set
+        shutil.rmtree(trash)
+        self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
+        return freed
+
+    def _folder(self, feature_set: str) -> Path:
+        folder = self.features / feature_set
+        if feature_set != Path(feature_set).name or not folder.is_dir():
+            known = ", ".join(self.feature_sets()) or "none"
+            raise StoreError(f"no feature set {feature_set!r} in {self.cache}; there are: {known}")
+        return folder
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def commit(self, spec: FeatureSpec, rows: Rows, compression: str = "none") -> str:
+        """Keep rows durably; returns the shard's name. When this returns, no kill can lose them."""
+        data = shard.encode(spec, rows, compression)
+        name = shard.shard_name(data)
+        feature_set = self.find(spec)
+        folder = self.features / feature_set
+        if not (folder / "spec.json").exists():
+            durable.write_bytes(folder / "spec.json", spec.to_json().encode())
+        durable.write_bytes(folder / name, data)
+        self.index.add_shard(feature_set, name, len(data), rows.seconds, rows.keys)
+        return name
+
+    def discard(self, feature_set: str, name: str) -> None:
+        """Delete one shard."""
+        (self._folder(feature_set) / name).unlink(missing_ok=True)
+        self.index.drop_shards(feature_set, [name])
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def shards(self, feature_set: str) -> dict[str, tuple[int, int, float]]:
+        """``name -> (bytes, rows, seconds)``, the index brought up to date with the folder first."""
+        on_disk = self.on_disk(feature_set)
+        indexed = self.index.shards(feature_set)
+        gone = [name for name in indexed if name not in on_disk]
+        if gone:
+            self.index.drop_shards(feature_set, gone)
+        for name, size in on_disk.items():
+            if name in indexed:
+                if indexed[name][0] != size:
+                    raise StoreError(
+                        f"{feature_set}: shard {name[:12]}… has {size:,} bytes, it was committed with "
+                        f"{indexed[name][0]:,}. Run 'cache verify', then 'cache repair', and extract again."
+                    )
+                continue
+            try:
+                with Shard(self.features / feature_set / name) as opened:
+                    if not feature_set.endswith(f"-{opened.spec.hex}"):
+                        raise StoreError(f"shard {name[:12]}… belongs to {opened.spec.id}, not to {feature_set}")
+                    self.index.add_shard(feature_set, name, size, opened.seconds, opened.keys())
+            except FileNotFoundError:  # compacted away between the listing and now
+                continue
+        return self.index.shards(feature_set)
+
+    def on_disk(self, feature_set: str) -> dict[str, int]:
+        """``name -> bytes`` of the committed shards, as the folder has them."""
+        folder = self.features / feature_set
+        if not folder.is_dir():
+            return {}
+        found = {}
+        for entry in os.scandir(folder):
+            if shard.is_shard_name(entry.name):
+                try:
+                    found[entry.name] = entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+        return dict(sorted(found.items()))
+
+    def rows(self, feature_set: str) -> dict[bytes, tuple[str, int]]:
+        """``row key -> (shard, position)`` of every row there is."""
+        self.shards(feature_set)
+        return self.index.rows(feature_set)
+
+    def shapes(self, feature_set: str) -> dict[str, tuple[int, ...]]:
+        """Shape of one row of each array; empty for a set without rows."""
+        for name in self.on_disk(feature_set):
+            with Shard(self.features / feature_set / name) as opened:
+                return opened.shapes
+        return {}
+
+    def read(self, feature_set: str, keys: Sequence[bytes], array: str) -> np.ndarray:
+        """Rows of one array in the order of ``keys``, array of shape (len(keys), …).
+
+        Raises
+        ------
+        StoreError
+            A row is not there, or a shard is damaged.
+        """
+        return next(self.blocks(feature_set, keys, array, max(1, len(keys))), np.empty(0))
+
+    def blocks(self, feature_set: str, keys: Sequence[bytes], array: str, rows: int) -> Iterator[np.ndarray]:
+        """The same, ``rows`` rows at a time."""
+        where = self.rows(feature_set)
+        missing = sum(key not in where for key in keys)
+        if missing:
+            raise StoreError(f"{feature_set}: {missing} of {len(keys)} rows are not there; extract them first")
+        for start in range(0, len(keys), rows):
+            block = keys[start : start + rows]
+            try:
+                yield self._read(feature_set, block, array, where)
+            except _Stale as stale:
+                # Compacted in between, or an index that is not this folder's: forget it and look again.
+                _log.debug("%s: index out of date (%s)", feature_set, stale)
+                self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
+                where = self.rows(feature_set)
+                try:
+                    yield self._read(feature_set, block, array, where)
+                except (_Stale, KeyError) as again:
+                    raise StoreError(
+                        f"{feature_set}: shard {again} changed under the reader, or is damaged: run 'cache verify'"
+                    ) from again
+
+    def _read(
+        self, feature_set: str, keys: Sequence[bytes], array: str, where: Mapping[bytes, tuple[str, int]]
+    ) -> np.ndarray:
+        wanted: dict[str, list[tuple[int, int]]] = {}
+        for target, key in enumerate(keys):
+            name, position = where[key]
+            wanted.setdefault(name, []).append((target, position))
+        out: np.ndarray | None = None
+        for name, pairs in wanted.items():
+            try:
+                opened = Shard(self.features / feature_set / name)
+            except FileNotFoundError as error:
+                raise _Stale(name) from error
+            with opened:
+                if array not in opened.spec.arrays:
+                    raise StoreError(f"{feature_set} keeps {' and '.join(opened.spec.arrays)}, not {array!r}")
+                targets, positions = np.array(pairs).T
+                found = opened.keys()
+                if positions.max() >= len(found) or any(
+                    found[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
+                ):
+                    raise _Stale(name)
+                if out is None:
+                    probe = opened.read(array, stop=0)
+                    out = np.empty((len(keys), *probe.shape[1:]), probe.dtype)
+                _copy_rows(opened, array, out, targets, positions)
+        return np.empty((0,)) if out is None else out
+
+    # -- the last extract ----------------------------------------------------------------------
+
+    def remember_extract(self, record: Mapping[str, Any]) -> None:
+        """Keep what was extracted last."""
+        durable.write_bytes(self.cache / "last-extract.json", json.dumps(dict(record), indent=1).encode())
+
+    def last_extract(self) -> dict[str, Any]:
+        """What :meth:`remember_extract` kept; empty where there is nothing."""
+        try:
+            record = json.loads((self.cache / "last-extract.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+
+class _Stale(Exception):  # noqa: N818
+    """The index points at what is not there."""
+
+
+def _copy_rows(opened: Shard, array: str, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
+    """``out[targets] = shard[positions]`` with one contiguous read, straight into place where it lines up."""
+    low, high = int(positions.min()), int(positions.max()) + 1
+    first = int(targets[0])
+    if len(targets) == high - low and (np.diff(targets) == 1).all() and (np.diff(positions) == 1).all():
+        opened.read(array, out[first : first + len(targets)], low, high)
+    else:
+        out[targets] = opened.read(array, start=low, stop=high)[positions - low]

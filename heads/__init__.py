@@ -1,0 +1,1 @@
+"""Stage two: what is trained on the features that :mod:`featcache` keeps."""
