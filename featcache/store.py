@@ -103,11 +103,10 @@ class Store:
         return freed
 
     def _folder(self, feature_set: str) -> Path:
-        folder = self.features / feature_set
-        if feature_set != Path(feature_set).name or not folder.is_dir():
-            known = ", ".join(self.feature_sets()) or "none"
-            raise StoreError(f"no feature set {feature_set!r} in {self.cache}; there are: {known}")
-        return folder
+        known = self.feature_sets()
+        if feature_set not in known:
+            raise StoreError(f"no feature set {feature_set!r} in {self.cache}; there are: {', '.join(known) or 'none'}")
+        return self.features / feature_set
 
     # -- writing -------------------------------------------------------------------------------
 

@@ -101,15 +101,16 @@ def repair(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str,
         path = store.features / damage.feature_set / damage.shard
         before = store.index.shards(damage.feature_set).get(damage.shard)
         rows = salvage.sound_rows(path, spec)
-        if rows is not None:
-            store.commit(spec, rows)
-            kept += len(rows)
-        if before:
-            lost += before[1] - (len(rows) if rows is not None else 0)
-        store.discard(damage.feature_set, damage.shard)
+        # Where every row was sound, what is written anew can have the damaged file's own name, in its place.
+        written = store.commit(spec, rows) if rows is not None else None
+        sound = len(rows) if rows is not None else 0
+        kept += sound
+        lost += before[1] - sound if before else 0
+        if written != damage.shard:
+            store.discard(damage.feature_set, damage.shard)
         _log.warning(
             "%s: dropped shard %s…, kept %d of its rows", damage.feature_set, damage.shard[:12],
-            len(rows) if rows is not None else 0,
+            sound,
         )  # fmt: skip
     removed = 0
     for leftover in report.leftovers:

@@ -14,6 +14,7 @@ import socket
 import tempfile
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,8 +190,17 @@ def _load_file(model: Any, backbone: Backbone, path: Path) -> None:
             named.symlink_to(path.absolute())
         except OSError:
             shutil.copyfile(path, named)
+        # Keras fills what it finds and may only warn about the rest. NaN shows what it left out.
+        for variable in model.weights:
+            if "float" in str(variable.dtype):
+                variable.assign(np.full(variable.shape, np.nan, np.float32))
         try:
-            model.load_weights(str(named))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                model.load_weights(str(named))
+            empty = [v.path for v in model.weights if np.isnan(np.sum(np.asarray(v, np.float32)))]
+            if empty:
+                raise ValueError(f"it lacks (or holds NaN in) {len(empty)} tensors, the first is {empty[0]}")
         except Exception as error:  # ValueError, KeyError, OSError … by layout and fault
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise WeightsError(

@@ -1,0 +1,90 @@
+"""What tests share: small datasets, the command line as a process, and the reference data where it is at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+# Reference radiographs and weights are no part of the project; see the marker "real" in pyproject.toml.
+REFERENCE = Path(os.environ.get("FEATCACHE_REFERENCE", ROOT.parent / "shared"))
+# An address where nothing answers: what a machine without internet looks like to a downloader.
+OFFLINE = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+@dataclass
+class Finished:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keras_home(tmp_path_factory) -> None:
+    """Tests neither use nor fill the user's own cache of weights."""
+    os.environ["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
+
+
+@pytest.fixture
+def cli(tmp_path):
+    """Run ``python cli.py …`` in ``tmp_path`` as a user would; returns what came out."""
+
+    def run(*arguments: object, env: dict[str, str] | None = None, timeout: float = 600) -> Finished:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+            capture_output=True, text=True, cwd=tmp_path, timeout=timeout, check=False,
+            env={**os.environ, **OFFLINE, **(env or {})},
+        )  # fmt: skip
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def write_images(folder: Path, count: int, classes=("covid", "normal"), size: int = 32, seed: int = 0) -> list[Path]:
+    """``folder/<class>/NNN.png`` of noise, ``count`` in all, every one different."""
+    rng = np.random.default_rng(seed)
+    paths = []
+    for number in range(count):
+        path = folder / classes[number % len(classes)] / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (size, size), dtype=np.uint8)).save(path)
+        paths.append(path)
+    return paths
+
+
+def age(folder: Path) -> None:
+    """Make files look as if they had been left alone for a while, so that their keys are remembered."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            status = path.stat()
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 10_000_000_000))
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """A folder of 24 small images of two classes."""
+    write_images(tmp_path / "images", 24)
+    age(tmp_path / "images")
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The reference data, or skip."""
+    if not (REFERENCE / "data" / "xray4").is_dir():
+        pytest.skip(f"no reference radiographs at {REFERENCE}")
+    return REFERENCE

@@ -1,0 +1,42 @@
+"""Memory does not grow with the number of images."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from featcache.sample import write_sample
+
+SCRIPT = """
+import resource, sys, featcache
+featcache.extract(sys.argv[1], sys.argv[2], weights="random", size=int(sys.argv[3]), cache=sys.argv[4], batch_size=16)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(folder: Path, backbone: str, size: int) -> int:
+    """Peak resident memory of an extraction in a process of its own, KiB."""
+    command = [sys.executable, "-c", SCRIPT, str(folder), backbone, str(size), str(folder.parent / f"{folder.name}-c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return int(done.stdout.split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("pixels", 224), pytest.param("mobilenet", 128, marks=pytest.mark.slow)]
+)
+def test_2000_images_take_no_more_memory_than_200(tmp_path, backbone, size):
+    sample = write_sample(tmp_path / "sample", train=40, test=10)
+    originals = sorted(sample.glob("*/*/*.png"))
+    assert len(originals) == 200
+    for number in range(2000):
+        source = originals[number % 200]
+        target = tmp_path / "many" / source.parent.name / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes behind the picture's end change the key and not the pixels.
+        target.write_bytes(source.read_bytes() + number.to_bytes(4, "big"))
+    few, many = peak(sample, backbone, size), peak(tmp_path / "many", backbone, size)
+    assert many < 1.15 * few, f"{few} KiB for 200 images, {many} KiB for 2,000"

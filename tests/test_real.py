@@ -1,0 +1,78 @@
+"""Real radiographs, real VGG16 weights: the features are Keras' own, and they are worth keeping."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+import featcache
+from featcache.accelerator import load_tensorflow
+from featcache.dataset import open_dataset
+from featcache.images import decode
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def vgg16(reference):
+    path = reference / "weights" / "vgg16_imagenet_notop.weights.h5"
+    if not path.is_file():
+        pytest.skip("no VGG16 weights")
+    return str(path)
+
+
+def keras_features(paths, file: str) -> np.ndarray:
+    """What Keras itself makes of the decoded pixels."""
+    _, keras = load_tensorflow()
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
+    model.load_weights(file)
+    pixels = np.stack([decode(Path(path).read_bytes(), 224) for path in paths])
+    return model.predict(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)), batch_size=8, verbose=0)
+
+
+def assert_equal_to_keras(f, rows, file: str) -> None:
+    wanted = keras_features([f.paths[i] for i in rows], file)
+    # Of numbers near zero the last bits depend on the batch's shape; they count against the largest.
+    np.testing.assert_allclose(f.X[rows], wanted.reshape(len(rows), -1), rtol=1e-4, atol=1e-6 * wanted.max())
+
+
+def test_ten_radiographs_of_each_kind(reference, vgg16, tmp_path):
+    """JPEG grey, JPEG colour, PNG with alpha: every format the collection has."""
+    dataset = open_dataset(reference / "data" / "xray4")
+    wanted = [i for i, n in enumerate(dataset.names) if n.endswith(".png")][:3]
+    wanted += list(range(0, len(dataset), len(dataset) // 9))
+    for i in wanted:
+        target = tmp_path / "d" / dataset.labels[i] / Path(dataset.paths[i]).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(dataset.paths[i], target)
+    featcache.extract(tmp_path / "d", "vgg16", weights=vgg16, batch_size=5, cache=tmp_path / "cache")
+    f = featcache.load("vgg16", data=tmp_path / "d", cache=tmp_path / "cache")
+    assert_equal_to_keras(f, list(range(len(f))), vgg16)
+
+
+def test_the_collections_file_names_give_patients(reference):
+    dataset = open_dataset(reference / "data" / "xray4")
+    assert len(dataset) == 440
+    patients = {
+        s: {g for g, t in zip(dataset.groups, dataset.splits, strict=True) if t == s} for s in ("train", "test")
+    }
+    assert "person24_bacteria" in patients["train"] & patients["test"]
+
+
+@pytest.mark.slow
+def test_the_whole_collection(reference, vgg16, tmp_path):
+    data, cache = reference / "data" / "xray4", tmp_path / "cache"
+    result = featcache.extract(data, "vgg16", weights=vgg16, cache=cache)
+    assert (result.images, result.computed) == (440, 440)
+    f = featcache.load("vgg16", data=data, cache=cache)
+    assert f.X.shape == (440, 25_088)
+    assert_equal_to_keras(f, np.random.default_rng().choice(440, 20, replace=False), vgg16)
+    for task, least in (("binary", 0.97), ("multiclass", 0.90)):
+        f = featcache.load("vgg16", task=task, data=data, cache=cache)
+        train, test = f.split("train"), f.split("test")
+        model = LogisticRegression(max_iter=3000).fit(train.X, train.y)
+        assert model.score(test.X, test.y) >= least, task
