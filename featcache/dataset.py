@@ -109,7 +109,7 @@ def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
 
 
 def _group(name: str, patterns: Sequence[re.Pattern[str]]) -> str:
-    stem = Path(name).stem
+    stem = os.path.splitext(os.path.basename(name))[0]
     for pattern in patterns:
         match = pattern.search(stem)
         if match:
@@ -151,7 +151,7 @@ def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
             f"{root}: no images found ({len(ignored)} other files); expected DIR/<class>/* or "
             f"DIR/{{train,val,test}}/<class>/* with files such as {', '.join(sorted(images.SUFFIXES)[:6])} …"
         )
-    paths = [str(root / name) for name in names]
+    paths = [os.path.join(root, name) for name in names]
     return Dataset(str(root), paths, names, labels, splits, [_group(n, patterns) for n in names], ignored)
 
 
@@ -160,7 +160,7 @@ def _walk(root: Path) -> tuple[list[str], list[str]]:
     found: list[str] = []
     ignored: list[str] = []
     for name in _files(root, "", set()):
-        (found if _looks_like_image(root / name) else ignored).append(name)
+        (found if _looks_like_image(root, name) else ignored).append(name)
     return sorted(found), sorted(ignored)
 
 
@@ -180,13 +180,14 @@ def _files(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterator
                 yield prefix + entry.name
 
 
-def _looks_like_image(path: Path) -> bool:
-    if path.suffix.lower() in images.SUFFIXES:
+def _looks_like_image(root: Path, name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in images.SUFFIXES:
         return True
-    if path.suffix and not path.suffix[1:].isdigit():  # DICOM exports are often named 1.2.840.113…, or bare
+    if suffix and not suffix[1:].isdigit():  # DICOM exports are often named 1.2.840.113…, or bare
         return False
     try:
-        with open(path, "rb") as file:
+        with open(root / name, "rb") as file:
             return dicom.is_dicom(file.read(132))
     except OSError:
         return False

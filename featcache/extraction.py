@@ -70,7 +70,7 @@ def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: 
     if data is not None:
         return open_dataset(data, group_regex)
     last = store.last_extract()
-    if last and not last["synthetic"]:
+    if last.get("data") and not last.get("synthetic"):
         _log.info("data: %s (the last extract's)", last["data"])
         return open_dataset(last["data"], group_regex or last.get("group_regex"))
     folder = write_sample(store.cache / "sample" / VERSION)
@@ -221,7 +221,7 @@ def extract(
 def _remember(store: Store, dataset: Dataset, group_regex: str | None, result: ExtractResult) -> None:
     """Note what was extracted, as the default of other verbs; other backbones of the same data stay noted."""
     last = store.last_extract()
-    sets = last["feature_sets"] if last.get("data") == dataset.root else {}
+    sets = last.get("feature_sets", {}) if last.get("data") == dataset.root else {}
     store.remember_extract(
         {
             "data": dataset.root,

@@ -207,6 +207,7 @@ class _Committer:
 
     def _write(self, keys: list[bytes], blocks: list[dict[str, np.ndarray]], seconds: float) -> None:
         joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        blocks.clear()  # the batches are not needed twice while the disk is at work
         flat = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
         name = self._commit(Rows(flat, joined, seconds, self._runtime.info))
         self._outcome.shards.append(name)

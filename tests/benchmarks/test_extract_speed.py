@@ -24,7 +24,7 @@ from featcache.spec import FeatureSpec
 from featcache.store import Store
 
 ROUNDS = 5
-IMAGES = {"vgg16": 48, "xception": 96, "resnet50": 96, "mobilenet": 256}
+IMAGES = {"vgg16": 32, "xception": 64, "resnet50": 64, "mobilenet": 128}
 
 
 @pytest.mark.parametrize("name", IMAGES)
