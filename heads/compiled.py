@@ -1,0 +1,160 @@
+"""The compiled program behind the training engine: epochs of mini-batches for a stack of heads, in XLA.
+
+Its formulas are Keras' own: losses, optimisers and normalisation give the weights that ``keras.Model.fit`` gives
+from the same start and order of batches.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from featcache.accelerator import load_tensorflow
+
+from .architectures import BN_EPSILON, BN_MOMENTUM, HeadShape
+
+# Keras' own defaults.
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
+
+
+def trainable_flags(shape: HeadShape) -> list[bool]:
+    """Which of the weights, in Keras' order, the optimiser changes."""
+    flags: list[bool] = []
+    for position in range(len(shape.widths)):
+        flags += [True, True]
+        if shape.batch_norm and position < len(shape.units):
+            flags += [True, True, False, False]
+    return flags
+
+
+@functools.lru_cache(maxsize=64)
+def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularised: bool) -> Any:
+    """The program for heads of this kind. It is compiled once for each size of the data it meets.
+
+    ``program(X, y, order, weight, present, done, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
+    epochs as ``order`` of shape (epochs, steps, batch) has, changes the variables in ``weights`` and ``slots``, and
+    returns float32 figures of shape (epochs, 4): loss and accuracy, in training and in validation.
+    """
+    tf, keras = load_tensorflow()
+    activation = keras.activations.get(shape.activation)
+    trainable = trainable_flags(shape)
+    per_layer = 6 if shape.batch_norm else 2
+
+    def forward(weights: list[Any], x: Any, present: Any, rate: Any, seed: Any | None) -> tuple[Any, list[Any]]:
+        """Logits, and the weights with moving statistics brought up to date; ``seed`` None is inference."""
+        updated = list(weights)
+        for layer in range(len(shape.units)):
+            at = layer * per_layer
+            x = activation(tf.matmul(x, weights[at]) + weights[at + 1])
+            if shape.batch_norm:
+                gamma, beta, mean, variance = weights[at + 2 : at + 6]
+                if seed is not None:
+                    share = present[:, None] / tf.reduce_sum(present)
+                    batch_mean = tf.reduce_sum(x * share, axis=0)
+                    batch_variance = tf.reduce_sum((x - batch_mean) ** 2 * share, axis=0)
+                    updated[at + 4] = mean * BN_MOMENTUM + batch_mean * (1 - BN_MOMENTUM)
+                    updated[at + 5] = variance * BN_MOMENTUM + batch_variance * (1 - BN_MOMENTUM)
+                    mean, variance = batch_mean, batch_variance
+                x = (x - mean) * tf.math.rsqrt(variance + BN_EPSILON) * gamma + beta
+            elif seed is not None and dropping:
+                draw = tf.random.stateless_uniform(tf.shape(x), seed + tf.constant([0, layer]))
+                x = tf.where(draw >= rate, x / (1 - rate), 0.0)
+        at = len(shape.units) * per_layer
+        return tf.matmul(x, weights[at]) + weights[at + 1], updated
+
+    def losses(logits: Any, y: Any) -> tuple[Any, Any]:
+        """Cross-entropy and correctness of each row."""
+        if shape.n_outputs == 1:
+            z = logits[:, 0]
+            loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(y, tf.float32), logits=z)
+            right = tf.equal(tf.cast(z > 0, tf.int32), y)
+        else:
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+            right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
+        return loss, tf.cast(right, tf.float32)
+
+    def update(weights: list[Any], slots: list[Any], gradients: list[Any], knob: dict[str, Any], step: Any) -> Any:
+        """One step of the optimiser, by Keras' formulas."""
+        new_weights, new_slots = list(weights), []
+        places = [i for i, flag in enumerate(trainable) if flag]
+        rate = knob["learning_rate"]
+        for number, (place, gradient) in enumerate(zip(places, gradients, strict=True)):
+            w = weights[place]
+            if optimizer == "sgd":
+                velocity = knob["momentum"] * slots[number] - rate * gradient
+                new_weights[place] = w + velocity
+                new_slots.append(velocity)
+                continue
+            m, v = slots[2 * number], slots[2 * number + 1]
+            m = m + (gradient - m) * (1 - _BETA1)
+            v = v + (gradient * gradient - v) * (1 - _BETA2)
+            scale = rate * tf.sqrt(1 - _BETA2**step) / (1 - _BETA1**step)
+            if optimizer == "adamw":
+                w = w - w * knob["weight_decay"] * rate
+            new_weights[place] = w - m * scale / (tf.sqrt(v) + _EPSILON)
+            new_slots += [m, v]
+        return new_weights, new_slots
+
+    def one_step(
+        X: Any, y: Any, rows: Any, weight: Any, present: Any, step: Any, knob: dict[str, Any], seed: Any,
+        weights: list[Any], slots: list[Any],
+    ) -> tuple[Any, ...]:  # fmt: skip
+        x, target = tf.gather(X, rows), tf.gather(y, rows)
+        count = tf.reduce_sum(present)
+        watched = [w for w, flag in zip(weights, trainable, strict=True) if flag]
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            logits, updated = forward(weights, x, present, knob["dropout"], tf.stack([seed, step * 64]))
+            loss, right = losses(logits, target)
+            # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
+            total = tf.reduce_sum(loss * weight * present) / tf.maximum(count, 1.0)
+            if regularised:
+                kernels = [weights[layer * per_layer] for layer in range(len(shape.units))]
+                total += knob["l2"] * tf.add_n([tf.reduce_sum(k * k) for k in kernels])
+        gradients = tape.gradient(total, watched)
+        new_weights, new_slots = update(updated, slots, gradients, knob, tf.cast(step + 1, tf.float32))
+        return new_weights, new_slots, total * count, tf.reduce_sum(right * present), count
+
+    def train_epoch(
+        X: Any, y: Any, order: Any, weight: Any, present: Any, steps: Any, start: Any, knob: dict[str, Any], seed: Any,
+        weights: list[Any], slots: list[Any],
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """The first ``steps`` batches: a head with fewer rows than others of its stack has none at the end."""
+
+        def body(i: Any, sums: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
+            weights, slots, *batch = one_step(
+                X, y, order[i], weight[i], present[i], start + i, knob, seed, weights, slots
+            )
+            return i + 1, sums + tf.stack(batch), weights, slots
+
+        begin = (tf.constant(0), tf.zeros(3), weights, slots)
+        _, sums, weights, slots = tf.while_loop(lambda i, *rest: i < steps, body, begin)
+        return sums[0] / sums[2], sums[1] / sums[2], weights, slots
+
+    @tf.function(jit_compile=True)
+    def program(
+        X: Any, y: Any, order: Any, weight: Any, present: Any, done: Any, val_rows: Any, val_filled: Any,
+        knob: dict[str, Any], seed: Any, weights: list[Any], slots: list[Any],
+    ) -> Any:  # fmt: skip
+        epochs = order.shape[0]
+        own_steps = tf.reduce_sum(tf.cast(tf.reduce_sum(present[0], axis=1) > 0, tf.int32))
+        val_X, val_y = tf.gather(X, val_rows), tf.gather(y, val_rows)
+        val_size = tf.maximum(tf.reduce_sum(val_filled), 1.0)
+
+        def body(e: Any, figures: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
+            loss, right, weights, slots = train_epoch(
+                X, y, order[e], weight[e], present[e], own_steps, (done + e) * own_steps, knob, seed, weights, slots
+            )
+            logits, _ = forward(weights, val_X, val_filled, 0.0, None)
+            val_loss, val_right = (tf.reduce_sum(v * val_filled) / val_size for v in losses(logits, val_y))
+            row = tf.stack([loss, right, val_loss, val_right])
+            return e + 1, tf.tensor_scatter_nd_update(figures, [[e]], [row]), weights, slots
+
+        values = [[tf.identity(v) for v in variables] for variables in (weights, slots)]
+        begin = (tf.constant(0), tf.zeros((epochs, 4)), *values)
+        _, figures, new_weights, new_slots = tf.while_loop(lambda e, *rest: e < epochs, body, begin)
+        for variable, value in zip(weights + slots, new_weights + new_slots, strict=True):
+            variable.assign(value)
+        return figures
+
+    return program

@@ -1,0 +1,239 @@
+"""``DenseHeadClassifier``: the dense head as an sklearn classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from . import trainer
+from .architectures import BN_EPSILON, HeadShape, dense_head
+
+_SEEDS = np.iinfo(np.int32).max
+
+
+class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
+    """Features > dense > dropout > … > output, trained by mini-batches on cross-entropy.
+
+    Parameters
+    ----------
+    units : int or tuple of int
+        Width of each hidden layer.
+    activation : {"relu", "sigmoid", "tanh", "elu", "gelu", "linear"}
+    dropout : float
+        Share of each hidden layer that a training step leaves out; not used with ``batch_norm``.
+    batch_norm : bool
+        Batch normalisation after each hidden layer, in place of dropout.
+    l2 : float
+        Penalty on the squares of the hidden kernels.
+    optimizer : {"adam", "adamw", "sgd"}
+    learning_rate, momentum, weight_decay : float
+        ``momentum`` is for sgd, ``weight_decay`` for adamw.
+    epochs, batch_size : int
+    shuffle : bool
+        Whether each epoch takes the rows in a new order.
+    class_weight : None, "balanced" or dict
+        As everywhere in sklearn.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss, and go back to the best weights.
+    checkpoint : bool
+        Run all epochs, and keep the weights of the lowest validation loss.
+    validation_fraction : float
+        Share of the rows set aside, stratified, where ``patience`` or ``checkpoint`` needs some and ``fit`` is
+        given none.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    n_features_in_ : int
+    weights_ : list of arrays, in Keras' order
+    history_ : dict of learning curves: loss, accuracy, and val_loss, val_accuracy where there was validation
+    n_iter_ : int, epochs run
+    best_epoch_ : int, the epoch that the weights are from
+    """
+
+    def __init__(
+        self,
+        units: int | tuple[int, ...] = 256,
+        *,
+        activation: str = "relu",
+        dropout: float = 0.25,
+        batch_norm: bool = False,
+        l2: float = 0.0,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.004,
+        epochs: int = 40,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        patience: int | None = None,
+        checkpoint: bool = False,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.units = units
+        self.activation = activation
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.l2 = l2
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.class_weight = class_weight
+        self.patience = patience
+        self.checkpoint = checkpoint
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
+    ) -> DenseHeadClassifier:
+        """Train from scratch.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        y : array of shape (n_samples,)
+        sample_weight : array of shape (n_samples,), optional
+        validation_data : (X, y), optional
+            Rows to validate on after each epoch.
+        on_epoch : callable, optional
+            Called after each epoch; see :func:`heads.trainer.train`.
+
+        Raises
+        ------
+        ValueError
+            Fewer than two classes, unknown classes in the validation data, or features that are not finite.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes to tell apart; y has 1 class, {self.classes_[0]!r}"
+            )
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
+        if self.class_weight is not None:
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weight = (weight * of_class[codes]).astype(np.float32)
+        seed = int(check_random_state(self.random_state).randint(_SEEDS))
+        rows, val_rows, X, codes = self._split(X, codes, validation_data, seed)
+        shape = self._shape(X.shape[1])
+        job = trainer.Job(self._spec(seed), rows, val_rows, weight[rows])
+        trained = trainer.train(X, codes, shape, [job], on_epoch)[0]
+        self.weights_ = trained.weights
+        self.history_ = trained.history
+        self.n_iter_ = trained.epochs_run
+        self.best_epoch_ = trained.best_epoch
+        return self
+
+    def _shape(self, n_features: int) -> HeadShape:
+        units = (self.units,) if isinstance(self.units, int | np.integer) else tuple(self.units)
+        return HeadShape(n_features, len(self.classes_), units, self.activation, self.batch_norm)
+
+    def _spec(self, seed: int) -> trainer.TrainSpec:
+        return trainer.TrainSpec(
+            learning_rate=self.learning_rate,
+            dropout=0.0 if self.batch_norm else self.dropout,
+            l2=self.l2,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            patience=self.patience,
+            checkpoint=self.checkpoint,
+            seed=seed,
+        )
+
+    def _split(
+        self, X: np.ndarray, codes: np.ndarray, validation: tuple[Any, Any] | None, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows to learn from and to validate on, and the arrays they point into."""
+        everything = np.arange(len(X))
+        if validation is not None:
+            X_val, y_val = validate_data(self, *validation, dtype=np.float32, reset=False)
+            unknown = sorted(set(np.unique(y_val)) - set(self.classes_))
+            if unknown:
+                raise ValueError(f"the validation data has classes that the training data lacks: {unknown}")
+            val_rows = np.arange(len(X), len(X) + len(X_val))
+            val_codes = np.searchsorted(self.classes_, y_val)
+            return everything, val_rows, np.concatenate([X, X_val]), np.concatenate([codes, val_codes])
+        if self.patience is None and not self.checkpoint:
+            return everything, np.empty(0, np.int64), X, codes
+        rows, val_rows = train_test_split(
+            everything, test_size=self.validation_fraction, stratify=codes, random_state=seed
+        )
+        return rows, val_rows, X, codes
+
+    # -- what a fitted one gives ---------------------------------------------------------------
+
+    def hidden(self, X: Any) -> np.ndarray:
+        """Activations of the first hidden layer, array of shape (n_samples, units), as t-SNE draws them."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        return self._activate(X @ self.weights_[0] + self.weights_[1])
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        shape = self._shape(X.shape[1])
+        at = 0
+        for _ in shape.units:
+            X = self._activate(X @ self.weights_[at] + self.weights_[at + 1])
+            at += 2
+            if shape.batch_norm:
+                gamma, beta, mean, variance = self.weights_[at : at + 4]
+                X = (X - mean) / np.sqrt(variance + BN_EPSILON) * gamma + beta
+                at += 4
+        logits = (X @ self.weights_[at] + self.weights_[at + 1]).astype(np.float64)
+        if shape.n_outputs == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, array of shape (n_samples,)."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def to_keras(self) -> Any:
+        """The head as a ``keras.Model`` from features to probabilities, weights and all."""
+        check_is_fitted(self)
+        return dense_head(self._shape(self.n_features_in_), self.dropout, self.l2, self.weights_)
+
+    def _activate(self, x: np.ndarray) -> np.ndarray:
+        from scipy import special
+
+        if self.activation == "relu":
+            return np.maximum(x, 0)
+        if self.activation == "sigmoid":
+            return special.expit(x)
+        if self.activation == "tanh":
+            return np.tanh(x)
+        if self.activation == "elu":
+            return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+        if self.activation == "gelu":
+            return (0.5 * x * (1 + special.erf(x / np.sqrt(2)))).astype(x.dtype)
+        return x

@@ -1,0 +1,274 @@
+"""The training engine: trains one head, or a stack of heads, on features in memory.
+
+Keras' ``fit`` spends most of a small step outside the arithmetic. Here whole epochs, their shuffled batches and
+the validation after each, are one XLA program (:mod:`heads.compiled`). A stack is heads of one shape that differ in
+learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program and the
+processor's cores, and each is computed by the very program that computes it alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from featcache.accelerator import load_tensorflow
+from featcache.errors import DataError, UsageError
+
+from .architectures import HeadShape, initial_weights
+from .compiled import trainable_flags, training_program
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+_KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
+_SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
+_EPOCHS_A_CALL = 10  # where nothing has to be decided between epochs
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How one head is trained. See :class:`heads.DenseHeadClassifier` for the meanings."""
+
+    learning_rate: float = 1e-3
+    dropout: float = 0.25
+    l2: float = 0.0
+    optimizer: str = "adam"
+    momentum: float = 0.0
+    weight_decay: float = 0.004
+    epochs: int = 40
+    batch_size: int = 32
+    shuffle: bool = True
+    patience: int | None = None
+    checkpoint: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.optimizer in OPTIMIZERS, f"optimizer {self.optimizer!r}", f"one of {', '.join(OPTIMIZERS)}"),
+            (self.learning_rate > 0, f"learning_rate {self.learning_rate!r}", "more than 0"),
+            (0 <= self.dropout < 1, f"dropout {self.dropout!r}", "0 or more, and less than 1"),
+            (self.l2 >= 0, f"l2 {self.l2!r}", "0 or more"),
+            (self.epochs >= 1, f"epochs {self.epochs!r}", "at least 1"),
+            (self.batch_size >= 1, f"batch_size {self.batch_size!r}", "at least 1"),
+            (self.patience is None or self.patience >= 1, f"patience {self.patience!r}", "at least 1, or None"),
+        )
+        for good, found, expected in checks:
+            if not good:
+                raise UsageError(f"{found} is out of range; expected {expected}")
+
+    @property
+    def program(self) -> tuple[object, ...]:
+        """What must be equal for heads to be trained in one stack."""
+        return (self.optimizer, self.epochs, self.batch_size, self.patience, self.checkpoint)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One head to train.
+
+    Attributes
+    ----------
+    spec : how.
+    rows : int array, the rows of ``X`` it learns from.
+    val_rows : int array, rows it is validated on after each epoch; may be empty.
+    sample_weight : float32 array, a weight for each of ``rows``, or None.
+    weights : initial weights in Keras' order; None draws them from the spec's seed.
+    """
+
+    spec: TrainSpec
+    rows: np.ndarray
+    val_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    sample_weight: np.ndarray | None = None
+    weights: list[np.ndarray] | None = None
+
+
+@dataclass
+class TrainedHead:
+    """A trained head: its weights in Keras' order, its learning curves, and the epoch the weights are from."""
+
+    weights: list[np.ndarray]
+    history: dict[str, list[float]]
+    epochs_run: int
+    best_epoch: int
+
+
+def train(
+    X: np.ndarray,
+    y: np.ndarray,
+    shape: HeadShape,
+    jobs: Sequence[Job],
+    on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
+) -> list[TrainedHead]:
+    """Train a stack of heads.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_features).
+    y : int array of shape (n,), classes counted from 0.
+    shape : the heads' shape; all of a stack share it.
+    jobs : the heads; their specs agree in ``TrainSpec.program``.
+    on_epoch : called after each epoch with its number, from 1, and each head's latest figures.
+
+    Returns
+    -------
+    A trained head for each job. With ``patience`` or ``checkpoint`` its weights are those of the epoch with
+    the lowest validation loss, else of the last.
+
+    Raises
+    ------
+    DataError
+        Features that are not finite, or a head with nothing to learn from.
+    UsageError
+        Heads that cannot share a stack, or early stopping without validation rows.
+    """
+    _check(X, jobs)
+    if len(jobs) > 1 and shape.parameters["total"] >= _SMALL:
+        # Large heads are bound by memory: side by side they would only hold more of it.
+        return [head for job in jobs for head in train(X, y, shape, [job], on_epoch)]
+    tf, _ = load_tensorflow()
+    stack = _Stack(tf, X, y, shape, jobs)
+    spec = jobs[0].spec
+    stepwise = on_epoch is not None or spec.patience is not None or spec.checkpoint
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="head") as pool:
+        while done < spec.epochs and stack.running:
+            count = 1 if stepwise else min(_EPOCHS_A_CALL, spec.epochs - done)
+            stack.run_epochs(done, count, pool)
+            done += count
+            if on_epoch:
+                on_epoch(done, stack.latest())
+    return stack.results()
+
+
+def _check(X: np.ndarray, jobs: Sequence[Job]) -> None:
+    if not jobs:
+        raise UsageError("no heads to train")
+    if len({job.spec.program for job in jobs}) > 1:
+        raise UsageError("heads of one stack must agree in optimizer, epochs, batch size, patience and checkpoint")
+    for job in jobs:
+        if not len(job.rows):
+            raise DataError("a head has no rows to learn from")
+        if (job.spec.patience is not None or job.spec.checkpoint) and not len(job.val_rows):
+            raise UsageError("patience and checkpoint watch the validation loss: give validation rows")
+    if not np.isfinite(X).all():
+        raise DataError("the features hold NaN or infinite values; extract them again, or drop those rows")
+
+
+class _Stack:
+    """The state of a stack in training."""
+
+    def __init__(self, tf: Any, X: np.ndarray, y: np.ndarray, shape: HeadShape, jobs: Sequence[Job]) -> None:
+        self._tf, self._shape, self._jobs = tf, shape, jobs
+        self._X = tf.constant(np.ascontiguousarray(X, np.float32))
+        self._y = tf.constant(np.asarray(y, np.int32))
+        spec = jobs[0].spec
+        self._batch = spec.batch_size
+        self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), least=8)
+        starts = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
+        trainable = trainable_flags(shape)
+        slots = {"adam": 2, "adamw": 2, "sgd": 1}[spec.optimizer]
+        self._weights = [[tf.Variable(w) for w in start] for start in starts]
+        self._slots = [
+            [tf.Variable(tf.zeros_like(w)) for w, t in zip(start, trainable, strict=True) if t for _ in range(slots)]
+            for start in starts
+        ]
+        longest = _rounded(max(len(job.val_rows) for job in jobs), least=32)
+        self._val = [_padded(job.val_rows, longest) for job in jobs]
+        self._rng = [np.random.default_rng([job.spec.seed, 1]) for job in jobs]
+        self._knobs = [{name: tf.constant(getattr(job.spec, name), tf.float32) for name in _KNOBS} for job in jobs]
+        self._program = training_program(
+            shape, spec.optimizer, any(job.spec.dropout for job in jobs), any(job.spec.l2 for job in jobs)
+        )
+        self._best = [np.inf] * len(jobs)
+        self._best_epoch = [0] * len(jobs)
+        self._kept: list[list[np.ndarray] | None] = [None] * len(jobs)
+        self._stopped_at: list[int | None] = [None] * len(jobs)
+        self._history: list[dict[str, list[float]]] = [
+            {name: [] for name in (_TRAIN + _VAL if len(job.val_rows) else _TRAIN)} for job in jobs
+        ]
+        self._done = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether any head has not stopped early."""
+        return any(stopped is None for stopped in self._stopped_at)
+
+    def run_epochs(self, start: int, count: int, pool: ThreadPoolExecutor) -> None:
+        """Run ``count`` epochs of every head that is still running, and note what they gave."""
+        running = [head for head, stopped in enumerate(self._stopped_at) if stopped is None]
+        # The first alone, so that what others wait for is compiled once; then side by side.
+        self._run_head(running[0], start, count)
+        list(pool.map(lambda head: self._run_head(head, start, count), running[1:]))
+        self._done = start + count
+
+    def _run_head(self, head: int, start: int, count: int) -> None:
+        tf, job = self._tf, self._jobs[head]
+        figures = self._program(
+            self._X, self._y, *map(tf.constant, self._batches(head, count)), tf.constant(start),
+            *map(tf.constant, self._val[head]), self._knobs[head], tf.constant(job.spec.seed % 2**31),
+            self._weights[head], self._slots[head],
+        ).numpy()  # fmt: skip
+        for position, values in enumerate(self._history[head].values()):
+            values += figures[:, position].tolist()
+        self._watch(head, job, start + count)
+
+    def latest(self) -> list[dict[str, float]]:
+        """The last figures of each head."""
+        return [{name: values[-1] for name, values in history.items()} for history in self._history]
+
+    def results(self) -> list[TrainedHead]:
+        """The trained heads."""
+        trained = []
+        for head in range(len(self._jobs)):
+            kept = self._kept[head]
+            final = kept if kept is not None else [w.numpy() for w in self._weights[head]]
+            ran = self._stopped_at[head] or self._done
+            best = self._best_epoch[head] or ran
+            trained.append(TrainedHead(final, self._history[head], ran, best))
+        return trained
+
+    def _watch(self, head: int, job: Job, epoch: int) -> None:
+        """Keep the best weights, and stop where patience has run out."""
+        if not (job.spec.patience is not None or job.spec.checkpoint):
+            return
+        loss = self._history[head]["val_loss"][-1]
+        if loss < self._best[head]:
+            self._best[head], self._best_epoch[head] = loss, epoch
+            self._kept[head] = [w.numpy() for w in self._weights[head]]
+        elif job.spec.patience is not None and epoch - self._best_epoch[head] >= job.spec.patience:
+            self._stopped_at[head] = epoch
+
+    def _batches(self, head: int, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, sample weights and presence of each place in each batch, arrays of shape (epochs, steps, batch).
+
+        The last batch of an epoch is short, as in Keras: its empty places point at row 0 and are not present.
+        """
+        job, count = self._jobs[head], len(self._jobs[head].rows)
+        size = (epochs, self._steps * self._batch)
+        order, weight, present = np.zeros(size, np.int32), np.zeros(size, np.float32), np.zeros(size, np.float32)
+        for epoch in range(epochs):
+            shuffled = self._rng[head].permutation(count) if job.spec.shuffle else np.arange(count)
+            order[epoch, :count] = job.rows[shuffled]
+            weight[epoch, :count] = 1 if job.sample_weight is None else job.sample_weight[shuffled]
+        present[:, :count] = 1
+        parts = (epochs, self._steps, self._batch)
+        return order.reshape(parts), weight.reshape(parts), present.reshape(parts)
+
+
+_TRAIN = ("loss", "accuracy")
+_VAL = ("val_loss", "val_accuracy")
+
+
+def _padded(rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """A list of rows filled up to ``length``, int32, and which places are filled, float32."""
+    index, filled = np.zeros(length, np.int32), np.zeros(length, np.float32)
+    index[: len(rows)], filled[: len(rows)] = rows, 1
+    return index, filled
+
+
+def _rounded(count: int, least: int) -> int:
+    """The next power of two: sizes that are alike share a compiled program, and padding costs next to nothing."""
+    return max(least, 1 << max(0, count - 1).bit_length())
