@@ -211,7 +211,7 @@ def choose_feature_set(
     if backbone in known:
         return backbone
     name = backbones.get(backbone).name
-    specs = {feature_set: store.spec(feature_set) for feature_set in known}
+    specs = {feature_set: store.spec(feature_set) for feature_set in known if feature_set.startswith(f"{name}-")}
     fits = [
         feature_set
         for feature_set, spec in specs.items()

@@ -34,6 +34,9 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
     ``program(X, y, order, weight, present, done, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
     epochs as ``order`` of shape (epochs, steps, batch) has, changes the variables in ``weights`` and ``slots``, and
     returns float32 figures of shape (epochs, 4): loss and accuracy, in training and in validation.
+
+    The first kernel, and what the optimiser keeps for it, are held transposed, of shape (units, n_features): over a
+    short batch and many features, that product and its gradient take 0.8 of the time.
     """
     tf, keras = load_tensorflow()
     activation = keras.activations.get(shape.activation)
@@ -45,7 +48,8 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
         updated = list(weights)
         for layer in range(len(shape.units)):
             at = layer * per_layer
-            x = activation(tf.matmul(x, weights[at]) + weights[at + 1])
+            product = tf.matmul(x, weights[at]) if layer else tf.transpose(tf.matmul(weights[0], x, transpose_b=True))
+            x = activation(product + weights[at + 1])
             if shape.batch_norm:
                 gamma, beta, mean, variance = weights[at + 2 : at + 6]
                 if seed is not None:

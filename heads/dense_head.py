@@ -216,7 +216,8 @@ class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each row, array of shape (n_samples,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def to_keras(self) -> Any:
         """The head as a ``keras.Model`` from features to probabilities, weights and all."""

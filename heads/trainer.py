@@ -25,7 +25,7 @@ from .compiled import trainable_flags, training_program
 OPTIMIZERS = ("adam", "adamw", "sgd")
 _KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
 _SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
-_EPOCHS_A_CALL = 10  # where nothing has to be decided between epochs
+_EPOCHS_A_CALL = 20  # where nothing has to be decided between epochs
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ class _Stack:
         starts = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
         trainable = trainable_flags(shape)
         slots = {"adam": 2, "adamw": 2, "sgd": 1}[spec.optimizer]
+        starts = [[start[0].T.copy(), *start[1:]] for start in starts]  # see training_program
         self._weights = [[tf.Variable(w) for w in start] for start in starts]
         self._slots = [
             [tf.Variable(tf.zeros_like(w)) for w, t in zip(start, trainable, strict=True) if t for _ in range(slots)]
@@ -224,11 +225,16 @@ class _Stack:
         trained = []
         for head in range(len(self._jobs)):
             kept = self._kept[head]
-            final = kept if kept is not None else [w.numpy() for w in self._weights[head]]
+            final = kept if kept is not None else self._current(head)
             ran = self._stopped_at[head] or self._done
             best = self._best_epoch[head] or ran
             trained.append(TrainedHead(final, self._history[head], ran, best))
         return trained
+
+    def _current(self, head: int) -> list[np.ndarray]:
+        """The weights as they stand, in Keras' order and shape."""
+        first, *others = (w.numpy() for w in self._weights[head])
+        return [np.ascontiguousarray(first.T), *others]
 
     def _watch(self, head: int, job: Job, epoch: int) -> None:
         """Keep the best weights, and stop where patience has run out."""
@@ -237,7 +243,7 @@ class _Stack:
         loss = self._history[head]["val_loss"][-1]
         if loss < self._best[head]:
             self._best[head], self._best_epoch[head] = loss, epoch
-            self._kept[head] = [w.numpy() for w in self._weights[head]]
+            self._kept[head] = self._current(head)
         elif job.spec.patience is not None and epoch - self._best_epoch[head] >= job.spec.patience:
             self._stopped_at[head] = epoch
 

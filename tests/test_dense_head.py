@@ -11,9 +11,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from heads import DenseHeadClassifier
+from heads import DenseHeadClassifier, own_cnn
+from heads.architectures import HeadShape, dense_head
 
 EXPECTED_FAILURES = {
+    "check_methods_subset_invariance": "float32 sums differ in the last bits with the number of rows (7e-7 here)",
     "check_sample_weight_equivalence_on_dense_data": "mini-batches: a row of weight 2 is not two rows in two batches",
 }
 
@@ -121,3 +123,21 @@ def test_bad_input_is_told(data):
         head(checkpoint=True).fit(X, y, validation_data=(X[:2], ["flu", "covid"]))
     with pytest.raises(ValueError, match="expected one of relu"):
         head(activation="swish").fit(X, y)
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(2, 23_935_041), (4, 23_935_236)])
+def test_the_reports_own_cnn_has_the_reports_parameters(classes, parameters):
+    assert own_cnn(classes).count_params() == parameters
+
+
+@pytest.mark.parametrize(
+    ("classes", "trainable"), [(2, 6_423_041), (4, 6_423_812)]
+)  # of the head on VGG16's map, as the report's tables have them
+def test_the_reports_head_has_the_reports_parameters(classes, trainable):
+    shape = HeadShape(25_088, classes)
+    assert shape.parameters == {"total": trainable, "trainable": trainable}
+    assert dense_head(shape).count_params() == trainable
+    normed = HeadShape(100, classes, (16, 8), batch_norm=True)
+    model = dense_head(normed)
+    assert normed.parameters["total"] == model.count_params()
+    assert normed.parameters["trainable"] == sum(int(np.prod(w.shape)) for w in model.trainable_weights)

@@ -17,7 +17,7 @@ from featcache.accelerator import load_tensorflow
 from heads import trainer
 from heads.architectures import HeadShape, dense_head
 
-ROUNDS, EPOCHS, ROWS = 5, 20, 104
+ROUNDS, EPOCHS, ROWS = 5, 40, 104
 
 
 @pytest.mark.parametrize("features", [25_088, 512], ids=["flattened", "pooled"])
