@@ -113,11 +113,11 @@ def run(
 
 
 def _halved(batch_size: int, error: OutOfMemoryError) -> int:
-    _log.info("out of memory with batches of %d images; going on with half", batch_size)
     if batch_size == 1:
         raise DataError(
             f"not enough memory for a single image ({error}); try a smaller --size, or a smaller backbone"
         ) from error
+    _log.info("out of memory with batches of %d images; going on with half", batch_size)
     return batch_size // 2
 
 

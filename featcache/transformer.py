@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -132,4 +133,5 @@ def _paths(X: Any) -> list[str]:
     odd = next((v for v in values if not isinstance(v, str) and not hasattr(v, "__fspath__")), None)
     if odd is not None:
         raise TypeError(f"X holds {odd!r}, a {type(odd).__name__}; expected image paths")
-    return [str(value) for value in values]
+    # Absolute, since keys are remembered by path, and the current folder may be another one next time.
+    return [os.path.abspath(value) for value in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,8 @@ def repair(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str,
             if time.time() - os.stat(leftover).st_mtime > _LEFTOVER_AGE:
                 os.unlink(leftover)
                 removed += 1
+    for trash in store.features.glob(".trash-*"):  # of a removal that was killed
+        shutil.rmtree(trash, ignore_errors=True)
     for name in _chosen(store, feature_sets):
         store.index.drop_shards(name, list(store.index.shards(name)))
         store.shards(name)

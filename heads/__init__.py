@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .architectures import own_cnn as own_cnn
     from .dense_head import DenseHeadClassifier as DenseHeadClassifier
 
-_HOMES = {"DenseHeadClassifier": "dense_head", "own_cnn": "architectures"}
+_HOMES = {"DenseHeadClassifier": "dense_head", "own_cnn": "architectures"}  # heads.evaluate is a module
 __all__ = sorted(_HOMES)
 
 

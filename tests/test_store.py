@@ -249,6 +249,26 @@ def test_removing_what_is_not_there(tmp_path):
         assert store.feature_sets() == [SPEC.id]
 
 
+def test_the_spec_is_found_without_its_file(tmp_path):
+    with Store(tmp_path) as store:
+        name = store.commit(SPEC, rows(1))
+        for text in (b"", b"{}", b"\xff", SPEC.to_json().replace("caffe", "torch").encode()):
+            (store.features / SPEC.id / "spec.json").write_bytes(text)
+            assert store.spec(SPEC.id) == SPEC
+        store.discard(SPEC.id, name)
+        with pytest.raises(StoreError, match="no readable spec"):
+            store.spec(SPEC.id)
+
+
+def test_repair_sweeps_what_a_killed_removal_left(tmp_path):
+    with Store(tmp_path) as store:
+        store.commit(SPEC, rows(1))
+        (store.features / SPEC.id).rename(store.features / ".trash-1")
+        assert store.feature_sets() == []
+        upkeep.repair(store)
+        assert list(store.features.iterdir()) == []
+
+
 def test_a_read_only_cache_can_be_read(tmp_path, monkeypatch):
     with Store(tmp_path) as store:
         store.commit(SPEC, rows(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_equals_what_load_gives(paths, backbone, tmp_path):
 )
 def test_paths_come_in_many_shapes(paths, backbone, shape):
     np.testing.assert_array_equal(backbone.fit(shape(paths)).transform(shape(paths)), backbone.transform(paths))
+
+
+def test_relative_paths_mean_the_current_folder(paths, backbone, tmp_path, monkeypatch):
+    rows = backbone.fit_transform(paths)
+    monkeypatch.chdir(tmp_path)
+    mixed = [os.path.relpath(path, tmp_path) if i % 2 else path for i, path in enumerate(paths)]
+    np.testing.assert_array_equal(backbone.transform(mixed), rows)
 
 
 def test_order_and_repeats(paths, backbone):

@@ -1,0 +1,68 @@
+"""Metrics against sklearn and SciPy, and intervals that mean what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics
+
+from featcache.errors import DataError
+from heads.evaluate import accuracy_interval, evaluate, scores
+
+
+def predictions(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, n)
+    raw = rng.random((n, classes)) + np.eye(classes)[y] * 0.5
+    return y, raw / raw.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_figures_are_sklearns(classes):
+    y, p = predictions(80, classes)
+    found, predicted = evaluate(y, p), p.argmax(axis=1)
+    assert found["accuracy"] == metrics.accuracy_score(y, predicted)
+    assert found["loss"] == pytest.approx(metrics.log_loss(y, p))
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(y, predicted))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
+    area = metrics.roc_auc_score(y, p[:, 1]) if classes == 2 else metrics.roc_auc_score(y, p, multi_class="ovr")
+    assert found["roc_auc"] == pytest.approx(area)
+    assert found["confusion"] == metrics.confusion_matrix(y, predicted).tolist()
+    assert found["n"] == 80
+
+
+def test_a_class_without_rows_has_no_area_and_no_share_in_averages():
+    y, p = predictions(40, 4)
+    rows = y != 3
+    found = evaluate(y[rows], p[rows])
+    assert found["roc_auc"] is None
+    assert found["accuracy"] == metrics.accuracy_score(y[rows], p[rows].argmax(axis=1))
+    assert np.shape(found["confusion"]) == (4, 4)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = [low <= 0.8 <= high for low, high in (accuracy_interval(rng.random(100) < 0.8, seed=i) for i in range(300))]
+    assert 0.90 < np.mean(hits) < 0.985
+
+
+def test_copies_of_a_patients_rows_are_no_evidence():
+    right = np.random.default_rng(0).random(60) < 0.8
+    groups = np.arange(60) // 2
+    width = np.diff(accuracy_interval(right, groups))[0]
+    copied = np.diff(accuracy_interval(np.repeat(right, 5), np.repeat(groups, 5)))[0]
+    assert copied == pytest.approx(width, rel=0.1)
+    assert np.diff(accuracy_interval(np.repeat(right, 5)))[0] < 0.6 * width
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_is_not_certainty(right):
+    exact = binomtest(62 if right else 0, 62).proportion_ci(0.95, method="exact")
+    assert accuracy_interval(np.full(62, right)) == pytest.approx((exact.low, exact.high))
+    assert accuracy_interval(np.full(620, right), np.arange(620) // 10) == pytest.approx((exact.low, exact.high))
+
+
+def test_nothing_to_score():
+    with pytest.raises(DataError, match="found 0 labels"):
+        scores(np.array([], int), np.zeros((0, 2)))
