@@ -112,7 +112,9 @@ def _spec(name: str, **changes) -> FeatureSpec:
 IMAGES = np.random.default_rng(5).integers(0, 256, (5, 96, 96, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "xception", "efficientnetb0"])
+@pytest.mark.parametrize(
+    "name", ["vgg16", pytest.param("resnet50", marks=pytest.mark.slow), "xception", "efficientnetb0"]
+)
 def test_features_equal_keras_own_prediction(name):
     _, keras = load_tensorflow()
     row = backbones.get(name)
