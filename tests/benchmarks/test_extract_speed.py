@@ -23,7 +23,7 @@ from featcache.sample import write_sample
 from featcache.spec import FeatureSpec
 from featcache.store import Store
 
-ROUNDS = 5
+ROUNDS = 3
 IMAGES = {"vgg16": 32, "xception": 64, "resnet50": 64, "mobilenet": 128}
 
 
