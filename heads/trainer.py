@@ -167,10 +167,10 @@ class _Stack:
         spec = jobs[0].spec
         self._batch = spec.batch_size
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), least=8)
-        starts = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
+        given = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
+        starts = [[first.T.copy(), *others] for first, *others in given]  # see training_program
         trainable = trainable_flags(shape)
         slots = {"adam": 2, "adamw": 2, "sgd": 1}[spec.optimizer]
-        starts = [[start[0].T.copy(), *start[1:]] for start in starts]  # see training_program
         self._weights = [[tf.Variable(w) for w in start] for start in starts]
         self._slots = [
             [tf.Variable(tf.zeros_like(w)) for w, t in zip(start, trainable, strict=True) if t for _ in range(slots)]
