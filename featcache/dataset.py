@@ -101,6 +101,27 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     return _from_manifest(root.absolute(), patterns, forced=group_regex is not None)
 
 
+def find_images(place: str | os.PathLike[str]) -> list[str]:
+    """Image files, absolute: the file itself, all below a folder whatever its layout, or those a manifest names.
+
+    Raises :class:`DataError` where there is no such place, or a folder without images.
+    """
+    path = Path(place).expanduser().absolute()
+    if path.is_dir():
+        found, ignored = _walk(path)
+        if not found:
+            raise DataError(f"{path}: no images found ({len(ignored)} other files)")
+        return [os.path.join(path, name) for name in found]
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    if path.suffix.lower() in (".csv", ".parquet"):
+        table = _read_table(path)
+        if "path" not in table:
+            raise DataError(f"{path}: no column 'path'; found {', '.join(table) or 'none'}")
+        return [os.path.normpath(path.parent / name) for name in table["path"]]
+    return [str(path)]
+
+
 def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
     try:
         return [re.compile(p) for p in ([group_regex] if group_regex else _GROUP_PATTERNS)]

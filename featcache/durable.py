@@ -18,13 +18,13 @@ from typing import BinaryIO
 
 from .errors import StoreError
 
-_PREFIX = ".tmp-"
+PREFIX = ".tmp-"  # of what a writer has not finished
 _BLOCK = 1 << 22
 
 
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is the temporary file of a writer, live or dead."""
-    return name.startswith(_PREFIX)
+    return name.startswith(PREFIX)
 
 
 def sha256_file(path: Path | str) -> str:
@@ -65,7 +65,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f"{_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+        temporary = path.parent / f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
         with open(temporary, "w+b") as file:
             yield file
             file.flush()

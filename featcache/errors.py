@@ -49,3 +49,9 @@ class StoreError(FeatcacheError, OSError):
     """The store is damaged, locked, or cannot be written."""
 
     exit_code = 5
+
+
+class BundleError(FeatcacheError):
+    """A bundle is damaged, or is not for what it is asked to do."""
+
+    exit_code = 5

@@ -20,7 +20,7 @@ _BLOCK = 256
 
 def export(
     out: str | os.PathLike[str],
-    backbone: str = "vgg16",
+    backbone: str | None = None,
     *,
     task: str = "multiclass",
     classes: Sequence[str] | None = None,

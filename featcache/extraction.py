@@ -221,7 +221,8 @@ def extract(
 def _remember(store: Store, dataset: Dataset, group_regex: str | None, result: ExtractResult) -> None:
     """Note what was extracted, as the default of other verbs; other backbones of the same data stay noted."""
     last = store.last_extract()
-    sets = last.get("feature_sets", {}) if last.get("data") == dataset.root else {}
+    sets = dict(last.get("feature_sets", {})) if last.get("data") == dataset.root else {}
+    sets.pop(result.backbone, None)  # the last one stands last
     store.remember_extract(
         {
             "data": dataset.root,

@@ -41,6 +41,7 @@ class Features:
     feature_set : id of the set they come from.
     spec : its spec.
     pooling : how a map became a row.
+    map_shape : shape of a row before pooling.
     synthetic : whether the images are the built-in sample.
     """
 
@@ -54,6 +55,7 @@ class Features:
     feature_set: str
     spec: FeatureSpec
     pooling: str
+    map_shape: tuple[int, ...]
     synthetic: bool
 
     def __len__(self) -> int:
@@ -133,7 +135,7 @@ class Features:
 
 
 def load(
-    backbone: str = "vgg16",
+    backbone: str | None = None,
     *,
     task: str = "multiclass",
     classes: Sequence[str] | None = None,
@@ -149,7 +151,7 @@ def load(
 
     Parameters
     ----------
-    backbone : a backbone's name, or the id of a feature set.
+    backbone : a backbone's name, or the id of a feature set; None is the one extracted last.
     task : ``binary`` or ``multiclass``; see :func:`featcache.tasks.task_classes`.
     classes : two or more class names, in place of the task's own.
     pooling : ``flatten``, ``avg``, ``max``, or ``map`` (as it is).
@@ -191,13 +193,14 @@ def load(
             feature_set=feature_set,
             spec=spec,
             pooling=pooling,
+            map_shape=store.shapes(feature_set)[spec.arrays[0]],
             synthetic=dataset.synthetic,
         )
 
 
 def choose_feature_set(
     store: Store,
-    backbone: str,
+    backbone: str | None,
     pooling: str,
     weights: str | None = None,
     size: int | None = None,
@@ -208,6 +211,11 @@ def choose_feature_set(
     Raises :class:`DataError` where there is none, :class:`UsageError` where there are several.
     """
     known = store.feature_sets()
+    if backbone is None:
+        extracted = [name for name in store.last_extract().get("feature_sets", {}) if name != "pixels"]
+        if not extracted:
+            raise DataError("no features have been extracted here yet; run: python cli.py extract --backbone vgg16")
+        backbone = str(extracted[-1])
     if backbone in known:
         return backbone
     name = backbones.get(backbone).name

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from . import backbones, images, runtime, weights
+from . import backbones, frozen, images, runtime, weights
 from .errors import UsageError, WeightsError
 from .spec import FeatureSpec
 from .store import Store
@@ -90,18 +91,53 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
         precision=recipe.precision,
     )
 
-    def build() -> runtime.Runtime:
-        model = load()
-        found = weights.digest(model)
-        if found != spec.weights_digest:
-            store.index.remember(memo, found)
-            raise WeightsError(
-                f"{backbone.name}: the {source.label} weights are not the ones seen before (digest {found[:8]}, "
-                f"expected {spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
-            )
-        return runtime.TensorFlowRuntime(model, spec)
+    return Resolved(spec, lambda: _runtime(spec, load(), store, memo), fell_back)
 
-    return Resolved(spec, build, fell_back)
+
+def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved:
+    """The way to compute rows of a spec that is known.
+
+    Parameters
+    ----------
+    spec : of a bundle, or of a feature set.
+    kept : the network's weights as :func:`featcache.frozen.keep` wrote them.
+    store : remembers digests.
+
+    Raises
+    ------
+    WeightsError
+        There are no weights to compute with, when it comes to that.
+    UsageError
+        The spec was made with decoding rules that this version does not have.
+    """
+    if spec.recipe != images.RECIPE:
+        raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {images.RECIPE!r}")
+    if spec.backbone == "pixels":
+        return Resolved(spec, runtime.PixelsRuntime)
+
+    def build() -> runtime.Runtime:
+        if kept is None:
+            raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
+        source = weights.WeightsSource("kept", path=str(kept))
+        model = weights.build(backbones.get(spec.backbone), spec.size, source, spec.precision)
+        return _runtime(spec, model, store, None)
+
+    return Resolved(spec, build)
+
+
+def _runtime(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> runtime.Runtime:
+    """The runtime, once the network's weights are proven to be the spec's; they are kept for bundles."""
+    found = weights.digest(model)
+    if found != spec.weights_digest:
+        if memo:
+            store.index.remember(memo, found)
+        hint = " This is noted now: run the command again for a new feature set." if memo else ""
+        raise WeightsError(
+            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {found[:8]}, "
+            f"expected {spec.weights_digest[:8]}).{hint}"
+        )
+    frozen.keep(model, store.network(spec))
+    return runtime.TensorFlowRuntime(model, spec)
 
 
 def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:

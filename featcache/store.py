@@ -4,6 +4,7 @@
 
     cache/features/<feature set>/spec.json          the spec, for people and for repair
     cache/features/<feature set>/<sha256>.h5        shards; the name is the commit
+    cache/networks/<digest>.safetensors             frozen networks, for bundles
     cache/index.sqlite                              derived
     cache/last-extract.json                         what was extracted last: the default of other verbs
 
@@ -91,6 +92,10 @@ class Store:
     def _spec_of(path: Path) -> FeatureSpec:
         with Shard(path) as opened:
             return opened.spec
+
+    def network(self, spec: FeatureSpec) -> Path:
+        """Where the weights of the spec's network are kept (:mod:`featcache.frozen`)."""
+        return self.cache / "networks" / f"{spec.weights_digest}.safetensors"
 
     def remove(self, feature_set: str) -> int:
         """Delete a set; returns the bytes that were freed."""

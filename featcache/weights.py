@@ -23,10 +23,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from . import durable
+from . import durable, frozen
 from .accelerator import load_tensorflow
-from .backbones import Backbone
+from .backbones import Backbone, get
 from .errors import UsageError, WeightsError
+from .spec import FeatureSpec
 
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _TIMEOUT = 15  # seconds a silent network may take
@@ -34,8 +35,8 @@ _TIMEOUT = 15  # seconds a silent network may take
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Where weights come from: ``kind`` is ``imagenet``, ``random`` (with ``seed``), ``file`` (with
-    ``path``) or ``none``."""
+    """Where weights come from: ``kind`` is ``imagenet``, ``random`` (with ``seed``), ``file`` (of Keras, with
+    ``path``), ``kept`` (of :mod:`featcache.frozen`, with ``path``) or ``none``."""
 
     kind: str
     seed: int = 0
@@ -114,7 +115,7 @@ def build(backbone: Backbone, size: int, source: WeightsSource, precision: str =
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        with _seeded(source.seed if source.kind == "random" else 0):
+        with seeded(source.seed if source.kind == "random" else 0):
             if source.kind == "imagenet":
                 model = _download(construct, backbone, size)
             else:
@@ -123,8 +124,20 @@ def build(backbone: Backbone, size: int, source: WeightsSource, precision: str =
         keras.config.set_dtype_policy(before)
     if source.kind == "file":
         _load_file(model, backbone, Path(source.path))
+    elif source.kind == "kept":
+        frozen.load(model, Path(source.path))
     model.trainable = False
     return model
+
+
+def network_parameters(spec: FeatureSpec) -> int:
+    """Number of parameters of a spec's frozen network, up to the layer that is kept."""
+    row = get(spec.backbone)
+    if not spec.layer:
+        return row.parameters
+    _, keras = load_tensorflow()
+    whole = build(row, spec.size, WeightsSource("random"))
+    return int(keras.Model(whole.inputs, whole.get_layer(spec.layer).output).count_params())
 
 
 def digest(model: Any) -> str:
@@ -138,7 +151,7 @@ def digest(model: Any) -> str:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed what Keras draws initial weights from, and leave the caller's generators as they were.
 
     Keras 3 derives every initialiser's seed from Python's ``random`` when none is given.

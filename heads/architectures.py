@@ -56,6 +56,16 @@ class HeadShape:
         return list(itertools.pairwise(sizes))
 
     @property
+    def weight_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of the weights, in Keras' order."""
+        shapes: list[tuple[int, ...]] = []
+        for position, (inputs, outputs) in enumerate(self.widths):
+            shapes += [(inputs, outputs), (outputs,)]
+            if self.batch_norm and position < len(self.units):
+                shapes += [(outputs,)] * 4
+        return shapes
+
+    @property
     def parameters(self) -> dict[str, int]:
         """Number of parameters, ``total`` and ``trainable``."""
         dense = sum(inputs * outputs + outputs for inputs, outputs in self.widths)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from scipy import special
+from sklearn.utils.validation import check_is_fitted
 
 from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
+from .base import EpochClassifier, Layer, OnEpoch
 
-_SEEDS = np.iinfo(np.int32).max
 
-
-class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
+class DenseHeadClassifier(EpochClassifier):
     """Features > dense > dropout > … > output, trained by mini-batches on cross-entropy.
 
     Parameters
@@ -106,7 +100,7 @@ class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
         sample_weight: Any = None,
         *,
         validation_data: tuple[Any, Any] | None = None,
-        on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
+        on_epoch: OnEpoch | None = None,
     ) -> DenseHeadClassifier:
         """Train from scratch.
 
@@ -125,22 +119,9 @@ class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             Fewer than two classes, unknown classes in the validation data, or features that are not finite.
         """
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes to tell apart; y has 1 class, {self.classes_[0]!r}"
-            )
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
-        if self.class_weight is not None:
-            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            weight = (weight * of_class[codes]).astype(np.float32)
-        seed = int(check_random_state(self.random_state).randint(_SEEDS))
-        rows, val_rows, X, codes = self._split(X, codes, validation_data, seed)
-        shape = self._shape(X.shape[1])
-        job = trainer.Job(self._spec(seed), rows, val_rows, weight[rows])
-        trained = trainer.train(X, codes, shape, [job], on_epoch)[0]
+        ready = self._prepare(X, y, sample_weight, validation_data)
+        job = trainer.Job(self._spec(ready.seed), ready.rows, ready.val_rows, ready.weight[ready.rows])
+        trained = trainer.train(ready.X, ready.codes, self._shape(ready.X.shape[1]), [job], on_epoch)[0]
         self.weights_ = trained.weights
         self.history_ = trained.history
         self.n_iter_ = trained.epochs_run
@@ -167,38 +148,18 @@ class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
             seed=seed,
         )
 
-    def _split(
-        self, X: np.ndarray, codes: np.ndarray, validation: tuple[Any, Any] | None, seed: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Rows to learn from and to validate on, and the arrays they point into."""
-        everything = np.arange(len(X))
-        if validation is not None:
-            X_val, y_val = validate_data(self, *validation, dtype=np.float32, reset=False)
-            unknown = sorted(set(np.unique(y_val)) - set(self.classes_))
-            if unknown:
-                raise ValueError(f"the validation data has classes that the training data lacks: {unknown}")
-            val_rows = np.arange(len(X), len(X) + len(X_val))
-            val_codes = np.searchsorted(self.classes_, y_val)
-            return everything, val_rows, np.concatenate([X, X_val]), np.concatenate([codes, val_codes])
-        if self.patience is None and not self.checkpoint:
-            return everything, np.empty(0, np.int64), X, codes
-        rows, val_rows = train_test_split(
-            everything, test_size=self.validation_fraction, stratify=codes, random_state=seed
-        )
-        return rows, val_rows, X, codes
-
     # -- what a fitted one gives ---------------------------------------------------------------
 
     def hidden(self, X: Any) -> np.ndarray:
         """Activations of the first hidden layer, array of shape (n_samples, units), as t-SNE draws them."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = self._checked(X, reset=False)
         return self._activate(X @ self.weights_[0] + self.weights_[1])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = self._checked(X, reset=False)
         shape = self._shape(X.shape[1])
         at = 0
         for _ in shape.units:
@@ -214,19 +175,29 @@ class DenseHeadClassifier(ClassifierMixin, BaseEstimator):
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, array of shape (n_samples,)."""
-        probabilities = self.predict_proba(X)
-        return self.classes_[probabilities.argmax(axis=1)]
-
     def to_keras(self) -> Any:
         """The head as a ``keras.Model`` from features to probabilities, weights and all."""
         check_is_fitted(self)
         return dense_head(self._shape(self.n_features_in_), self.dropout, self.l2, self.weights_)
 
-    def _activate(self, x: np.ndarray) -> np.ndarray:
-        from scipy import special
+    def weight_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of ``weights_``, known from the parameters and the input's width alone."""
+        return self._shape(self.n_features_in_).weight_shapes
 
+    def layers(self) -> list[Layer]:
+        """The layer table, the input not counted."""
+        check_is_fitted(self)
+        shape = self._shape(self.n_features_in_)
+        table = []
+        for inputs, outputs in shape.widths[:-1]:
+            table.append(Layer(f"dense, {self.activation}", (outputs,), inputs * outputs + outputs))
+            between = Layer("batch normalisation", (outputs,), 4 * outputs)
+            table.append(between if self.batch_norm else Layer(f"dropout {self.dropout:g}", (outputs,), 0))
+        inputs, outputs = shape.widths[-1]
+        last = "sigmoid" if outputs == 1 else "softmax"
+        return [*table, Layer(f"output, {last}", (outputs,), inputs * outputs + outputs)]
+
+    def _activate(self, x: np.ndarray) -> np.ndarray:
         if self.activation == "relu":
             return np.maximum(x, 0)
         if self.activation == "sigmoid":

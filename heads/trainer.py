@@ -20,7 +20,7 @@ from featcache.accelerator import load_tensorflow
 from featcache.errors import DataError, UsageError
 
 from .architectures import HeadShape, initial_weights
-from .compiled import trainable_flags, training_program
+from .compiled import arrange, restore, trainable_flags, training_program
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 _KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
@@ -168,7 +168,7 @@ class _Stack:
         self._batch = spec.batch_size
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), least=8)
         given = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
-        starts = [[first.T.copy(), *others] for first, *others in given]  # see training_program
+        starts = [arrange(shape, weights) for weights in given]
         trainable = trainable_flags(shape)
         slots = {"adam": 2, "adamw": 2, "sgd": 1}[spec.optimizer]
         self._weights = [[tf.Variable(w) for w in start] for start in starts]
@@ -176,7 +176,8 @@ class _Stack:
             [tf.Variable(tf.zeros_like(w)) for w, t in zip(start, trainable, strict=True) if t for _ in range(slots)]
             for start in starts
         ]
-        longest = _rounded(max(len(job.val_rows) for job in jobs), least=32)
+        longest = max(len(job.val_rows) for job in jobs)
+        longest = _rounded(longest, least=32) if longest else 0
         self._val = [_padded(job.val_rows, longest) for job in jobs]
         self._rng = [np.random.default_rng([job.spec.seed, 1]) for job in jobs]
         self._knobs = [{name: tf.constant(getattr(job.spec, name), tf.float32) for name in _KNOBS} for job in jobs]
@@ -232,9 +233,8 @@ class _Stack:
         return trained
 
     def _current(self, head: int) -> list[np.ndarray]:
-        """The weights as they stand, in Keras' order and shape."""
-        first, *others = (w.numpy() for w in self._weights[head])
-        return [np.ascontiguousarray(first.T), *others]
+        """The weights as they stand, in Keras' order."""
+        return restore(self._shape, [w.numpy() for w in self._weights[head]])
 
     def _watch(self, head: int, job: Job, epoch: int) -> None:
         """Keep the best weights, and stop where patience has run out."""

@@ -76,6 +76,7 @@ def test_golden_digests_tell_all_kinds_apart():
 def _build(row, size):
     model = weights.build(row, size, weights.WeightsSource("random"))
     assert model.outputs[0].shape[-1] == row.channels
+    assert model.count_params() == row.parameters
     assert not model.trainable_weights
     return model
 

@@ -66,3 +66,45 @@ def test_all_right_is_not_certainty(right):
 def test_nothing_to_score():
     with pytest.raises(DataError, match="found 0 labels"):
         scores(np.array([], int), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_every_average_has_its_interval(classes):
+    y, p = predictions(200, classes)
+    found = evaluate(y, p, classes=[f"c{i}" for i in range(classes)])
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):
+        low, high = found[f"{name}_ci"]
+        assert low < found[name] < high
+        assert 0.02 < high - low < 0.25
+    recall = metrics.recall_score(y, p.argmax(axis=1), average=None)
+    assert list(found["recall"].values()) == pytest.approx(list(recall))
+    assert all(low < found["recall"][name] < high for name, (low, high) in found["recall_ci"].items())
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_bootstrap_is_over_rows_that_were_drawn(classes):
+    """Against the plain way: draw rows, and ask sklearn."""
+    y, p = predictions(60, classes, seed=5)
+    rng, wanted = np.random.default_rng(7), []
+    for _ in range(200):
+        rows = rng.integers(0, 60, 60)
+        if len(np.unique(y[rows])) == classes:
+            binary = {} if classes > 2 else {"multi_class": "raise"}
+            score = p[rows] if classes > 2 else p[rows, 1]
+            wanted.append(metrics.roc_auc_score(y[rows], score, **({"multi_class": "ovr"} if classes > 2 else binary)))
+    assert evaluate(y, p)["roc_auc_ci"] == pytest.approx(np.quantile(wanted, [0.025, 0.975]), abs=0.04)
+
+
+def test_a_perfect_area_is_not_certainty_either():
+    y = np.repeat([0, 1], [50, 12])
+    found = evaluate(y, np.eye(2)[y])
+    assert found["roc_auc"] == 1
+    assert found["roc_auc_ci"] == pytest.approx(binomtest(12, 12).proportion_ci(0.95, method="exact"), abs=1e-9)
+
+
+def test_intervals_over_copies_are_as_wide_as_before():
+    y, p = predictions(80, 2, seed=3)
+    groups = np.arange(80)
+    before, after = (evaluate(np.repeat(y, k), np.repeat(p, k, axis=0), np.repeat(groups, k)) for k in (1, 5))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):
+        assert np.ptp(after[f"{name}_ci"]) == pytest.approx(np.ptp(before[f"{name}_ci"]), rel=0.1)

@@ -1,0 +1,154 @@
+"""What all verbs of the command line share: options, where results and messages go, progress bars, exit codes.
+
+With ``--json`` stdout carries one JSON object and nothing else. Messages and progress go to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import DataError, FeatcacheError
+
+if TYPE_CHECKING:
+    from .extraction import Plan
+
+_log = logging.getLogger(__name__)
+
+
+class Output:
+    """Where a verb's result and messages go."""
+
+    def __init__(self, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self._stdout = sys.stdout
+
+    def result(self, values: dict[str, Any], *lines: str) -> None:
+        """Print the result: the JSON object, or the lines for people."""
+        if self.as_json:
+            self.lines(json.dumps(values))
+        else:
+            self.lines(*lines)
+
+    def lines(self, *lines: str) -> None:
+        """Print lines on stdout."""
+        for line in lines:
+            click.echo(line, file=self._stdout)
+
+    def failure(self, error: BaseException, code: int) -> None:
+        """Print an error: its message on stderr, and with ``--json`` the same as an object on stdout."""
+        if self.verbose:
+            traceback.print_exception(error)
+        bad = error.bad if isinstance(error, DataError) else []
+        for image in bad[:20]:
+            click.echo(f"  {image.path}: {image.reason}", err=True)
+        if len(bad) > 20:
+            click.echo(f"  … and {len(bad) - 20} more (all of them with --json)", err=True)
+        message = str(error) or type(error).__name__
+        hint = "" if isinstance(error, FeatcacheError) or self.verbose else " (more with -v)"
+        click.echo(f"error: {message}{hint}", err=True)
+        if self.as_json:
+            values: dict[str, Any] = {"error": message, "exit_code": code}
+            if bad:
+                values["bad"] = [asdict(image) for image in bad]
+            self.lines(json.dumps(values))
+
+
+def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Options of every verb; the verb is called with ``cache`` and ``output`` first."""
+
+    @click.option("--cache", default="cache", show_default=True, metavar="DIR", help="Folder of the store.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")
+    @click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.")
+    @click.option("-v", "--verbose", is_flag=True, help="More on stderr; a traceback with an error.")
+    @functools.wraps(verb)
+    def run(cache: str, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+        output = Output(as_json, quiet, verbose)
+        level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger("featcache")
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # Keras announces its downloads on stdout
+                verb(cache=cache, output=output, **options)
+        except KeyboardInterrupt as error:
+            output.failure(KeyboardInterrupt("interrupted; what was done is kept, run the same command to go on"), 130)
+            raise SystemExit(130) from error
+        except FeatcacheError as error:
+            output.failure(error, error.exit_code)
+            raise SystemExit(error.exit_code) from error
+        except Exception as error:
+            output.failure(error, 1)
+            raise SystemExit(1) from error
+
+    return run
+
+
+DATA = click.option(
+    "--data", metavar="PATH", help="Folder or CSV/Parquet manifest. Default: the last extract's; else the sample."
+)
+GROUPS = click.option("--group-regex", metavar="RE", help="Where in the file name the patient stands.")
+BACKBONE = click.option(
+    "--backbone", metavar="NAME", help="A backbone, or the id of a feature set. Default: the last one extracted."
+)
+TASK = click.option("--task", default="multiclass", show_default=True, help="binary or multiclass.")
+CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own.")
+
+
+@contextlib.contextmanager
+def extraction_progress(output: Output, name: str) -> Iterator[tuple[Callable[[Plan], None], Callable[[int], None]]]:
+    """A bar with images/s and time left, on a terminal; else nothing but the plan."""
+
+    def announce(plan: Plan) -> None:
+        if plan.jobs:
+            _log.info("%s: %d to compute, %d reused", name, len(plan.jobs), plan.reused)
+
+    if output.quiet or not sys.stderr.isatty():
+        yield announce, lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[rate]} images/s"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, rate="–")
+
+        def start(plan: Plan) -> None:
+            announce(plan)
+            bar.reset(task, total=len(plan.jobs), rate="–")
+
+        def step(done: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate=f"{speed:.1f}" if speed else "–")
+
+        yield start, step
+
+
+def human_size(count: float) -> str:
+    """``1.5 MB`` and the like."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

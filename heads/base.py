@@ -1,0 +1,94 @@
+"""What the classifiers that train by epochs share: labels, weights, seeds, and rows to validate on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+OnEpoch = Callable[[int, list[dict[str, float]]], None]
+_SEEDS = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One line of a layer table: name, shape of the output, number of parameters."""
+
+    name: str
+    output: tuple[int, ...]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a fit starts from: ``rows`` and ``val_rows`` point into ``X`` and ``codes``."""
+
+    X: np.ndarray
+    codes: np.ndarray
+    weight: np.ndarray
+    rows: np.ndarray
+    val_rows: np.ndarray
+    seed: int
+
+
+class EpochClassifier(ClassifierMixin, BaseEstimator):
+    """Base of classifiers with ``class_weight``, ``patience``, ``checkpoint``, ``validation_fraction`` and
+    ``random_state``; they set ``weights_``, ``history_``, ``n_iter_`` and ``best_epoch_``."""
+
+    class_weight: Any
+    patience: int | None
+    checkpoint: bool
+    validation_fraction: float
+    random_state: Any
+
+    def _checked(self, *arrays: Any, reset: bool) -> Any:
+        """X, or X and y, as ``validate_data`` leaves them."""
+        return validate_data(self, *arrays, dtype=np.float32, reset=reset)
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> Prepared:
+        X, y = self._checked(X, y, reset=True)
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes to tell apart; y has 1 class, {self.classes_[0]!r}"
+            )
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
+        if self.class_weight is not None:
+            of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weight = (weight * of_class[codes]).astype(np.float32)
+        seed = int(check_random_state(self.random_state).randint(_SEEDS))
+        rows, val_rows = np.arange(len(X)), np.empty(0, np.int64)
+        if validation is not None:
+            X_val, val_codes = self._check_validation(validation)
+            val_rows = np.arange(len(X), len(X) + len(X_val))
+            X, codes = np.concatenate([X, X_val]), np.concatenate([codes, val_codes])
+        elif self.patience is not None or self.checkpoint:
+            rows, val_rows = train_test_split(
+                rows, test_size=self.validation_fraction, stratify=codes, random_state=seed
+            )
+        return Prepared(X, codes, weight, rows, val_rows, seed)
+
+    def _check_validation(self, validation: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+        X_val, y_val = self._checked(*validation, reset=False)
+        unknown = sorted(set(np.unique(y_val)) - set(self.classes_))
+        if unknown:
+            raise ValueError(f"the validation data has classes that the training data lacks: {unknown}")
+        return X_val, np.searchsorted(self.classes_, y_val)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row, array of shape (n_samples,)."""
+        check_is_fitted(self)
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]

@@ -1,0 +1,227 @@
+"""Bundles: a folder with all that predicts on a new image.
+
+::
+
+    bundle.json              what it is: spec, task, classes, model, scores, versions, and the SHA-256 of each file
+    head.safetensors         a head's weights, in Keras' order, or
+    model.skops              an sklearn model, or
+    model.ubj                an XGBoost model; what stands before it in its pipeline is in model.skops
+    network.safetensors      the frozen network that makes the features (not for pixels)
+    training.safetensors     row keys (their first 8 bytes) of the images it learnt from
+
+A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the
+way this module writes it, digest and all, and the folder must hold just the files it names, byte for byte. There is no
+pickle in it, and skops loads only the types listed here. Proven means undamaged and harmless to open; who made it, a
+digest inside it cannot tell.
+
+To change the format: raise VERSION, keep reading the older one, and keep one of its bundles as a test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featcache
+from featcache import durable, frozen
+from featcache.errors import BundleError, StoreError, WeightsError
+from featcache.features import Features
+from featcache.spec import FeatureSpec
+from featcache.store import Store
+
+from . import persistence
+
+VERSION = 1
+_FORMAT = "featcache-bundle"
+_ABOUT, _NETWORK, _TRAINING = "bundle.json", "network.safetensors", "training.safetensors"
+_NAMES = {_NETWORK, _TRAINING, *persistence.FILES}
+_KEY_BYTES = 8
+_KEYS = {"format", "version", "digest", "task", "classes", "spec", "pooling", "synthetic", "model", "scores", "rows",
+         "versions", "files"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was proven and opened.
+
+    Attributes
+    ----------
+    folder : where it is.
+    about : what ``bundle.json`` says.
+    spec : what its features are.
+    estimator : the model, fitted; its classes are positions in ``classes``.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    spec: FeatureSpec
+    estimator: Any
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return tuple(self.about["classes"])
+
+    @property
+    def pooling(self) -> str:
+        """How a map becomes a row."""
+        return str(self.about["pooling"])
+
+    @property
+    def network(self) -> Path | None:
+        """The frozen network's weights, or None where the bundle has none."""
+        path = self.folder / _NETWORK
+        return path if path.exists() else None
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it learnt from the built-in sample."""
+        return bool(self.about["synthetic"])
+
+    def predict_proba(self, features: Features) -> np.ndarray:
+        """Probabilities of kept features, array of shape (n, n_classes).
+
+        Raises :class:`BundleError` where the features are of another spec or pooling than the model's.
+        """
+        if features.spec.hex != self.spec.hex or features.pooling != self.pooling:
+            raise BundleError(
+                f"{self.folder}: made for features of {self.spec.id} ({self.pooling}), given {features.spec.id} "
+                f"({features.pooling}); they mean something else to this model"
+            )
+        return np.asarray(self.estimator.predict_proba(features.X))
+
+    def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
+        """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
+        known = {key.tobytes() for key in frozen.read_tensors(self.folder / _TRAINING)[0]}
+        return np.array([key[:_KEY_BYTES] in known for key in keys], dtype=bool)
+
+
+def save_bundle(
+    folder: str | os.PathLike[str],
+    estimator: Any,
+    features: Features,
+    train_rows: np.ndarray,
+    *,
+    task: str,
+    scores: Mapping[str, Any],
+    cache: str | os.PathLike[str] = "cache",
+) -> Path:
+    """Write a bundle; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    folder : where to; it must not exist.
+    estimator : a fitted head, or an sklearn or XGBoost model or pipeline.
+    features : what it was fitted on; ``train_rows`` are the positions of the rows it learnt from.
+    task, scores : recorded.
+    cache : where the frozen network is kept.
+
+    Raises
+    ------
+    BundleError
+        The folder exists, or the model is of a kind that cannot be kept safely.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise BundleError(f"{folder} exists; a bundle is never overwritten. Name another folder")
+    building = folder.parent / f"{durable.PREFIX}{folder.name}"
+    building.mkdir(parents=True)
+    model = persistence.write(building, estimator)
+    with Store(cache) as store:
+        network = store.network(features.spec)
+        if network.exists():
+            frozen.place(network, building / _NETWORK)
+    prefixes = np.array([np.frombuffer(features.keys[i][:_KEY_BYTES], np.uint8) for i in train_rows])
+    frozen.write_tensors(building / _TRAINING, [prefixes])
+    about = {
+        "format": _FORMAT,
+        "version": VERSION,
+        "task": task,
+        "classes": list(features.classes),
+        "spec": json.loads(features.spec.to_json()),
+        "pooling": features.pooling,
+        "synthetic": features.synthetic,
+        "model": model,
+        "scores": dict(scores),
+        "rows": len(train_rows),
+        "versions": {
+            "featcache": featcache.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "xgboost", "numpy")},
+        },
+        "files": {entry.name: durable.sha256_file(entry.path) for entry in os.scandir(building)},
+    }
+    durable.write_bytes(building / _ABOUT, _written({**about, "digest": _digest(about)}))
+    os.rename(building, folder)
+    return folder
+
+
+def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
+    """Prove a bundle, then open it.
+
+    Raises
+    ------
+    BundleError
+        It is not there, damaged, not all there, holds something it should not, or was written by a later version.
+    """
+    folder = Path(folder)
+    about = _proven(folder)
+    try:
+        spec = FeatureSpec.from_json(json.dumps(about["spec"]))
+        estimator = persistence.read(folder, about["model"], len(about["classes"]))
+    except (StoreError, WeightsError, ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"{folder}: {error}") from error
+    return Bundle(folder, about, spec, estimator)
+
+
+def _proven(folder: Path) -> dict[str, Any]:
+    """What ``bundle.json`` says, once every byte of the bundle is known to be as it was written."""
+    if not (folder / _ABOUT).is_file():
+        raise BundleError(f"{folder}: no bundle here ({_ABOUT} is missing); expected a folder that fit-head has made")
+    text = (folder / _ABOUT).read_bytes()
+    try:
+        about = json.loads(text)
+        if about["format"] != _FORMAT:
+            raise ValueError(about["format"])
+        later = about["version"] > VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder / _ABOUT}: not the description of a bundle ({error!r})") from error
+    if later:
+        raise BundleError(f"{folder}: written in format {about['version']}, this version reads {VERSION}: upgrade")
+    plain = {key: value for key, value in about.items() if key != "digest"}
+    if _written(about) != text or about.get("digest") != _digest(plain) or set(about) != _KEYS:
+        raise BundleError(f"{folder / _ABOUT}: changed since it was written; get the bundle again, or fit anew")
+    files = about["files"]
+    strange = sorted(set(files) - _NAMES)
+    if strange:
+        raise BundleError(f"{folder}: names {', '.join(strange)}, which no bundle holds; it is not opened")
+    for entry in os.scandir(folder):
+        if entry.name == _ABOUT or entry.name.startswith("."):
+            continue
+        if entry.name not in files or not entry.is_file(follow_symlinks=False):
+            raise BundleError(f"{folder}: holds {entry.name}, which its description does not name; it is not opened")
+    for name, wanted in files.items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder}: {name} is missing")
+        if durable.sha256_file(folder / name) != wanted:
+            raise BundleError(
+                f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit anew"
+            )
+    return dict(about)
+
+
+def _written(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_written(values)).hexdigest()

@@ -1,0 +1,209 @@
+"""``OwnCNNClassifier``: the report's own network, trained end to end on pixels, as an sklearn classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featcache.accelerator import load_tensorflow
+from featcache.weights import seeded
+
+from .architectures import own_cnn
+from .base import EpochClassifier, Layer, OnEpoch, Prepared
+
+_PREDICT_BATCH = 32
+
+
+class OwnCNNClassifier(EpochClassifier):
+    """Two convolutions, two dense layers with dropout, trained by Adam on cross-entropy.
+
+    There is no frozen part, so nothing is to be cached but the decoded images (backbone ``pixels``); it is trained by
+    Keras, fed through ``tf.data``.
+
+    Parameters
+    ----------
+    units : int
+        Width of the second dense layer; the first has 128.
+    activation : str
+        Of the dense layers.
+    dropout, learning_rate, epochs, batch_size, class_weight, patience, checkpoint, validation_fraction, random_state
+        As in :class:`heads.DenseHeadClassifier`.
+
+    Attributes
+    ----------
+    classes_, weights_, history_, n_iter_, best_epoch_
+        As in :class:`heads.DenseHeadClassifier`.
+    image_shape_ : tuple, (size, size, 3)
+    """
+
+    def __init__(
+        self,
+        units: int = 64,
+        *,
+        activation: str = "relu",
+        dropout: float = 0.25,
+        learning_rate: float = 1e-3,
+        epochs: int = 40,
+        batch_size: int = 32,
+        class_weight: Any = None,
+        patience: int | None = None,
+        checkpoint: bool = False,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.units = units
+        self.activation = activation
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.patience = patience
+        self.checkpoint = checkpoint
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        on_epoch: OnEpoch | None = None,
+    ) -> OwnCNNClassifier:
+        """Train from scratch.
+
+        Parameters
+        ----------
+        X : uint8 array of shape (n_samples, size, size, 3)
+        y, sample_weight, validation_data, on_epoch
+            As in :meth:`heads.DenseHeadClassifier.fit`.
+        """
+        _, keras = load_tensorflow()
+        ready = self._prepare(X, y, sample_weight, validation_data)
+        self.image_shape_ = ready.X.shape[1:]
+        with seeded(ready.seed):  # initial weights and the layers' own seeds are drawn here
+            model = self._build()
+        loss = "binary_crossentropy" if len(self.classes_) == 2 else "sparse_categorical_crossentropy"
+        model.compile(keras.optimizers.Adam(self.learning_rate), loss, metrics=["accuracy"], jit_compile=False)
+        watch = _Watch(keras, self.patience, self.checkpoint, on_epoch)
+        validation = self._batches(ready, ready.val_rows, None) if len(ready.val_rows) else None
+        model.fit(
+            self._batches(ready, ready.rows, np.random.default_rng([ready.seed, 1])),
+            validation_data=validation, epochs=self.epochs, shuffle=False, verbose=0, callbacks=[watch.callback],
+        )  # fmt: skip
+        self.weights_ = watch.best_weights or model.get_weights()
+        self.history_ = watch.history
+        self.n_iter_ = len(watch.history["loss"])
+        self.best_epoch_ = watch.best_epoch or self.n_iter_
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        last = self._run(X, self.to_keras())
+        if last.shape[1] == 1:
+            last = np.concatenate([1 - last, last], axis=1)
+        return last.astype(np.float64)
+
+    def hidden(self, X: Any) -> np.ndarray:
+        """Activations of the first dense layer, array of shape (n_samples, 128), as t-SNE draws them."""
+        _, keras = load_tensorflow()
+        model = self.to_keras()
+        first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dense))
+        return self._run(X, keras.Model(model.inputs[0], first.output))
+
+    def to_keras(self) -> Any:
+        """The network as a ``keras.Model`` from images to probabilities, weights and all."""
+        check_is_fitted(self)
+        model = self._build()
+        model.set_weights(self.weights_)
+        return model
+
+    def weight_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of ``weights_``."""
+        return [tuple(variable.shape) for variable in self._build().weights]
+
+    def layers(self) -> list[Layer]:
+        """The layer table, the input not counted."""
+        check_is_fitted(self)
+        return [
+            Layer(layer.name, tuple(layer.output.shape[1:]), layer.count_params())
+            for layer in self._build().layers
+            if layer.count_params() or "rescaling" not in layer.name
+        ]
+
+    def _build(self) -> Any:
+        return own_cnn(len(self.classes_), self.image_shape_[0], self.units, self.dropout, self.activation)
+
+    def _run(self, X: Any, model: Any) -> np.ndarray:
+        X = self._checked(X, reset=False)
+        starts = range(0, len(X), _PREDICT_BATCH)
+        return np.concatenate([model(X[s : s + _PREDICT_BATCH], training=False).numpy() for s in starts])
+
+    def _checked(self, *arrays: Any, reset: bool) -> Any:
+        checked = validate_data(self, *arrays, dtype=None, allow_nd=True, reset=reset)
+        X = checked[0] if isinstance(checked, tuple) else checked
+        if X.ndim != 4 or X.shape[1] != X.shape[2] or X.shape[3] != 3:
+            raise ValueError(
+                f"X has shape {X.shape}; expected decoded images of shape (n_samples, size, size, 3), as "
+                'featcache.load("pixels", pooling="map") gives'
+            )
+        if not reset and X.shape[1:] != self.image_shape_:
+            raise ValueError(f"X holds images of {X.shape[1:]}; this network was fitted on {self.image_shape_}")
+        return checked
+
+    def _batches(self, ready: Prepared, rows: np.ndarray, rng: np.random.Generator | None) -> Any:
+        """Batches ``(X, y, weight)`` as a ``tf.data.Dataset``, in a new order each epoch where ``rng`` is given."""
+        tf, _ = load_tensorflow()
+        count = -(-len(rows) // self.batch_size)
+
+        def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            order = rows if rng is None else rng.permutation(rows)
+            for start in range(0, len(order), self.batch_size):
+                part = order[start : start + self.batch_size]
+                weight = np.ones(len(part), np.float32) if rng is None else ready.weight[part]
+                yield ready.X[part], ready.codes[part], weight
+
+        signature = (
+            tf.TensorSpec((None, *ready.X.shape[1:]), ready.X.dtype),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None,), tf.float32),
+        )
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+        return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True  # the nearest tag there is for images
+        return tags
+
+
+class _Watch:
+    """After each epoch: note the figures, keep the best weights, stop where patience has run out."""
+
+    def __init__(self, keras: Any, patience: int | None, checkpoint: bool, on_epoch: OnEpoch | None) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.best_weights: list[np.ndarray] | None = None
+        self.best_epoch = 0
+        self._best = np.inf
+        self._watching = patience is not None or checkpoint
+        self._patience, self._on_epoch = patience, on_epoch
+        self.callback = keras.callbacks.LambdaCallback(on_epoch_end=self._end_of_epoch)
+
+    def _end_of_epoch(self, epoch: int, logs: dict[str, float]) -> None:
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        if self._on_epoch:
+            self._on_epoch(epoch + 1, [dict(logs)])
+        if not self._watching:
+            return
+        model = self.callback.model
+        if logs["val_loss"] < self._best:
+            self._best, self.best_epoch, self.best_weights = logs["val_loss"], epoch + 1, model.get_weights()
+        elif self._patience is not None and epoch + 1 - self.best_epoch >= self._patience:
+            model.stop_training = True

@@ -1,0 +1,145 @@
+"""``tsne``: rows of features, or a head's first dense layer, drawn in two dimensions."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+import featcache
+from featcache.errors import DataError, UsageError
+from featcache.features import Features
+
+from . import figures
+from .bundle import open_bundle
+from .isometry import isometric
+from .runs import marks, run_folder, write_json, write_table
+
+_log = logging.getLogger(__name__)
+_EXACT = 2000  # rows; up to here the projection keeps every distance
+_COMPONENTS = 50  # beyond, as van der Maaten & Hinton (2008) do
+
+
+def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.ndarray, str]:
+    """t-SNE (van der Maaten & Hinton 2008) in two dimensions.
+
+    Parameters
+    ----------
+    X : array of shape (n, d).
+    perplexity : lowered to (n - 1) / 3 where there are few rows.
+    seed : the same seed gives the same map.
+
+    Returns
+    -------
+    Coordinates of shape (n, 2), and what was done before: the projection is exact up to 2,000 rows; of more, the first
+    50 principal components are taken.
+
+    Raises
+    ------
+    DataError
+        Fewer than 4 rows.
+    """
+    count = len(X)
+    if count < 4:
+        raise DataError(f"found {count} row(s); t-SNE needs at least 4")
+    if count <= _EXACT:
+        rows, before = isometric(X), "all distances kept"
+    else:
+        taken = min(_COMPONENTS, X.shape[1])
+        rows = PCA(taken, svd_solver="randomized", random_state=seed).fit_transform(X)
+        before = f"first {taken} principal components"
+    perplexity = min(perplexity, (count - 1) / 3)
+    start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
+    spread = float(np.std(start[:, 0]))
+    start = start * (1e-4 / spread) if spread > 0 else np.random.default_rng(seed).normal(0, 1e-4, (count, 2))
+    model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
+    return model.fit_transform(rows.astype(np.float32)), before
+
+
+def tsne(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    task: str = "multiclass",
+    backbone: str | None = None,
+    pooling: str = "flatten",
+    classes: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    split: str | None = None,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Draw kept features by t-SNE.
+
+    Parameters
+    ----------
+    bundle : a head's; its first dense layer's activations are drawn, and what it misclassifies is marked. None draws
+        the features themselves.
+    task, backbone, pooling, classes : of the features, without a bundle.
+    data, group_regex, cache : as in :func:`featcache.load`.
+    split : only this part of the data.
+    perplexity, seed : of t-SNE.
+    out : folder for ``tsne.png`` and ``tsne.csv``; None makes one in ``runs``.
+
+    Returns
+    -------
+    ``figures``, ``csv``, ``rows``, ``misclassified``, ``before`` (what was done before t-SNE).
+    """
+    opened = open_bundle(bundle) if bundle is not None else None
+    if opened is not None:
+        task, classes, pooling = str(opened.about["task"]), opened.classes, opened.pooling
+        backbone = opened.spec.backbone if opened.spec.backbone == "pixels" else _set_of(opened.spec.hex, cache)
+        if not hasattr(opened.estimator, "hidden"):
+            raise UsageError(f"{bundle}: a {opened.about['model']['name']} has no dense layer; leave the bundle out")
+    features = featcache.load(
+        backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
+    )
+    if split is not None:
+        features = features.split(split)
+    wrong: np.ndarray | None = None
+    predicted: list[str] = [""] * len(features)
+    if opened is None:
+        rows, what = features.X.reshape(len(features), -1), f"features, {features.pooling}"
+    else:
+        codes = opened.predict_proba(features).argmax(axis=1)
+        wrong = codes != features.y
+        predicted = [features.classes[code] for code in codes]
+        rows, what = opened.estimator.hidden(features.X), "first dense layer"
+    points, before = embed(rows, perplexity, seed)
+    folder = run_folder(out, "tsne", task, features.spec.backbone)
+    header = ("path", "split", "label", "predicted", "x", "y")
+    labels = [features.classes[label] for label in features.y]
+    table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
+    write_table(folder / "tsne.csv", header, table)
+    caption = f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split)}{marks(features)}"
+    names = [Path(path).stem for path in features.paths]
+    drawn = figures.scatter(points, features.y, features.classes, wrong, names, caption)
+    figures.save(drawn, folder / "tsne.png")
+    result = {
+        "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+        "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
+        "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
+    }  # fmt: skip
+    write_json(folder / "run.json", result)
+    return result
+
+
+def _set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
+    """The feature set of a spec, whatever its weights were called."""
+    with featcache.Store(cache) as store:
+        for name in store.feature_sets():
+            if name.endswith(f"-{spec_hex}"):
+                return name
+    raise DataError("the bundle's features are not in this cache; extract them, or name the cache with --cache")
+
+
+def _where(features: Features, split: str | None) -> str:
+    return f"{split} n = {len(features)}" if split else f"all parts n = {len(features)}"

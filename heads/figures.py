@@ -1,0 +1,186 @@
+"""The pictures: learning curves, confusion, ROC, precision and recall, t-SNE, leaderboard.
+
+Each function returns a ``matplotlib.figure.Figure``; nothing global is touched, no window opens. Classes differ in
+shape or line as well as in colour, and the colours (Okabe & Ito 2008) keep apart in grey print and for the colour-blind.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn import metrics
+
+from featcache import durable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Dark to light, so that neighbours differ in grey too.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#F0E442")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 3)))
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+_GREY = "#666666"
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None, caption: str = "") -> Figure:
+    """Accuracy and loss after each epoch, in training and in validation; ``best_epoch`` is marked."""
+    figure, axes = _figure(9, 3.6, caption, columns=2)
+    for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        small = {"marker": ".", "markevery": 1} if len(epochs) < 3 else {}
+        axis.plot(epochs, history[name], color=_COLOURS[0], label="training", **small)
+        if f"val_{name}" in history:
+            axis.plot(epochs, history[f"val_{name}"], color=_COLOURS[1], linestyle="--", label="validation", **small)
+        if best_epoch and best_epoch < len(epochs):
+            axis.axvline(
+                best_epoch, color=_GREY, linestyle=":", linewidth=1, label=f"weights kept (epoch {best_epoch})"
+            )
+        axis.set(xlabel="epoch", ylabel=name if name == "accuracy" else "loss (cross-entropy)")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylim(top=1.02)
+    axes[1].set_ylim(bottom=0)
+    axes[0].legend(loc="lower right", frameon=False)
+    return figure
+
+
+def confusion(table: Any, classes: Sequence[str], caption: str = "") -> Figure:
+    """Counts, true classes down and predicted ones across, shaded by the share of the true class."""
+    counts = np.asarray(table)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 2.6 + 0.75 * len(classes)
+    figure, (axis,) = _figure(size + 0.6, size, caption)
+    axis.imshow(shares, cmap="Greys", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        dark = shares[row, column] > 0.5
+        text = f"{counts[row, column]}\n{shares[row, column]:.0%}"
+        axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=9)
+    slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if max(map(len, classes)) > 8 else {}
+    axis.set_xticks(range(len(classes)), classes, **slant)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.spines[:].set_visible(True)
+    return figure
+
+
+def roc(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = "") -> Figure:
+    """Receiver operating characteristic; of several classes, each against the rest."""
+    figure, (axis,) = _figure(4.8, 4.6, caption)
+    for place, label in _positives(y, classes):
+        false, true, _ = metrics.roc_curve(y == label, probabilities[:, label])
+        name = f"{classes[label]}, area {metrics.auc(false, true):.3f}"
+        _line(axis, place, false, true, name)
+    axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance")
+    axis.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
+    return _square(figure, axis, "lower right")
+
+
+def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = "") -> Figure:
+    """Precision over recall; of several classes, each against the rest. The marks at the right are chance."""
+    figure, (axis,) = _figure(4.8, 4.6, caption)
+    for place, label in _positives(y, classes):
+        precision, recall, _ = metrics.precision_recall_curve(y == label, probabilities[:, label])
+        mean = metrics.average_precision_score(y == label, probabilities[:, label])
+        _line(axis, place, recall, precision, f"{classes[label]}, average {mean:.3f}")
+        chance = float((y == label).mean())
+        axis.plot([1.0, 1.03], [chance, chance], color=_COLOURS[place % len(_COLOURS)], clip_on=False)
+    axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
+    return _square(figure, axis, "lower left")
+
+
+def scatter(
+    points: np.ndarray,
+    y: np.ndarray,
+    classes: Sequence[str],
+    wrong: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    caption: str = "",
+) -> Figure:
+    """A map of rows in two dimensions.
+
+    Parameters
+    ----------
+    points : array of shape (n, 2).
+    y : int array of shape (n,), classes counted from 0.
+    wrong : bool array of shape (n,): rows that were misclassified are ringed.
+    names : what each row is called; those of misclassified rows are written beside them, 12 at most.
+    """
+    figure, (axis,) = _figure(6.6, 5.6, caption)
+    size = float(np.clip(4000 / max(1, len(points)), 4, 28))
+    for label, name in enumerate(classes):
+        own = y == label
+        axis.scatter(
+            *points[own].T, s=size, marker=_MARKERS[label % len(_MARKERS)], color=_COLOURS[label % len(_COLOURS)],
+            alpha=0.75, linewidths=0, label=f"{name} ({int(own.sum())})",
+        )  # fmt: skip
+    if wrong is not None:
+        kind = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
+        axis.scatter(*points[wrong].T, s=4 * size + 30, marker="o", label=f"misclassified ({int(wrong.sum())})", **kind)
+        named = dict(enumerate(names or ()))
+        for row in [r for r in np.flatnonzero(wrong) if r in named][:12]:
+            axis.annotate(named[int(row)], points[row], xytext=(6, 5), textcoords="offset points", fontsize=6.5)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(True)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
+    return figure
+
+
+def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str = "") -> Figure:
+    """Accuracy of each model: cross-validated with the spread over folds, and on test with its interval."""
+    figure, (axis,) = _figure(7.2, 1.6 + 0.42 * len(rows), caption)
+    places = np.arange(len(rows))[::-1]
+    low, high = np.array([row["test"]["accuracy_ci"] for row in rows]).T
+    test = np.array([row["test"]["accuracy"] for row in rows])
+    axis.errorbar(
+        test, places - 0.13, xerr=[np.maximum(test - low, 0), np.maximum(high - test, 0)], fmt="o", color=_COLOURS[0],
+        capsize=3, label="test, 95% interval",
+    )  # fmt: skip
+    cv, std = (np.array([row[name] for row in rows]) for name in ("cv_score", "cv_std"))
+    axis.errorbar(cv, places + 0.13, xerr=std, fmt="s", mfc="white", color=_COLOURS[1], capsize=3,
+                  label="cross-validation, best of its grid, ± deviation over folds")  # fmt: skip
+    axis.axvline(chance, color=_GREY, linestyle=":", linewidth=1, label="most frequent class")
+    axis.set_yticks(places, [row["name"] for row in rows])
+    axis.set(xlabel="accuracy", xlim=(None, 1.01))
+    axis.grid(axis="x", linewidth=0.3)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.5 / (0.3 + 0.1 * len(rows))), frameon=False, fontsize=8)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, bbox_inches="tight", facecolor="white")
+    durable.write_bytes(path, buffer.getbuffer())
+    return path
+
+
+def _figure(width: float, height: float, caption: str, columns: int = 1) -> tuple[Figure, Sequence[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    if caption:
+        figure.suptitle(caption, fontsize=8.5, color="#333333", x=0.01, ha="left")
+    return figure, axes
+
+
+def _positives(y: np.ndarray, classes: Sequence[str]) -> list[tuple[int, int]]:
+    """Place in the picture and label of each curve: of two classes one, else every class that has rows and others."""
+    labels = [1] if len(classes) == 2 else range(len(classes))
+    return [(place, label) for place, label in enumerate(labels) if 0 < (y == label).sum() < len(y)]
+
+
+def _line(axis: Any, place: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    kind = {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _LINES[place % len(_LINES)]}
+    axis.plot(x, y, label=label, linewidth=1.8, clip_on=False, **kind)
+
+
+def _square(figure: Figure, axis: Any, corner: str) -> Figure:
+    axis.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+    axis.legend(loc=corner, frameon=False, fontsize=8)
+    return figure

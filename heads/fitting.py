@@ -1,0 +1,212 @@
+"""``fit_head``: train one head on kept features, evaluate it, draw it, and keep it as a bundle."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featcache
+from featcache.errors import UsageError
+from featcache.features import Features
+from featcache.weights import network_parameters
+
+from . import figures
+from .base import EpochClassifier, Layer, OnEpoch
+from .bundle import save_bundle
+from .cnn import OwnCNNClassifier
+from .dense_head import DenseHeadClassifier
+from .evaluate import evaluate, scores
+from .report_rows import defaults
+from .runs import marks, run_folder, write_evaluation, write_json, write_predictions, write_table
+from .splits import Partition, partition
+
+_log = logging.getLogger(__name__)
+MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted head with what it was fitted on, and the result as plain values."""
+
+    result: dict[str, Any]
+    estimator: EpochClassifier
+    features: Features
+    parts: Partition
+    probabilities: np.ndarray
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layer table, from the frozen network to the output."""
+        return _layers(self.estimator, self.features)
+
+
+def fit_head(
+    task: str = "multiclass",
+    *,
+    model: str = "dense",
+    backbone: str | None = None,
+    pooling: str = "flatten",
+    classes: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    on_epoch: OnEpoch | None = None,
+    **settings: Any,
+) -> Fitted:
+    """Train a head with the report's settings for the task, or with others.
+
+    Parameters
+    ----------
+    task, classes, data, group_regex, cache : as in :func:`featcache.load`.
+    model : ``dense``, on a frozen backbone's features, or ``own-cnn``, on pixels.
+    backbone : None takes the one extracted last.
+    pooling : ``flatten``, ``avg`` or ``max``.
+    out : folder for the results; None makes one in ``runs``.
+    seed : of the initial weights, batches, dropout, and of parts that the data does not give.
+    validation_fraction : share of the training rows that a missing validation part takes.
+    on_epoch : called after each epoch with its number and figures.
+    settings : hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
+
+    Returns
+    -------
+    The result; its files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``, figures, and ``bundle/``.
+
+    Raises
+    ------
+    DataError
+        No features, or a class that is missing from a part or cannot be divided.
+    UsageError
+        An unknown model or hyperparameter.
+    """
+    estimator = _estimator(task, model, seed, settings)
+    features = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
+    parts = partition(features, validation_fraction, seed)
+    folder = run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.backbone)
+    started = time.perf_counter()
+    train, val = (features.take(rows) for rows in (parts.train, parts.val))
+    fitting: Any = estimator
+    fitting.fit(train.X, train.y, validation_data=(val.X, val.y), on_epoch=on_epoch)
+    seconds = time.perf_counter() - started
+    probabilities = np.asarray(estimator.predict_proba(features.X))
+    judged = {
+        name: scores(features.y[rows], probabilities[rows]) for name, rows in parts.parts().items() if name != "test"
+    }
+    test = evaluate(
+        features.y[parts.test], probabilities[parts.test], features.groups[parts.test], classes=features.classes
+    )
+    total, trainable = _parameters(_layers(estimator, features), model)
+    result = {
+        "task": task,
+        "classes": list(features.classes),
+        "feature_set": features.feature_set,
+        "model": model,
+        "synthetic": features.synthetic,
+        "parameters": {"total": total, "trainable": trainable},
+        "hyperparameters": _plain(estimator.get_params()),
+        "epochs_run": fitting.n_iter_,
+        "best_epoch": fitting.best_epoch_,
+        **judged,
+        "test": test,
+        "made": list(parts.made),
+        "seconds": round(seconds, 2),
+        "seed": seed,
+        "run": str(folder),
+        "bundle": str(folder / "bundle"),
+    }
+    fitted = Fitted(result, estimator, features, parts, probabilities)
+    save_bundle(
+        folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache
+    )
+    _write_run(folder, fitted)
+    return fitted
+
+
+def load_for(
+    model: str,
+    task: str,
+    backbone: str | None,
+    pooling: str,
+    classes: Sequence[str] | None,
+    data: str | os.PathLike[str] | None,
+    group_regex: str | None,
+    cache: str | os.PathLike[str],
+) -> Features:
+    """The features that a model learns from; pixels are decoded where they are not kept yet."""
+    if model == "own-cnn":
+        featcache.extract(data, "pixels", group_regex=group_regex, cache=cache, skip_bad=False)
+        backbone, pooling = "pixels", "map"
+    elif pooling == "map":
+        raise UsageError("a dense head takes rows: choose --pooling flatten, avg or max")
+    return featcache.load(
+        backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
+    )
+
+
+def _estimator(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
+    if model not in MODELS:
+        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(MODELS)}")
+    if task not in ("binary", "multiclass"):
+        raise UsageError(f"task {task!r} is unknown; expected binary or multiclass")
+    known = MODELS[model]().get_params()
+    chosen = {**defaults(task, model), **settings, "random_state": seed}
+    odd = sorted(set(chosen) - set(known))
+    if odd:
+        raise UsageError(f"model {model} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
+    return MODELS[model](**chosen)
+
+
+def _layers(estimator: Any, features: Features) -> list[Layer]:
+    spec = features.spec
+    table: list[Layer] = []
+    if spec.backbone != "pixels":
+        count = network_parameters(spec)
+        name = f"{spec.backbone} (frozen{', to ' + spec.layer if spec.layer else ''})"
+        table.append(Layer(name, features.map_shape, count))
+        pooled = {"flatten": "flatten", "avg": "global average", "max": "global maximum"}[features.pooling]
+        table.append(Layer(pooled, features.X.shape[1:], 0))
+    return [*table, *estimator.layers()]
+
+
+def _parameters(layers: Sequence[Layer], model: str) -> tuple[int, int]:
+    """Parameters in all, and those that were trained."""
+    total = sum(layer.parameters for layer in layers)
+    frozen = 0 if model == "own-cnn" else layers[0].parameters
+    # Of batch normalisation, half are statistics, which no gradient changes.
+    moving = sum(layer.parameters // 2 for layer in layers if layer.name == "batch normalisation")
+    return total, total - frozen - moving
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
+
+
+def _write_run(folder: Path, fitted: Fitted) -> None:
+    result, features, estimator = fitted.result, fitted.features, fitted.estimator
+    history: dict[str, list[float]] = getattr(estimator, "history_")  # noqa: B009
+    rows = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
+    write_table(folder / "history.csv", ("epoch", *history), [tuple(row) for row in rows])
+    parts = fitted.parts.parts()
+    order = np.concatenate(list(parts.values()))
+    names = [name for name, part in parts.items() for _ in part]
+    write_predictions(folder / "predictions.csv", features, order, names, fitted.probabilities[order])
+    title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
+    curves = figures.learning_curves(history, result["best_epoch"], title + marks(features))
+    figures.save(curves, folder / "curves.png")
+    test = parts["test"]
+    write_evaluation(folder, features, test, fitted.probabilities[test], result["test"], f"{title}, test")
+    write_json(folder / "run.json", result)
+    if not (folder / "bundle" / "network.safetensors").exists() and features.spec.backbone != "pixels":
+        _log.warning(
+            "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
+            "are cached; extract at least one new image with this version to keep them"
+        )

@@ -1,0 +1,34 @@
+"""Fewer columns, the same geometry: exact for every model that sees rows only through products or distances.
+
+Of n rows in d > n dimensions, an orthonormal basis of the n-dimensional space they span gives n coordinates a row
+with the same inner products. L2-penalised linear models (the optimal weights lie in the span of the rows: representer
+theorem, Kimeldorf & Wahba 1971), kernel machines, neighbours, PCA and t-SNE cannot tell the difference, and work on n
+columns instead of d. Labels play no part, and no product between rows changes, so rows that are held out later may
+take part without a leak.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+
+def isometric(X: Any) -> np.ndarray:
+    """Rows with the same inner products in at most as many columns as there are rows.
+
+    Parameters
+    ----------
+    X : array of shape (n, d).
+
+    Returns
+    -------
+    float64 array of shape (n, min(n, d)); ``X`` itself, as float64, where it has no more columns than rows. Products
+    agree to rounding (Householder QR in float64).
+    """
+    X = np.asarray(X, dtype=np.float64)
+    if X.shape[1] <= X.shape[0]:
+        return X
+    triangle = linalg.qr(X.T, mode="r", overwrite_a=True, check_finite=True)[0]
+    return np.ascontiguousarray(triangle[: X.shape[0]].T)

@@ -1,0 +1,299 @@
+"""``reproduce``: everything the report trained, with its numbers beside ours, row by row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featcache
+from featcache import durable
+from featcache.accelerator import load_tensorflow
+from featcache.errors import UsageError, WeightsError
+
+from .embedding import tsne
+from .fitting import fit_head
+from .report_rows import CONVOLUTION, ROWS, TSNE_OF, ReportRow
+from .runs import write_json, write_table
+
+_log = logging.getLogger(__name__)
+_QUICK_EPOCHS = 5
+_SPEED = "speed"
+IDS = (*(row.id for row in ROWS), *(f"tsne-{name}" for name in TSNE_OF), _SPEED)
+_FIGURES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss")
+
+
+def reproduce(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    quick: bool = False,
+    weights: str = "imagenet",
+    seed: int = 0,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    out: str | os.PathLike[str] = "runs/reproduce",
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Train what the report trained, and set its figures beside ours.
+
+    Parameters
+    ----------
+    data : images of the report's four classes; None takes the last extract's, else the synthetic sample.
+    only : ids of rows, or their beginnings (``b-``, ``m-vgg16``); None takes all of :data:`IDS`.
+    quick : 5 epochs a row, and marked so.
+    weights : of backbones that have no features here yet. Where ImageNet's cannot be had, random ones are taken, and
+        the row is marked and its accuracy not compared.
+    out : folder; a row that is done there with the same data and settings is not trained again.
+    on_row : called with each row as it is done.
+
+    Returns
+    -------
+    ``rows``, with the report's figures under ``report`` and ours under ``ours``; ``csv``, ``markdown``.
+
+    Raises
+    ------
+    UsageError
+        ``only`` names no row.
+    """
+    chosen = _chosen(only)
+    folder = Path(out).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in chosen:
+        if name == _SPEED:
+            row = _once(folder, name, {"quick": quick}, lambda target: _speed(quick))
+        elif name.startswith("tsne-"):
+            row = _tsne(folder, name, chosen, data, group_regex, cache, quick, seed)
+        else:
+            report = next(row for row in ROWS if row.id == name)
+            row = _fit(folder, report, data, group_regex, cache, weights, quick, seed)
+        rows.append(row)
+        on_row(row)
+    result = {"rows": rows, "quick": quick, "csv": str(folder / "reproduce.csv"), "run": str(folder),
+              "markdown": str(folder / "reproduce.md")}  # fmt: skip
+    _write(folder, rows)
+    return result
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table for people: the report's figure, then ours, in each cell."""
+    lines = [
+        "| row | parameters, report / ours | train accuracy | validation accuracy | test accuracy, 95% interval | remarks |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        ours, report = row["ours"], row["report"]
+        if row["kind"] == "fit":
+            pair = [f"{_count(report.get('total'))} / {_count(ours['total'])}"]
+            for name in ("train_accuracy", "val_accuracy", "test_accuracy"):
+                text = f"{_share(report.get(name))} / {_share(ours[name])}"
+                if name == "test_accuracy":
+                    text += f" ({ours['test_ci'][0]:.2f} to {ours['test_ci'][1]:.2f})"
+                pair.append(text)
+        else:
+            pair = [""] * 4
+        lines.append("| " + " | ".join([row["id"], *pair, row["remarks"]]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _chosen(only: Sequence[str] | None) -> list[str]:
+    if only is None:
+        return list(IDS)
+    unknown = [want for want in only if not any(name.startswith(want) for name in IDS)]
+    if unknown:
+        raise UsageError(f"no row begins with {', '.join(unknown)}; there are {', '.join(IDS)}")
+    return [name for name in IDS if any(name.startswith(want) for want in only)]
+
+
+def _once(
+    folder: Path, name: str, settings: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
+    """The row that was made with these settings before, or a new one."""
+    mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    record = folder / f"{name}.json"
+    try:
+        done = json.loads(record.read_text("utf-8"))
+        if done["mark"] == mark:
+            _log.info("%s: done before", name)
+            return dict(done["row"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    target = folder / name
+    shutil.rmtree(target, ignore_errors=True)  # of a run that was cut off, or had other settings
+    row = work(target)
+    durable.write_bytes(record, json.dumps({"mark": mark, "row": row}, indent=1).encode())
+    return row
+
+
+def _fit(
+    folder: Path,
+    report: ReportRow,
+    data: Any,
+    group_regex: str | None,
+    cache: Any,
+    weights: str,
+    quick: bool,
+    seed: int,
+) -> dict[str, Any]:
+    settings = {**report.settings, "epochs": _QUICK_EPOCHS} if quick else dict(report.settings)
+    feature_set, fell_back = _features(report, data, group_regex, cache, weights)
+
+    def work(target: Path) -> dict[str, Any]:
+        fitted = fit_head(
+            report.task, model=report.model, backbone=feature_set, data=data, group_regex=group_regex, cache=cache,
+            out=target, seed=seed, **settings,
+        )  # fmt: skip
+        result, remarks = fitted.result, []
+        if result["synthetic"]:
+            remarks.append("synthetic images")
+        if fell_back:
+            remarks.append("random weights: accuracy not comparable")
+        if quick:
+            remarks.append(f"quick: {_QUICK_EPOCHS} of {report.settings['epochs']} epochs")
+        if result["made"]:
+            remarks.append(f"{' and '.join(result['made'])} set aside from train")
+        ours = {
+            f"{part}_{name}": result[part][name] for part in ("train", "val", "test") for name in ("accuracy", "loss")
+        }
+        ours |= {
+            "total": result["parameters"]["total"], "trainable": result["parameters"]["trainable"],
+            "test_ci": result["test"]["accuracy_ci"], "seconds": result["seconds"], "epochs": result["epochs_run"],
+        }  # fmt: skip
+        theirs = {"total": report.total, "trainable": report.trainable, **report.figures}
+        return {
+            "id": report.id, "kind": "fit", "task": report.task, "backbone": report.backbone, "settings": settings,
+            "report": theirs, "ours": ours, "remarks": "; ".join(remarks), "run": str(target),
+        }  # fmt: skip
+
+    with featcache.Store(cache) as store:
+        rows = sorted(key.hex() for key in store.rows(feature_set))
+    content = hashlib.sha256("".join(rows).encode()).hexdigest()
+    mark = {"settings": settings, "seed": seed, "feature_set": feature_set, "rows": content, "data": str(data)}
+    return _once(folder, report.id, mark, work)
+
+
+def _features(report: ReportRow, data: Any, group_regex: str | None, cache: Any, weights: str) -> tuple[str, bool]:
+    """The feature set a row learns from, computed where it is missing, and whether its weights are random."""
+    backbone = "pixels" if report.model == "own-cnn" else report.backbone
+    if backbone != "pixels":
+        for name in ("imagenet", "file"):  # what is here already, whatever this call's weights
+            try:
+                found = featcache.load(
+                    backbone,
+                    task=report.task,
+                    pooling="avg",
+                    data=data,
+                    group_regex=group_regex,
+                    cache=cache,
+                    weights=name,
+                )
+            except featcache.FeatcacheError:
+                continue
+            return found.feature_set, False
+    chosen = weights if backbone == report.backbone else "imagenet"
+    try:
+        result = featcache.extract(data, backbone, weights=chosen, group_regex=group_regex, cache=cache)
+    except WeightsError:
+        _log.warning("%s: no real weights to be had; RANDOM ones stand in", backbone)
+        result = featcache.extract(data, backbone, weights="random", group_regex=group_regex, cache=cache)
+    return result.feature_set, result.weights.startswith("random")
+
+
+def _tsne(
+    folder: Path,
+    name: str,
+    chosen: Sequence[str],
+    data: Any,
+    group_regex: str | None,
+    cache: Any,
+    quick: bool,
+    seed: int,
+) -> dict[str, Any]:
+    source = name.removeprefix("tsne-")
+    bundle = folder / source / "bundle"
+    if not bundle.exists():
+        raise UsageError(
+            f"{name} draws the network of {source}, which is not trained yet; add it: --only {source},{name}"
+        )
+
+    def work(target: Path) -> dict[str, Any]:
+        found = tsne(bundle, data=data, group_regex=group_regex, cache=cache, seed=seed, out=target)
+        remark = f"{found['rows']} images drawn, {found['misclassified']} misclassified"
+        if found["synthetic"]:
+            remark += "; synthetic images"
+        return {"id": name, "kind": "tsne", "report": {}, "ours": {"misclassified": found["misclassified"]},
+                "remarks": remark, "run": str(target), "figure": found["figures"][0]}  # fmt: skip
+
+    digest = durable.sha256_file(bundle / "bundle.json")
+    return _once(folder, name, {"bundle": digest, "quick": quick, "seed": seed}, work)
+
+
+def _speed(quick: bool) -> dict[str, Any]:
+    """The toy problem: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times."""
+    tf, _ = load_tensorflow()
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.random((120, 224, 224, 3), dtype=np.float32))
+    filters = tf.constant(rng.random((3, 3, 3, 32), dtype=np.float32))
+    runs = 5 if quick else 50
+    ours: dict[str, float] = {}
+    for device in ("CPU", "GPU"):
+        if not tf.config.list_physical_devices(device):
+            continue
+        with tf.device(f"/{device}:0"):
+            placed, kernel = tf.identity(images), tf.identity(filters)
+            tf.nn.conv2d(placed, kernel, 1, "SAME").numpy()
+            seconds = []
+            for _ in range(runs):
+                started = time.perf_counter()
+                float(tf.nn.conv2d(placed, kernel, 1, "SAME")[0, 0, 0, 0])  # waits for the result
+                seconds.append(time.perf_counter() - started)
+        ours[f"{device.lower()}_seconds"] = round(statistics.median(seconds) * 50, 3)
+    cpu, gpu = ours["cpu_seconds"], ours.get("gpu_seconds")
+    remark = f"50 convolutions: CPU {cpu:.2f} s (report {CONVOLUTION['cpu_seconds']} s)"
+    remark += (
+        f", GPU {gpu:.2f} s, {cpu / gpu:.0f} times" if gpu else f"; no GPU here (report {CONVOLUTION['gpu_seconds']} s)"
+    )
+    if quick:
+        remark += f"; quick: from {runs} runs"
+    return {"id": _SPEED, "kind": "speed", "report": CONVOLUTION, "ours": ours, "remarks": remark}
+
+
+def _write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    header = ["id", "task", "backbone", "total_report", "total_ours"]
+    for name in _FIGURES:
+        header += [f"{name}_report", f"{name}_ours"]
+    header += ["test_ci_low", "test_ci_high", "seconds", "remarks"]
+    table = []
+    for row in rows:
+        ours, report = row["ours"], row["report"]
+        cells: list[Any] = [
+            row["id"],
+            row.get("task", ""),
+            row.get("backbone", ""),
+            report.get("total"),
+            ours.get("total"),
+        ]
+        for name in _FIGURES:
+            cells += [report.get(name), ours.get(name)]
+        table.append([*cells, *ours.get("test_ci", ("", "")), ours.get("seconds"), row["remarks"]])
+    write_table(folder / "reproduce.csv", header, table)
+    durable.write_bytes(folder / "reproduce.md", markdown(rows).encode())
+    write_json(folder / "run.json", {"rows": list(rows)})

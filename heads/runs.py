@@ -1,0 +1,90 @@
+"""Runs: a folder with one command's results, and what is written into it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache import durable
+from featcache.errors import UsageError
+from featcache.features import Features
+
+from . import figures
+
+
+def run_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
+    """A new folder for results: ``out``, else one in ``runs`` named after the parts and the time.
+
+    Raises :class:`UsageError` where ``out`` is there and not empty.
+    """
+    if out is not None:
+        folder = Path(out).expanduser().absolute()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there already; name a new folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    stem = "-".join([*parts, datetime.now().strftime("%Y%m%d-%H%M%S")])
+    for number in range(1, 1000):
+        folder = Path("runs").absolute() / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UsageError(f"runs/{stem} is there a thousand times; name a folder with --out")
+
+
+def marks(features: Features) -> str:
+    """What must stand beside every figure of such features; empty for real ones."""
+    words = ["SYNTHETIC images"] if features.synthetic else []
+    if features.spec.weights.startswith("random"):
+        words.append("RANDOM weights")
+    return f" [{', '.join(words)}]" if words else ""
+
+
+def write_evaluation(
+    folder: Path, features: Features, rows: np.ndarray, probabilities: np.ndarray, test: Mapping[str, Any], title: str
+) -> None:
+    """Confusion, ROC, precision and recall of some rows, as PNG in ``folder``."""
+    low, high = test["accuracy_ci"]
+    caption = f"{title}: accuracy {test['accuracy']:.3f} [{low:.2f}, {high:.2f}], n = {test['n']}{marks(features)}"
+    y = features.y[rows]
+    figures.save(figures.confusion(test["confusion"], features.classes, caption), folder / "confusion.png")
+    if test["roc_auc"] is not None:
+        for name, draw in (("roc", figures.roc), ("precision_recall", figures.precision_recall)):
+            figures.save(draw(y, probabilities, features.classes, caption), folder / f"{name}.png")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A CSV file, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    durable.write_bytes(path, text.getvalue().encode())
+
+
+def write_predictions(
+    path: Path, features: Features, rows: np.ndarray, part: Sequence[str], probabilities: np.ndarray
+) -> None:
+    """Path, part, label, prediction and probabilities of some rows, as CSV."""
+    predicted = probabilities.argmax(axis=1)
+    table = [
+        (features.paths[i], part[n], features.classes[features.y[i]], features.classes[predicted[n]],
+         *(f"{value:.6g}" for value in probabilities[n]))
+        for n, i in enumerate(rows)
+    ]  # fmt: skip
+    write_table(path, ("path", "part", "label", "predicted", *features.classes), table)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """A JSON file, whole or not at all."""
+    durable.write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())

@@ -1,0 +1,265 @@
+"""The verbs of stage two. Thin: each calls one function of the library."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featcache.console import BACKBONE, CLASSES, DATA, GROUPS, TASK, Output, shared_options
+
+if TYPE_CHECKING:
+    from .base import Layer
+
+_log = logging.getLogger("featcache.heads")
+_POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
+_OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
+_SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
+
+
+@click.command("fit-head")
+@TASK
+@click.option("--model", default="dense", show_default=True, help="dense (on a backbone's features) or own-cnn.")
+@BACKBONE
+@_POOLING
+@CLASSES
+@DATA
+@GROUPS
+@click.option("--units", metavar="N[,N]", help="Width of each hidden layer [default: 256; own-cnn: 64].")
+@click.option("--activation", help="relu, sigmoid, tanh, elu, gelu or linear [default: relu].")
+@click.option("--dropout", type=float, help="Share left out of each hidden layer [default: 0.25].")
+@click.option("--batch-norm", is_flag=True, default=None, help="Batch normalisation in place of dropout.")
+@click.option("--l2", type=float, help="Penalty on the squares of the hidden kernels [default: 0].")
+@click.option("--optimizer", help="adam, adamw or sgd [default: adam].")
+@click.option("--learning-rate", type=float, help="[default: the report's, 0.005 binary, 0.0001 multiclass].")
+@click.option("--epochs", type=int, help="[default: the report's, 40 binary, 100 multiclass].")
+@click.option("--batch-size", type=int, help="Rows a step [default: 32].")
+@click.option(
+    "--patience", type=int, metavar="N", help="Stop N epochs after the lowest validation loss; keep its weights."
+)
+@click.option(
+    "--checkpoint", is_flag=True, default=None, help="Run all epochs; keep the weights of the lowest validation loss."
+)
+@click.option("--class-weight", help="balanced: every class counts alike.")
+@_SEED
+@_OUT
+@shared_options
+def fit_head(cache: str, output: Output, units: str | None, classes: str | None, **options: Any) -> None:
+    """Train one head, evaluate it, draw it, and keep it as a bundle."""
+    from .fitting import fit_head
+
+    settings = {name: value for name, value in options.items() if value is not None}
+    if units is not None:
+        widths = whole_numbers("--units", units)
+        settings["units"] = widths[0] if len(widths) == 1 else tuple(widths)
+    with _epochs(output) as on_epoch:
+        fitted = fit_head(classes=names(classes), cache=cache, on_epoch=on_epoch, **settings)
+    result = fitted.result
+    output.result(result, *_layer_table(fitted.layers, result["parameters"]), "", *figures_table(result), _kept(result))
+
+
+@click.command()
+@TASK
+@BACKBONE
+@_POOLING
+@CLASSES
+@DATA
+@GROUPS
+@click.option("--models", metavar="A,B", help="Some of the table [default: all].")
+@click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
+@_SEED
+@_OUT
+@shared_options
+def baselines(cache: str, output: Output, classes: str | None, models: str | None, **options: Any) -> None:
+    """The leaderboard of classical models, each tuned on its own grid."""
+    from .baselines import baselines
+
+    def show(row: dict[str, Any]) -> None:
+        _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
+
+    result = baselines(classes=names(classes), models=names(models), cache=cache, on_row=show, **options)
+    lines = [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
+    for row in result["rows"]:
+        test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
+        cv = f"{row['cv_score']:.4f} ± {row['cv_std']:.3f}"
+        low, high = test["accuracy_ci"]
+        lines.append(
+            f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
+        )
+    output.result(result, *lines, _where(result))
+
+
+_BUNDLE_WEIGHTS = click.option(
+    "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
+)
+_SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@shared_options
+def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
+    """Label new images: files, folders or manifests."""
+    from .serving import predict
+
+    result = predict(bundle, images, cache=cache, **options)
+    lines = []
+    for row in result["rows"]:
+        shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
+        lines.append(f"{row['label']:<16} {shares}  {row['path']}")
+    if result["synthetic"]:
+        lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
+    output.result(result, *lines)
+
+
+@click.command()
+@click.argument("bundle")
+@DATA
+@GROUPS
+@click.option("--split", help="Only this part of the data: train, val or test.")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@_OUT
+@shared_options
+def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
+    """Judge a kept model on other labelled images."""
+    from .serving import evaluate_bundle
+
+    result = evaluate_bundle(bundle, cache=cache, **options)
+    lines = figures_table(result)
+    internal = result["internal"]
+    if internal:
+        low, high = internal["accuracy_ci"]
+        lines.append(
+            f"when it was made, on its own test images: accuracy {internal['accuracy']:.4f}   {low:.3f} to {high:.3f}"
+        )
+    if result["other_classes"]:
+        lines.append(f"{result['other_classes']} images of classes that the model does not know are left out")
+    output.result(result, *lines, _where(result))
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@TASK
+@BACKBONE
+@_POOLING
+@CLASSES
+@DATA
+@GROUPS
+@click.option("--split", help="Only this part of the data: train, val or test.")
+@click.option("--perplexity", default=30.0, show_default=True, help="About how many neighbours each image has.")
+@_SEED
+@_OUT
+@shared_options
+def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **options: Any) -> None:
+    """Draw a head's first dense layer by t-SNE, or, without a bundle, the features."""
+    from .embedding import tsne
+
+    result = tsne(bundle, classes=names(classes), cache=cache, **options)
+    wrong = "" if result["misclassified"] is None else f", {result['misclassified']} misclassified"
+    output.result(result, f"{result['rows']} images drawn{wrong} ({result['before']}); {_where(result)}")
+
+
+@click.command()
+@DATA
+@GROUPS
+@click.option("--only", metavar="ID[,ID]", help="Rows, by id or its beginning: b-, m-vgg16, tsne-, speed.")
+@click.option("--quick", is_flag=True, help="5 epochs a row; the table says so.")
+@click.option("--weights", default="imagenet", show_default=True, metavar="W", help="Of backbones not extracted yet.")
+@_SEED
+@click.option(
+    "--out", default="runs/reproduce", show_default=True, metavar="DIR", help="Rows done there are not repeated."
+)
+@shared_options
+def reproduce(cache: str, output: Output, only: str | None, **options: Any) -> None:
+    """Train everything the report trained, its numbers beside ours."""
+    from .reproduce import markdown, reproduce
+
+    def show(row: dict[str, Any]) -> None:
+        _log.info("%s: %s", row["id"], row["remarks"] or "done")
+
+    result = reproduce(only=names(only), cache=cache, on_row=show, **options)
+    output.result(result, *markdown(result["rows"]).splitlines(), f"also as {result['csv']} and {result['markdown']}")
+
+
+def names(text: str | None) -> list[str] | None:
+    """``A,B`` as a list."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """``256,64`` as a list.
+
+    Raises click's usage error, exit 2, for anything else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"{option} {text!r}: expected whole numbers, such as 256 or 512,128") from None
+
+
+def figures_table(result: dict[str, Any]) -> list[str]:
+    """Train, val and test side by side, intervals beside the test's figures."""
+    parts = [name for name in ("train", "val", "test") if name in result]
+    lines = [f"{'':<18}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss"):
+        values = "".join(f"{'–' if result[p][name] is None else format(result[p][name], '.4f'):>9}" for p in parts)
+        lines.append(f"{name.replace('_', ' '):<18}{values}{_interval(result['test'].get(f'{name}_ci'))}")
+    lines.append(f"{'images':<18}" + "".join(f"{result[p]['n']:>9}" for p in parts))
+    for name, value in result["test"].get("recall", {}).items():
+        lines.append(f"  test recall of {name:<22} {value:.4f}{_interval(result['test']['recall_ci'][name])}")
+    return lines
+
+
+def _interval(pair: Sequence[float] | None) -> str:
+    return f"   {pair[0]:.3f} to {pair[1]:.3f}" if pair else ""
+
+
+def _layer_table(layers: Sequence[Layer], parameters: dict[str, int]) -> list[str]:
+    lines = [f"{'layer':<36}{'output':>18}{'parameters':>14}"]
+    for layer in layers:
+        lines.append(f"{layer.name:<36}{' x '.join(map(str, layer.output)):>18}{layer.parameters:>14,}")
+    total, trainable = parameters["total"], parameters["trainable"]
+    lines.append(f"total {total:,}; trainable {trainable:,}; frozen {total - trainable:,}")
+    return lines
+
+
+def _kept(result: dict[str, Any]) -> str:
+    notes = [f"{result['epochs_run']} epochs in {result['seconds']:.1f} s"]
+    if result["best_epoch"] != result["epochs_run"]:
+        notes.append(f"weights of epoch {result['best_epoch']}")
+    return "; ".join([*notes, _where(result)])
+
+
+def _where(result: dict[str, Any]) -> str:
+    """Where the files are, and what must not be forgotten."""
+    notes = []
+    if result.get("made"):
+        notes.append(f"{' and '.join(result['made'])} set aside from the training images")
+    if result["synthetic"]:
+        notes.append("SYNTHETIC images: no medical result")
+    return "; ".join([*notes, f"figures, tables and bundle: {result['run']}"])
+
+
+@contextlib.contextmanager
+def _epochs(output: Output) -> Iterator[Callable[[int, list[dict[str, float]]], None] | None]:
+    """A line for each epoch on a terminal; nothing elsewhere, where the engine then runs many epochs a call."""
+    if output.quiet or not sys.stderr.isatty():
+        yield None
+        return
+
+    def show(epoch: int, latest: list[dict[str, float]]) -> None:
+        figures = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in latest[0].items())
+        click.echo(f"epoch {epoch:>4}  {figures}", err=True)
+
+    yield show
+
+
+VERBS: list[click.Command] = [fit_head, baselines, evaluate, predict, tsne, reproduce]
