@@ -88,6 +88,8 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
         except FeatcacheError as error:
             output.failure(error, error.exit_code)
             raise SystemExit(error.exit_code) from error
+        except BrokenPipeError:
+            raise
         except Exception as error:
             output.failure(error, 1)
             raise SystemExit(1) from error

@@ -92,9 +92,13 @@ _ROWS = [
     ),
     Baseline("random-forest", RandomForestClassifier(300), {"max_features": ("sqrt", 0.02)}, isometric=False),
     Baseline(
-        "gradient-boosting", _components(HistGradientBoostingClassifier()), {"model__learning_rate": (0.03, 0.1, 0.3)}
+        "gradient-boosting", _components(HistGradientBoostingClassifier()), {"model__learning_rate": (0.03, 0.1, 0.3)},
+        isometric=False,  # components are the same but for their signs, and trees split coordinates
     ),
-    Baseline("xgboost", _components(XGBClassifier(n_estimators=100, n_jobs=1)), {"model__learning_rate": (0.03, 0.1, 0.3)}),
+    Baseline(
+        "xgboost", _components(XGBClassifier(n_estimators=100, n_jobs=1)), {"model__learning_rate": (0.03, 0.1, 0.3)},
+        isometric=False,
+    ),
     Baseline("dummy", DummyClassifier(strategy="prior"), {}),
 ]  # fmt: skip
 TABLE = {row.name: row for row in _ROWS}
@@ -179,39 +183,41 @@ def baselines(
     y, groups = features.y[train], features.groups[train]
     check_divisible(y, groups, features.classes, cv, f"{cv} folds (--cv)")
     folds = list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
-    folder = run_folder(out, "baselines", task, features.spec.backbone)
-    projected = isometric(features.X) if any(row.isometric for row in chosen) else None
-    rows: list[dict[str, Any]] = []
-    for baseline in chosen:
-        started = time.perf_counter()
-        X = projected if baseline.isometric and projected is not None else features.X
-        found = search(_seeded(baseline.model, seed), baseline.grid, X[train], y, folds)
-        seconds = time.perf_counter() - started
-        probabilities = found.search.predict_proba(X[parts.test])
-        test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
-        row = {
-            "name": baseline.name, "cv_score": found.cv_score, "cv_std": found.cv_std, "test": test,
-            "seconds": round(seconds, 2), "best_params": _short(found.best_params),
+    with run_folder(out, "baselines", task, features.spec.backbone) as folder:
+        projected = isometric(features.X) if any(row.isometric for row in chosen) else None
+        rows: list[dict[str, Any]] = []
+        for baseline in chosen:
+            started = time.perf_counter()
+            X = projected if baseline.isometric and projected is not None else features.X
+            found = search(_seeded(baseline.model, seed), baseline.grid, X[train], y, folds)
+            seconds = time.perf_counter() - started
+            probabilities = found.search.predict_proba(X[parts.test])
+            test = evaluate(
+                features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes
+            )
+            row = {
+                "name": baseline.name, "cv_score": found.cv_score, "cv_std": found.cv_std, "test": test,
+                "seconds": round(seconds, 2), "best_params": _short(found.best_params),
+            }  # fmt: skip
+            rows.append(row)
+            on_row(row)
+        rows.sort(key=lambda row: -row["cv_score"])
+        best = TABLE[rows[0]["name"]]
+        # On the columns themselves: a bundle has no other rows to be projected with.
+        model = _seeded(best.model, seed).set_params(**_long(best, rows[0]["best_params"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(features.X[train], y)
+        bundle = save_bundle(
+            folder / "bundle", model, features, train, task=task, scores={"test": rows[0]["test"]}, cache=cache
+        )
+        result = {
+            "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
+            "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": [part for part in parts.made if part != "val"],
+            "run": str(folder), "bundle": str(bundle),
         }  # fmt: skip
-        rows.append(row)
-        on_row(row)
-    rows.sort(key=lambda row: -row["cv_score"])
-    best = TABLE[rows[0]["name"]]
-    # On the columns themselves: a bundle has no other rows to be projected with.
-    model = _seeded(best.model, seed).set_params(**_long(best, rows[0]["best_params"]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features.X[train], y)
-    bundle = save_bundle(
-        folder / "bundle", model, features, train, task=task, scores={"test": rows[0]["test"]}, cache=cache
-    )
-    result = {
-        "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
-        "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": list(parts.made),
-        "run": str(folder), "bundle": str(bundle),
-    }  # fmt: skip
-    _write(result, features, parts.test)
-    return result
+        _write(result, features, parts.test)
+        return result
 
 
 def _chosen(models: Sequence[str] | None) -> list[Baseline]:

@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -134,7 +135,20 @@ def save_bundle(
     if folder.exists():
         raise BundleError(f"{folder} exists; a bundle is never overwritten. Name another folder")
     building = folder.parent / f"{durable.PREFIX}{folder.name}"
+    shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
     building.mkdir(parents=True)
+    try:
+        _fill(building, estimator, features, train_rows, task, scores, cache)
+        os.rename(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _fill(
+    building: Path, estimator: Any, features: Features, train_rows: np.ndarray, task: str, scores: Mapping[str, Any],
+    cache: str | os.PathLike[str],
+) -> None:  # fmt: skip
     model = persistence.write(building, estimator)
     with Store(cache) as store:
         network = store.network(features.spec)
@@ -161,8 +175,6 @@ def save_bundle(
         "files": {entry.name: durable.sha256_file(entry.path) for entry in os.scandir(building)},
     }
     durable.write_bytes(building / _ABOUT, _written({**about, "digest": _digest(about)}))
-    os.rename(building, folder)
-    return folder
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> Bundle:

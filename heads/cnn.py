@@ -85,7 +85,6 @@ class OwnCNNClassifier(EpochClassifier):
         """
         _, keras = load_tensorflow()
         ready = self._prepare(X, y, sample_weight, validation_data)
-        self.image_shape_ = ready.X.shape[1:]
         with seeded(ready.seed):  # initial weights and the layers' own seeds are drawn here
             model = self._build()
         loss = "binary_crossentropy" if len(self.classes_) == 2 else "sparse_categorical_crossentropy"
@@ -152,7 +151,9 @@ class OwnCNNClassifier(EpochClassifier):
                 f"X has shape {X.shape}; expected decoded images of shape (n_samples, size, size, 3), as "
                 'featcache.load("pixels", pooling="map") gives'
             )
-        if not reset and X.shape[1:] != self.image_shape_:
+        if reset:
+            self.image_shape_ = X.shape[1:]
+        elif X.shape[1:] != self.image_shape_:
             raise ValueError(f"X holds images of {X.shape[1:]}; this network was fitted on {self.image_shape_}")
         return checked
 

@@ -114,22 +114,22 @@ def tsne(
         predicted = [features.classes[code] for code in codes]
         rows, what = opened.estimator.hidden(features.X), "first dense layer"
     points, before = embed(rows, perplexity, seed)
-    folder = run_folder(out, "tsne", task, features.spec.backbone)
-    header = ("path", "split", "label", "predicted", "x", "y")
-    labels = [features.classes[label] for label in features.y]
-    table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
-    write_table(folder / "tsne.csv", header, table)
-    caption = f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split)}{marks(features)}"
-    names = [Path(path).stem for path in features.paths]
-    drawn = figures.scatter(points, features.y, features.classes, wrong, names, caption)
-    figures.save(drawn, folder / "tsne.png")
-    result = {
-        "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
-        "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
-        "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
-    }  # fmt: skip
-    write_json(folder / "run.json", result)
-    return result
+    with run_folder(out, "tsne", task, features.spec.backbone) as folder:
+        header = ("path", "split", "label", "predicted", "x", "y")
+        labels = [features.classes[label] for label in features.y]
+        table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
+        write_table(folder / "tsne.csv", header, table)
+        caption = f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split)}{marks(features)}"
+        names = [Path(path).stem for path in features.paths]
+        drawn = figures.scatter(points, features.y, features.classes, wrong, names, caption)
+        figures.save(drawn, folder / "tsne.png")
+        result = {
+            "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+            "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
+            "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
+        }  # fmt: skip
+        write_json(folder / "run.json", result)
+        return result
 
 
 def _set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:

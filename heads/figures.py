@@ -43,7 +43,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylim(top=1.02)
     axes[1].set_ylim(bottom=0)
-    axes[0].legend(loc="lower right", frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -79,14 +79,15 @@ def roc(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], captio
 
 
 def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = "") -> Figure:
-    """Precision over recall; of several classes, each against the rest. The marks at the right are chance."""
+    """Precision over recall; of several classes, each against the rest."""
     figure, (axis,) = _figure(4.8, 4.6, caption)
     for place, label in _positives(y, classes):
         precision, recall, _ = metrics.precision_recall_curve(y == label, probabilities[:, label])
         mean = metrics.average_precision_score(y == label, probabilities[:, label])
         _line(axis, place, recall, precision, f"{classes[label]}, average {mean:.3f}")
         chance = float((y == label).mean())
-        axis.plot([1.0, 1.03], [chance, chance], color=_COLOURS[place % len(_COLOURS)], clip_on=False)
+        axis.axhline(chance, color=_COLOURS[place % len(_COLOURS)], linewidth=0.8, linestyle=(0, (1, 3)))
+    axis.plot([], [], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance: the share of the class")
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
     return _square(figure, axis, "lower left")
 
@@ -106,7 +107,7 @@ def scatter(
     points : array of shape (n, 2).
     y : int array of shape (n,), classes counted from 0.
     wrong : bool array of shape (n,): rows that were misclassified are ringed.
-    names : what each row is called; those of misclassified rows are written beside them, 12 at most.
+    names : what each row is called; those of misclassified rows are written beside them, where there is room.
     """
     figure, (axis,) = _figure(6.6, 5.6, caption)
     size = float(np.clip(4000 / max(1, len(points)), 4, 28))
@@ -119,9 +120,8 @@ def scatter(
     if wrong is not None:
         kind = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
         axis.scatter(*points[wrong].T, s=4 * size + 30, marker="o", label=f"misclassified ({int(wrong.sum())})", **kind)
-        named = dict(enumerate(names or ()))
-        for row in [r for r in np.flatnonzero(wrong) if r in named][:12]:
-            axis.annotate(named[int(row)], points[row], xytext=(6, 5), textcoords="offset points", fontsize=6.5)
+        for row in _apart(points, np.flatnonzero(wrong)) if names is not None else ():
+            axis.annotate(names[row], points[row], xytext=(7, 5), textcoords="offset points", fontsize=6.5)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(True)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
@@ -145,7 +145,7 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str =
     axis.set_yticks(places, [row["name"] for row in rows])
     axis.set(xlabel="accuracy", xlim=(None, 1.01))
     axis.grid(axis="x", linewidth=0.3)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.5 / (0.3 + 0.1 * len(rows))), frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     return figure
 
 
@@ -167,6 +167,17 @@ def _figure(width: float, height: float, caption: str, columns: int = 1) -> tupl
     if caption:
         figure.suptitle(caption, fontsize=8.5, color="#333333", x=0.01, ha="left")
     return figure, axes
+
+
+def _apart(points: np.ndarray, rows: np.ndarray) -> list[int]:
+    """Those rows whose names can stand beside them without covering one another, at most 20."""
+    across, up = np.maximum(np.ptp(points, axis=0), 1e-9) * (0.28, 0.03)  # size of a name
+    chosen: list[int] = []
+    for row in rows.tolist():
+        gaps = np.abs(points[chosen] - points[row])
+        if len(chosen) < 20 and not ((gaps[:, 0] < across) & (gaps[:, 1] < up)).any():
+            chosen.append(row)
+    return chosen
 
 
 def _positives(y: np.ndarray, classes: Sequence[str]) -> list[tuple[int, int]]:

@@ -59,7 +59,7 @@ def fit_head(
     cache: str | os.PathLike[str] = "cache",
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    validation_fraction: float = 0.1,
+    validation_fraction: float = 0.2,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -73,7 +73,7 @@ def fit_head(
     pooling : ``flatten``, ``avg`` or ``max``.
     out : folder for the results; None makes one in ``runs``.
     seed : of the initial weights, batches, dropout, and of parts that the data does not give.
-    validation_fraction : share of the training rows that a missing validation part takes.
+    validation_fraction : share of the training rows that a missing test part takes, and then a missing validation part.
     on_epoch : called after each epoch with its number and figures.
     settings : hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
 
@@ -91,7 +91,15 @@ def fit_head(
     estimator = _estimator(task, model, seed, settings)
     features = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
     parts = partition(features, validation_fraction, seed)
-    folder = run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.backbone)
+    backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone
+    with run_folder(out, "fit-head", task, backbone_name) as folder:
+        return _fit(folder, estimator, features, parts, task, model, seed, cache, on_epoch)
+
+
+def _fit(
+    folder: Path, estimator: EpochClassifier, features: Features, parts: Partition, task: str, model: str, seed: int,
+    cache: str | os.PathLike[str], on_epoch: OnEpoch | None,
+) -> Fitted:  # fmt: skip
     started = time.perf_counter()
     train, val = (features.take(rows) for rows in (parts.train, parts.val))
     fitting: Any = estimator

@@ -27,8 +27,9 @@ def isometric(X: Any) -> np.ndarray:
     float64 array of shape (n, min(n, d)); ``X`` itself, as float64, where it has no more columns than rows. Products
     agree to rounding (Householder QR in float64).
     """
-    X = np.asarray(X, dtype=np.float64)
-    if X.shape[1] <= X.shape[0]:
-        return X
-    triangle = linalg.qr(X.T, mode="r", overwrite_a=True, check_finite=True)[0]
-    return np.ascontiguousarray(triangle[: X.shape[0]].T)
+    count, columns = np.shape(X)
+    if columns <= count:
+        return np.asarray(X, dtype=np.float64)
+    own = np.array(X, dtype=np.float64)  # a copy in any case: it is overwritten
+    triangle = linalg.qr(own.T, mode="r", overwrite_a=True)[0]
+    return np.ascontiguousarray(triangle[:count].T)

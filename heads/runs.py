@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,25 @@ from featcache.features import Features
 from . import figures
 
 
-def run_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
+@contextlib.contextmanager
+def run_folder(out: str | os.PathLike[str] | None, *parts: str) -> Iterator[Path]:
     """A new folder for results: ``out``, else one in ``runs`` named after the parts and the time.
+
+    It is there from the start, so that a place that cannot be written to fails before the work; where the work fails
+    and has written nothing, it is removed.
 
     Raises :class:`UsageError` where ``out`` is there and not empty.
     """
+    folder = _new_folder(out, *parts)
+    try:
+        yield folder
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+
+
+def _new_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
     if out is not None:
         folder = Path(out).expanduser().absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -131,28 +131,30 @@ def evaluate_bundle(
     features, bad = _features(opened, known, weights, cache)
     if bad and not skip_bad:
         raise DataError(f"{len(bad)} of {len(known)} images cannot be used; go on without them with --skip-bad", bad)
-    folder = run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone)
-    probabilities = opened.predict_proba(features)
-    test = evaluate(features.y, probabilities, features.groups, classes=opened.classes)
-    seen = int(opened.trained_on(features.keys).sum())
-    if seen:
-        _log.warning(
-            "%d of these %d images were in the model's training data: the figures flatter", seen, len(features)
+    with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
+        probabilities = opened.predict_proba(features)
+        test = evaluate(features.y, probabilities, features.groups, classes=opened.classes)
+        seen = int(opened.trained_on(features.keys).sum())
+        if seen:
+            _log.warning(
+                "%d of these %d images were in the model's training data: the figures flatter", seen, len(features)
+            )
+        missing = [name for name in opened.classes if name not in set(known.labels)]
+        if missing:
+            _log.warning("no images of %s: the figures say nothing about it", ", ".join(missing))
+        result = {
+            "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
+            "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
+            "trained_on": seen, "other_classes": len(dataset) - len(known), "skipped": len(bad),
+            "synthetic": features.synthetic, "run": str(folder),
+        }  # fmt: skip
+        everything = np.arange(len(features))
+        write_predictions(folder / "predictions.csv", features, everything, list(features.splits), probabilities)
+        write_evaluation(
+            folder, features, everything, probabilities, test, f"{Path(dataset.root).name}, by {Path(bundle)}"
         )
-    missing = [name for name in opened.classes if name not in set(known.labels)]
-    if missing:
-        _log.warning("no images of %s: the figures say nothing about it", ", ".join(missing))
-    result = {
-        "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
-        "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
-        "trained_on": seen, "other_classes": len(dataset) - len(known), "skipped": len(bad),
-        "synthetic": features.synthetic, "run": str(folder),
-    }  # fmt: skip
-    everything = np.arange(len(features))
-    write_predictions(folder / "predictions.csv", features, everything, list(features.splits), probabilities)
-    write_evaluation(folder, features, everything, probabilities, test, f"{Path(dataset.root).name}, by {Path(bundle)}")
-    write_json(folder / "run.json", result)
-    return result
+        write_json(folder / "run.json", result)
+        return result
 
 
 def _features(

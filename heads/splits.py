@@ -29,31 +29,30 @@ class Partition:
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
-_TEST = 0.2  # share of a test part that the data does not give
-
-
-def partition(features: Features, fraction: float = 0.1, seed: int = 0) -> Partition:
+def partition(features: Features, fraction: float = 0.2, seed: int = 0) -> Partition:
     """The data's own train, val and test parts; what is missing is set aside, stratified, with groups kept whole.
 
     Parameters
     ----------
     features : rows with their splits and groups; rows of no split count as training rows.
-    fraction : share of the training rows that a missing validation part takes; a missing test part takes a fifth.
+    fraction : share of the training rows that a missing test part takes, and then a missing validation part.
     seed : the same seed gives the same parts.
 
     Raises
     ------
     DataError
-        A class is missing from a part, or cannot be divided: too few images, or all of one group.
+        A class is missing from a part, or cannot be divided: too few images, or all of one group. Or features are not
+        finite.
     """
+    _require_finite(features)
     splits = np.where(features.splits == "", "train", features.splits)
     rows = {name: np.flatnonzero(splits == name) for name in ("train", "val", "test")}
     if not len(rows["train"]):
         raise DataError("the data has no train split; expected DIR/train/<class>/*, or 'train' in the split column")
     made = []
-    for name, share in (("test", _TEST), ("val", fraction)):
+    for name in ("test", "val"):
         if not len(rows[name]):
-            rows["train"], rows[name] = set_aside(features, rows["train"], share, seed, name)
+            rows["train"], rows[name] = set_aside(features, rows["train"], fraction, seed, name)
             made.append(name)
             _log.info("split: no %s part is given; %d of the training rows are set aside for it", name, len(rows[name]))
     _require_every_class(features, rows)
@@ -105,6 +104,16 @@ def check_divisible(y: np.ndarray, groups: np.ndarray, classes: Sequence[str], p
                 f"{'groups' if images > units else 'images'} of each class. Add some, or leave the class out: --classes "
                 + ",".join(other for other in classes if other != name)
             )
+
+
+def _require_finite(features: Features) -> None:
+    flat = features.X.reshape(len(features), -1)
+    bad = [path for path, row in zip(features.paths, flat, strict=True) if not np.isfinite(row).all()]
+    if bad:
+        raise DataError(
+            f"the features of {len(bad)} image(s) hold NaN or infinite values, the first is {bad[0]}; run 'cache verify', "
+            "'cache repair', and extract again"
+        )
 
 
 def _require_every_class(features: Features, rows: dict[str, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featcache.console import BACKBONE, CLASSES, DATA, GROUPS, TASK, Output, shared_options
+from featcache.errors import UsageError
 
 if TYPE_CHECKING:
     from .base import Layer
@@ -197,12 +198,12 @@ def names(text: str | None) -> list[str] | None:
 def whole_numbers(option: str, text: str) -> list[int]:
     """``256,64`` as a list.
 
-    Raises click's usage error, exit 2, for anything else.
+    Raises :class:`UsageError` for anything else.
     """
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.UsageError(f"{option} {text!r}: expected whole numbers, such as 256 or 512,128") from None
+        raise UsageError(f"{option} {text!r}: expected whole numbers, such as 256 or 512,128") from None
 
 
 def figures_table(result: dict[str, Any]) -> list[str]:
