@@ -76,9 +76,10 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
         level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
-        logger = logging.getLogger("featcache")
-        logger.handlers[:] = [handler]
-        logger.setLevel(level)
+        for package in ("featcache", "heads"):
+            logger = logging.getLogger(package)
+            logger.handlers[:] = [handler]
+            logger.setLevel(level)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # Keras announces its downloads on stdout
                 verb(cache=cache, output=output, **options)

@@ -16,7 +16,7 @@ from featcache.errors import UsageError
 if TYPE_CHECKING:
     from .base import Layer
 
-_log = logging.getLogger("featcache.heads")
+_log = logging.getLogger(__name__)
 _POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
 _OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
 _SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
