@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -58,7 +59,8 @@ def reproduce(
 
     Returns
     -------
-    ``rows``, with the report's figures under ``report`` and ours under ``ours``; ``csv``, ``markdown``.
+    ``rows``, with the report's figures under ``report`` and ours under ``ours``; ``csv`` and ``markdown``, the tables
+    of every row that is done in ``out``.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def reproduce(
         on_row(row)
     result = {"rows": rows, "quick": quick, "csv": str(folder / "reproduce.csv"), "run": str(folder),
               "markdown": str(folder / "reproduce.md")}  # fmt: skip
-    _write(folder, rows)
+    _write(folder, _every_row(folder))
     return result
 
 
@@ -141,6 +143,15 @@ def _once(
     row = work(target)
     durable.write_bytes(record, json.dumps({"mark": mark, "row": row}, indent=1).encode())
     return row
+
+
+def _every_row(folder: Path) -> list[dict[str, Any]]:
+    """All rows that are done in the folder, by this call or an earlier one, in the table's order."""
+    rows = []
+    for name in IDS:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            rows.append(dict(json.loads((folder / f"{name}.json").read_text("utf-8"))["row"]))
+    return rows
 
 
 def _fit(

@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 
 import featcache
 from featcache.accelerator import load_tensorflow
 from featcache.dataset import open_dataset
 from featcache.images import decode
+from heads.baselines import TABLE
+from heads.fitting import fit_head
+from heads.isometry import isometric
+from heads.report_rows import ROWS
+from heads.serving import evaluate_bundle, predict
 
 pytestmark = pytest.mark.real
 
@@ -63,11 +69,18 @@ def test_the_collections_file_names_give_patients(reference):
     assert "person24_bacteria" in patients["train"] & patients["test"]
 
 
-@pytest.mark.slow
-def test_the_whole_collection(reference, vgg16, tmp_path):
-    data, cache = reference / "data" / "xray4", tmp_path / "cache"
+@pytest.fixture(scope="module")
+def kept(reference, vgg16, tmp_path_factory):
+    """The whole collection's features, extracted once."""
+    data, cache = reference / "data" / "xray4", tmp_path_factory.mktemp("real") / "cache"
     result = featcache.extract(data, "vgg16", weights=vgg16, cache=cache)
     assert (result.images, result.computed) == (440, 440)
+    return data, cache
+
+
+@pytest.mark.slow
+def test_the_whole_collection(kept, vgg16):
+    data, cache = kept
     f = featcache.load("vgg16", data=data, cache=cache)
     assert f.X.shape == (440, 25_088)
     assert_equal_to_keras(f, np.random.default_rng().choice(440, 20, replace=False), vgg16)
@@ -76,3 +89,43 @@ def test_the_whole_collection(reference, vgg16, tmp_path):
         train, test = f.split("train"), f.split("test")
         model = LogisticRegression(max_iter=3000).fit(train.X, train.y)
         assert model.score(test.X, test.y) >= least, task
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("row", "least"), [("b-vgg16", 0.97), ("b-vgg16-tuned", 0.97), ("m-vgg16", 0.90), ("m-vgg16-tuned", 0.90)]
+)
+def test_the_reports_heads(kept, row, least, tmp_path):
+    """The report's settings, before and after its tuning."""
+    data, cache = kept
+    report = next(r for r in ROWS if r.id == row)
+    fitted = fit_head(report.task, backbone="vgg16", data=data, cache=cache, out=tmp_path / "r", **report.settings)
+    assert fitted.result["parameters"] == {"total": report.total, "trainable": report.trainable}
+    assert fitted.result["test"]["accuracy"] >= least
+    image = fitted.features.paths[-1]
+    answer = predict(fitted.result["bundle"], [image], cache=tmp_path / "fresh")["rows"][0]
+    np.testing.assert_allclose(list(answer["probabilities"].values()), fitted.probabilities[-1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_perfect_score_here_is_worthless_elsewhere(kept, reference, tmp_path):
+    """The data's own lesson: adults of another hospital are all called covid."""
+    data, cache = kept
+    fitted = fit_head("binary", backbone="vgg16", data=data, cache=cache, out=tmp_path / "r")
+    elsewhere = evaluate_bundle(
+        fitted.result["bundle"], reference / "data" / "external", cache=cache, out=tmp_path / "e"
+    )
+    assert fitted.result["test"]["recall"]["normal"] > 0.9
+    assert elsewhere["test"]["recall"]["normal"] < 0.3
+    assert elsewhere["internal"] == fitted.result["test"]
+
+
+@pytest.mark.slow
+def test_the_logistic_grid_on_the_projection(kept):
+    data, cache = kept
+    train = featcache.load("vgg16", task="multiclass", data=data, cache=cache).split("train")
+    grid = {"model__C": [1.0, 100.0, 10_000.0]}
+    model = TABLE["logistic"].model
+    plain, ours = (GridSearchCV(model, grid, cv=3).fit(X, train.y) for X in (train.X, isometric(train.X)))
+    np.testing.assert_allclose(ours.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"], atol=1e-6)
+    assert ours.best_params_ == plain.best_params_
