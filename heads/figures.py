@@ -120,8 +120,9 @@ def scatter(
     if wrong is not None:
         kind = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.1}
         axis.scatter(*points[wrong].T, s=4 * size + 30, marker="o", label=f"misclassified ({int(wrong.sum())})", **kind)
-        for row in _apart(points, np.flatnonzero(wrong)) if names is not None else ():
-            axis.annotate(names[row], points[row], xytext=(7, 5), textcoords="offset points", fontsize=6.5)
+        labels = [] if names is None else [(row, names[row]) for row in _apart(points, np.flatnonzero(wrong))]
+        for row, name in labels:
+            axis.annotate(name, points[row], xytext=(7, 5), textcoords="offset points", fontsize=6.5)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(True)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)

@@ -25,11 +25,11 @@ def isometric(X: Any) -> np.ndarray:
     Returns
     -------
     float64 array of shape (n, min(n, d)); ``X`` itself, as float64, where it has no more columns than rows. Products
-    agree to rounding (Householder QR in float64).
+    agree to float64's rounding of the largest of them: with K = X X' = V L V', the rows are those of V sqrt(L).
     """
     count, columns = np.shape(X)
     if columns <= count:
         return np.asarray(X, dtype=np.float64)
-    own = np.array(X, dtype=np.float64)  # a copy in any case: it is overwritten
-    triangle = linalg.qr(own.T, mode="r", overwrite_a=True)[0]
-    return np.ascontiguousarray(triangle[:count].T)
+    rows = np.asarray(X, dtype=np.float64)
+    squares, directions = linalg.eigh(rows @ rows.T, driver="evd", overwrite_a=True)
+    return directions * np.sqrt(np.maximum(squares, 0))  # below zero by rounding, where rows depend on each other
