@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .features import Features as Features
     from .features import load as load
     from .store import Store as Store
+    from .stored import StoredRows as StoredRows
     from .transformer import FrozenBackbone as FrozenBackbone
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOMES = {
     "FrozenBackbone": "transformer",
     "export": "exporting",
     "Store": "store",
+    "StoredRows": "stored",
     "FeatcacheError": "errors",
     "UsageError": "errors",
     "DataError": "errors",

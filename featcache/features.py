@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backbones
+from . import backbones, memory
 from .dataset import SPLITS, Dataset, label_array
 from .errors import DataError, UsageError
 from .extraction import choose_data, row_keys
+from .pooling import POOLINGS, pool, pooled
 from .spec import FeatureSpec
 from .store import Store
+from .stored import StoredRows
 from .tasks import task_classes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
-POOLINGS = ("flatten", "avg", "max", "map")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Features:
 
     Attributes
     ----------
-    X : array of shape (n, d), or (n, h, w, c) with pooling ``map``.
+    X : array of shape (n, d), or (n, h, w, c) with pooling ``map``; a :class:`featcache.StoredRows` of that shape
+        where they do not fit in memory.
     y : int64 array of shape (n,), positions in ``classes``.
     classes : class names; of two, the second is the one looked for.
     paths : files, absolute.
@@ -45,7 +48,7 @@ class Features:
     synthetic : whether the images are the built-in sample.
     """
 
-    X: np.ndarray
+    X: np.ndarray | StoredRows
     y: np.ndarray
     classes: tuple[str, ...]
     paths: list[str]
@@ -69,7 +72,7 @@ class Features:
         whole = len(index) == len(self) and (index == np.arange(len(self))).all()
         return replace(
             self,
-            X=self.X if whole else self.X[index],
+            X=self.X if whole else self.X.take(index) if isinstance(self.X, StoredRows) else self.X[index],
             y=self.y[index],
             groups=self.groups[index],
             splits=self.splits[index],
@@ -98,7 +101,7 @@ class Features:
         """A table: path, label, y, split, group, and features ``f0``, ``f1``, … (flattened)."""
         import pandas as pd
 
-        flat = self.X.reshape(len(self), -1)
+        flat = np.asarray(self.X).reshape(len(self), -1)
         about = pd.DataFrame(
             {
                 "path": self.paths,
@@ -146,6 +149,7 @@ def load(
     layer: str | None = None,
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
+    stream: bool | None = None,
 ) -> Features:
     """Read kept features; computes nothing, and needs no TensorFlow.
 
@@ -160,6 +164,8 @@ def load(
         (``imagenet``, ``random0``, ``file``).
     group_regex : where in the file name the patient stands.
     cache : folder of the store.
+    stream : leave ``X`` in the store, as a :class:`featcache.StoredRows`; None does so where it would take more than a
+        quarter of the free memory, since training holds copies.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def load(
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.backbone} …"
             )
         return Features(
-            X=read_pooled(store, feature_set, keys, pooling),
+            X=_rows(store, feature_set, keys, pooling, stream),
             y=label_array(dataset.labels, names),
             classes=names,
             paths=dataset.paths,
@@ -243,15 +249,22 @@ def choose_feature_set(
     return fits[0]
 
 
-def pool(maps: np.ndarray, pooling: str) -> np.ndarray:
-    """Maps of shape (n, h, w, c) to rows: ``flatten`` (n, h*w*c), ``avg`` or ``max`` (n, c), ``map`` as they are."""
-    if pooling == "map" or maps.ndim == 2:
-        return maps
-    if pooling == "flatten":
-        return maps.reshape(len(maps), -1)
-    if pooling == "max":
-        return maps.max(axis=(1, 2))
-    return maps.mean(axis=(1, 2), dtype=np.float32)
+def _rows(
+    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, stream: bool | None
+) -> np.ndarray | StoredRows:
+    array = _array_for(store, feature_set, pooling)
+    if stream is None and keys:
+        like = pooled(store.shapes(feature_set)[array], store.spec(feature_set).dtype, pooling)
+        need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
+        stream = need > free / 4
+        if stream:
+            _log.warning(
+                "%s: %d rows take %.1f GB, and %.1f GB are free: they are read from the store as they are used",
+                feature_set, len(keys), need / 1e9, free / 1e9,
+            )  # fmt: skip
+    if stream and keys:
+        return StoredRows(store, feature_set, keys, array, pooling)
+    return read_pooled(store, feature_set, keys, pooling)
 
 
 def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: str) -> np.ndarray:
@@ -264,16 +277,20 @@ def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: 
 def pooled_blocks(
     store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, rows: int
 ) -> Iterator[np.ndarray]:
-    """The same, ``rows`` rows at a time.
+    """The same, ``rows`` rows at a time."""
+    for block in store.blocks(feature_set, keys, _array_for(store, feature_set, pooling), rows):
+        yield pool(block, pooling)
+
+
+def _array_for(store: Store, feature_set: str, pooling: str) -> str:
+    """Which of a set's arrays a pooling starts from.
 
     Raises :class:`DataError` where the set keeps averages alone and more is asked for.
     """
     spec = store.spec(feature_set)
     if "map" not in spec.arrays and pooling != "avg" and not spec.layer:
         raise DataError(f"{feature_set} keeps only the average; for pooling {pooling!r} extract again with --keep map")
-    stored = "avg" if "avg" in spec.arrays and (pooling == "avg" or "map" not in spec.arrays) else "map"
-    for block in store.blocks(feature_set, keys, stored, rows):
-        yield pool(block, pooling)
+    return "avg" if "avg" in spec.arrays and (pooling == "avg" or "map" not in spec.arrays) else "map"
 
 
 def select(

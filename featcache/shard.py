@@ -218,6 +218,12 @@ class Shard:
                 dataset.read_direct(out, np.s_[start:stop])
         return out
 
+    def offset(self, name: str) -> int | None:
+        """Where in the file an array's first byte stands; None where it is compressed."""
+        with self._explained():
+            found = self._file[name].id.get_offset()
+        return None if found is None else int(found)
+
     def sound_rows(self) -> np.ndarray:
         """Which rows agree with their checksum, bool array of shape (n,)."""
         with self._explained():

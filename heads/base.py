@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from featcache.errors import UsageError
+from featcache.stored import StoredRows
 
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 _SEEDS = np.iinfo(np.int32).max
@@ -31,7 +34,7 @@ class Layer:
 class Prepared:
     """What a fit starts from: ``rows`` and ``val_rows`` point into ``X`` and ``codes``."""
 
-    X: np.ndarray
+    X: np.ndarray | StoredRows
     codes: np.ndarray
     weight: np.ndarray
     rows: np.ndarray
@@ -50,8 +53,12 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
     random_state: Any
 
     def _checked(self, *arrays: Any, reset: bool) -> Any:
-        """X, or X and y, as ``validate_data`` leaves them."""
-        return validate_data(self, *arrays, dtype=np.float32, reset=reset)
+        """X, or X and y, as ``validate_data`` leaves them; rows in the store stay there."""
+        if not isinstance(arrays[0], StoredRows):
+            return validate_data(self, *arrays, dtype=np.float32, reset=reset)
+        if arrays[0].ndim != 2:
+            raise ValueError(f"X has shape {arrays[0].shape}; expected (n_samples, n_features)")
+        return check_stored(self, *arrays, reset=reset)
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> Prepared:
         X, y = self._checked(X, y, reset=True)
@@ -70,7 +77,7 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
         if validation is not None:
             X_val, val_codes = self._check_validation(validation)
             val_rows = np.arange(len(X), len(X) + len(X_val))
-            X, codes = np.concatenate([X, X_val]), np.concatenate([codes, val_codes])
+            X, codes = _joined(X, X_val), np.concatenate([codes, val_codes])
         elif self.patience is not None or self.checkpoint:
             rows, val_rows = train_test_split(
                 rows, test_size=self.validation_fraction, stratify=codes, random_state=seed
@@ -92,3 +99,25 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each row, array of shape (n_samples,)."""
         check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def check_stored(estimator: Any, X: StoredRows, y: Any = None, *, reset: bool) -> Any:
+    """What ``validate_data`` checks and can be checked without reading ``X``."""
+    if y is None:
+        return validate_data(estimator, X, reset=reset, skip_check_array=True)
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    return validate_data(estimator, X, reset=reset, skip_check_array=True), y
+
+
+def blocks(X: np.ndarray | StoredRows) -> Iterator[np.ndarray]:
+    """Checked rows in order: an array at once, rows in the store some at a time."""
+    return X.blocks() if isinstance(X, StoredRows) else iter([X])
+
+
+def _joined(X: np.ndarray | StoredRows, more: np.ndarray | StoredRows) -> np.ndarray | StoredRows:
+    if isinstance(X, StoredRows) and isinstance(more, StoredRows):
+        return X.concatenate(more)
+    if isinstance(X, StoredRows) or isinstance(more, StoredRows):
+        raise UsageError("training and validation rows must both stay in the store, or both be arrays")
+    return np.concatenate([X, more])

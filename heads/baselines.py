@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,7 @@ def baselines(
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
+    features = replace(features, X=np.asarray(features.X))  # these models learn from all rows at once
     parts = partition(features, seed=seed)
     train = np.sort(np.concatenate([parts.train, parts.val]))
     y, groups = features.y[train], features.groups[train]

@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featcache.accelerator import load_tensorflow
+from featcache.stored import StoredRows
 from featcache.weights import seeded
 
 from .architectures import own_cnn
-from .base import EpochClassifier, Layer, OnEpoch, Prepared
+from .base import EpochClassifier, Layer, OnEpoch, Prepared, check_stored
 
 _PREDICT_BATCH = 32
 
@@ -144,7 +145,10 @@ class OwnCNNClassifier(EpochClassifier):
         return np.concatenate([model(X[s : s + _PREDICT_BATCH], training=False).numpy() for s in starts])
 
     def _checked(self, *arrays: Any, reset: bool) -> Any:
-        checked = validate_data(self, *arrays, dtype=None, allow_nd=True, reset=reset)
+        if isinstance(arrays[0], StoredRows):
+            checked = check_stored(self, *arrays, reset=reset)
+        else:
+            checked = validate_data(self, *arrays, dtype=None, allow_nd=True, reset=reset)
         X = checked[0] if isinstance(checked, tuple) else checked
         if X.ndim != 4 or X.shape[1] != X.shape[2] or X.shape[3] != 3:
             raise ValueError(

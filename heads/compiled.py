@@ -62,12 +62,13 @@ def _blocks(shape: HeadShape) -> list[tuple[int, int]]:
 def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularised: bool) -> Any:
     """The program for heads of this kind. It is compiled once for each size of the data it meets.
 
-    ``program(X, y, order, weight, present, done, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
+    ``program(X, y, order, weight, present, start, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
     epochs as ``order`` of shape (epochs, steps, batch) has, changes the variables in ``weights`` and ``slots``, and
     returns float32 figures of shape (epochs, 4): loss and accuracy, in training and in validation.
 
-    Weights, and what the optimiser keeps for them, are as :func:`arrange` gives them. ``done`` is the number of epochs
-    before these. Empty ``val_rows`` skip the validation; its figures are then NaN.
+    Weights, and what the optimiser keeps for them, are as :func:`arrange` gives them. ``start`` is the number of steps
+    before these. Batches of which no place is present are skipped. Empty ``val_rows`` skip the validation; its figures
+    are then NaN.
     """
     tf, keras = load_tensorflow()
     activation = keras.activations.get(shape.activation)
@@ -175,7 +176,7 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
 
     @tf.function(jit_compile=True)
     def program(
-        X: Any, y: Any, order: Any, weight: Any, present: Any, done: Any, val_rows: Any, val_filled: Any,
+        X: Any, y: Any, order: Any, weight: Any, present: Any, start: Any, val_rows: Any, val_filled: Any,
         knob: dict[str, Any], seed: Any, weights: list[Any], slots: list[Any],
     ) -> Any:  # fmt: skip
         epochs = order.shape[0]
@@ -190,7 +191,7 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
 
         def body(e: Any, figures: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
             loss, right, weights, slots = train_epoch(
-                X, y, order[e], weight[e], present[e], own_steps, (done + e) * own_steps, knob, seed, weights, slots
+                X, y, order[e], weight[e], present[e], own_steps, start + e * own_steps, knob, seed, weights, slots
             )
             row = tf.stack([loss, right, *validate(weights)])
             return e + 1, tf.tensor_scatter_nd_update(figures, [[e]], [row]), weights, slots

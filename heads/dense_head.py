@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
-from .base import EpochClassifier, Layer, OnEpoch
+from .base import EpochClassifier, Layer, OnEpoch, blocks
 
 
 class DenseHeadClassifier(EpochClassifier):
@@ -106,7 +106,7 @@ class DenseHeadClassifier(EpochClassifier):
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
+        X : array of shape (n_samples, n_features), or :class:`featcache.StoredRows` of that shape
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
         validation_data : (X, y), optional
@@ -154,12 +154,15 @@ class DenseHeadClassifier(EpochClassifier):
         """Activations of the first hidden layer, array of shape (n_samples, units), as t-SNE draws them."""
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        return self._activate(X @ self.weights_[0] + self.weights_[1])
+        return np.concatenate([self._activate(x @ self.weights_[0] + self.weights_[1]) for x in blocks(X)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
         check_is_fitted(self)
         X = self._checked(X, reset=False)
+        return np.concatenate([self._probabilities(x) for x in blocks(X)])
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
         shape = self._shape(X.shape[1])
         at = 0
         for _ in shape.units:

@@ -107,7 +107,7 @@ def tsne(
     wrong: np.ndarray | None = None
     predicted: list[str] = [""] * len(features)
     if opened is None:
-        rows, what = features.X.reshape(len(features), -1), f"features, {features.pooling}"
+        rows, what = np.asarray(features.X).reshape(len(features), -1), f"features, {features.pooling}"
     else:
         codes = opened.predict_proba(features).argmax(axis=1)
         wrong = codes != features.y

@@ -1,15 +1,16 @@
-"""The training engine: trains one head, or a stack of heads, on features in memory.
+"""The training engine: trains one head, or a stack of heads, on features in memory or in the store.
 
 Keras' ``fit`` spends most of a small step outside the arithmetic. Here whole epochs, their shuffled batches and
 the validation after each, are one XLA program (:mod:`heads.compiled`). A stack is heads of one shape that differ in
 learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program and the
-processor's cores, and each is computed by the very program that computes it alone.
+processor's cores, and each is computed by the very program that computes it alone. Features that stay in the store are
+read some batches ahead, in the order in which the same batches would be taken from memory.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from featcache.accelerator import load_tensorflow
 from featcache.errors import DataError, UsageError
+from featcache.stored import StoredRows
 
 from .architectures import HeadShape, initial_weights
 from .compiled import arrange, restore, trainable_flags, training_program
@@ -25,6 +27,7 @@ from .compiled import arrange, restore, trainable_flags, training_program
 OPTIMIZERS = ("adam", "adamw", "sgd")
 _KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
 _SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
+_Batches = tuple[np.ndarray, np.ndarray, np.ndarray]
 _EPOCHS_A_CALL = 20  # where nothing has to be decided between epochs
 
 
@@ -96,7 +99,7 @@ class TrainedHead:
 
 
 def train(
-    X: np.ndarray,
+    X: np.ndarray | StoredRows,
     y: np.ndarray,
     shape: HeadShape,
     jobs: Sequence[Job],
@@ -143,7 +146,7 @@ def train(
     return stack.results()
 
 
-def _check(X: np.ndarray, jobs: Sequence[Job]) -> None:
+def _check(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> None:
     if not jobs:
         raise UsageError("no heads to train")
     if len({job.spec.program for job in jobs}) > 1:
@@ -153,6 +156,11 @@ def _check(X: np.ndarray, jobs: Sequence[Job]) -> None:
             raise DataError("a head has no rows to learn from")
         if (job.spec.patience is not None or job.spec.checkpoint) and not len(job.val_rows):
             raise UsageError("patience and checkpoint watch the validation loss: give validation rows")
+    if not isinstance(X, StoredRows):
+        _require_finite(X)
+
+
+def _require_finite(X: np.ndarray) -> None:
     if not np.isfinite(X).all():
         raise DataError("the features hold NaN or infinite values; extract them again, or drop those rows")
 
@@ -160,10 +168,14 @@ def _check(X: np.ndarray, jobs: Sequence[Job]) -> None:
 class _Stack:
     """The state of a stack in training."""
 
-    def __init__(self, tf: Any, X: np.ndarray, y: np.ndarray, shape: HeadShape, jobs: Sequence[Job]) -> None:
+    def __init__(
+        self, tf: Any, X: np.ndarray | StoredRows, y: np.ndarray, shape: HeadShape, jobs: Sequence[Job]
+    ) -> None:
         self._tf, self._shape, self._jobs = tf, shape, jobs
-        self._X = tf.constant(np.ascontiguousarray(X, np.float32))
-        self._y = tf.constant(np.asarray(y, np.int32))
+        self._stored = X if isinstance(X, StoredRows) else None
+        self._X = None if isinstance(X, StoredRows) else tf.constant(np.ascontiguousarray(X, np.float32))
+        self._codes = np.asarray(y, np.int32)
+        self._y = tf.constant(self._codes)
         spec = jobs[0].spec
         self._batch = spec.batch_size
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), least=8)
@@ -207,15 +219,56 @@ class _Stack:
         self._done = start + count
 
     def _run_head(self, head: int, start: int, count: int) -> None:
-        tf, job = self._tf, self._jobs[head]
-        figures = self._program(
-            self._X, self._y, *map(tf.constant, self._batches(head, count)), tf.constant(start),
-            *map(tf.constant, self._val[head]), self._knobs[head], tf.constant(job.spec.seed % 2**31),
-            self._weights[head], self._slots[head],
-        ).numpy()  # fmt: skip
+        if self._stored is None:
+            steps = start * self._own_steps(head)
+            figures = self._call(head, self._X, self._y, self._batches(head, count), steps, self._val[head])
+        else:
+            figures = np.stack([self._run_stored_epoch(head, start + epoch) for epoch in range(count)])
         for position, values in enumerate(self._history[head].values()):
             values += figures[:, position].tolist()
-        self._watch(head, job, start + count)
+        self._watch(head, self._jobs[head], start + count)
+
+    def _call(
+        self, head: int, X: Any, y: Any, batches: _Batches, steps: int, val: tuple[np.ndarray, np.ndarray]
+    ) -> Any:
+        tf = self._tf
+        return self._program(
+            X, y, *map(tf.constant, batches), tf.constant(steps), *map(tf.constant, val), self._knobs[head],
+            tf.constant(self._jobs[head].spec.seed % 2**31), self._weights[head], self._slots[head],
+        ).numpy()  # fmt: skip
+
+    def _run_stored_epoch(self, head: int, epoch: int) -> np.ndarray:
+        """One epoch and its validation, block by block; figures of shape (4,)."""
+        job, stored = self._jobs[head], self._stored
+        assert stored is not None
+        order, weight, present = (part.reshape(-1, self._batch) for part in self._batches(head, 1))
+        rows = order.reshape(-1)[: len(job.rows)]
+        # A power of two, so that blocks divide the epoch and are all of one shape.
+        fits = max(1, stored.block_rows(np.float32) // self._batch)
+        steps = min(self._steps, 1 << (fits.bit_length() - 1))
+        places = np.arange(steps * self._batch, dtype=np.int32).reshape(1, steps, self._batch)
+        none = np.zeros((1, steps, self._batch), np.float32)
+        sums, seen = np.zeros(4), np.zeros(4)
+        for block, X, y, count in self._stored_blocks(rows, steps * self._batch):
+            first = block * steps
+            batches = (places, weight[None, first : first + steps], present[None, first : first + steps])
+            done = epoch * self._own_steps(head) + first
+            sums[:2] += self._call(head, X, y, batches, done, _padded(np.empty(0, np.int64), 0))[0, :2] * count
+            seen[:2] += count
+        for _, X, y, count in self._stored_blocks(job.val_rows, steps * self._batch):
+            val = _padded(np.arange(count), places.size)
+            sums[2:] += self._call(head, X, y, (places, none, none), 0, val)[0, 2:] * count
+            seen[2:] += count
+        return np.divide(sums, seen, out=np.full(4, np.nan), where=seen > 0)
+
+    def _stored_blocks(self, rows: np.ndarray, size: int) -> Iterator[tuple[int, Any, Any, int]]:
+        """Number, features, classes and filled places of each block of ``size`` rows."""
+        assert self._stored is not None
+        for number, block in enumerate(self._stored.take(rows).blocks(size)):
+            _require_finite(block)
+            X, y = np.zeros((size, block.shape[1]), np.float32), np.zeros(size, np.int32)
+            X[: len(block)], y[: len(block)] = block, self._codes[rows[number * size :][: len(block)]]
+            yield number, self._tf.constant(X), self._tf.constant(y), len(block)
 
     def latest(self) -> list[dict[str, float]]:
         """The last figures of each head."""
@@ -247,7 +300,11 @@ class _Stack:
         elif job.spec.patience is not None and epoch - self._best_epoch[head] >= job.spec.patience:
             self._stopped_at[head] = epoch
 
-    def _batches(self, head: int, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _own_steps(self, head: int) -> int:
+        """Steps in an epoch of a head; shorter than ``_steps``, which all of a stack share."""
+        return -(-len(self._jobs[head].rows) // self._batch)
+
+    def _batches(self, head: int, epochs: int) -> _Batches:
         """Rows, sample weights and presence of each place in each batch, arrays of shape (epochs, steps, batch).
 
         The last batch of an epoch is short, as in Keras: its empty places point at row 0 and are not present.

@@ -1,0 +1,219 @@
+"""Rows that stay in the store until they are asked for, for features that do not fit in memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import memory
+from .errors import DataError, StoreError
+from .pooling import pool, pooled
+from .shard import Shard
+from .store import Store
+
+_BLOCK_BYTES = 128 << 20  # of one block: large beside what a block costs besides, small beside any memory
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a shard's first reader learnt of it; a committed shard never changes."""
+
+    keys: np.ndarray
+    offset: int | None  # of the array's first byte in the file; None where it is compressed
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One array of a feature set, and where its rows stand; shared by all selections from it."""
+
+    cache: Path
+    feature_set: str
+    array: str
+    pooling: str
+    where: dict[bytes, tuple[str, int]]
+    row_shape: tuple[int, ...]
+    dtype: np.dtype
+    opened: dict[str, _Opened] = field(default_factory=dict)
+
+
+class StoredRows:
+    """Features of images, array-like of shape (n, d) or (n, h, w, c), read from the store when they are indexed.
+
+    ``rows[index]`` reads those rows, ``rows.take(index)`` selects without reading, and ``numpy.asarray(rows)`` reads
+    them all, where they fit in memory. Pickles as a reference to the cache folder.
+
+    Parameters
+    ----------
+    store : the store; it may be closed afterwards.
+    feature_set, keys, array, pooling : which rows, of which of the set's arrays, and how a map becomes a row.
+
+    Raises
+    ------
+    StoreError
+        A row is not there; while reading, a shard is damaged or gone.
+    """
+
+    def __init__(self, store: Store, feature_set: str, keys: Sequence[bytes], array: str, pooling: str) -> None:
+        where = store.rows(feature_set)
+        if any(key not in where for key in keys):
+            raise StoreError(f"{feature_set}: some of {len(keys)} rows are not there; extract them first")
+        shape, dtype = store.shapes(feature_set)[array], np.dtype(store.spec(feature_set).dtype)
+        places = {key: where[key] for key in keys}
+        self._source = _Source(store.cache, feature_set, array, pooling, places, shape, dtype)
+        self._keys = list(keys)
+        like = pooled(shape, dtype, pooling)
+        self.shape: tuple[int, ...] = (len(self._keys), *like.shape[1:])
+        self.dtype: np.dtype = like.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all rows would take in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} rows of {self._source.feature_set}, shape {self.shape}, {self.dtype}, in the store>"
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        keys = [self._keys[i] for i in np.arange(len(self))[rows].reshape(-1)]
+        return self._read(keys)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        free = memory.available()
+        if self.nbytes > free:
+            raise DataError(
+                f"{len(self)} rows of {self._source.feature_set} take {self.nbytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+                "are free. What was asked for needs them in memory at once: take fewer rows or pooling avg; "
+                "DenseHeadClassifier trains without"
+            )
+        whole = self._read(self._keys)
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> StoredRows:
+        """These rows, in this order, still in the store."""
+        chosen = object.__new__(StoredRows)
+        chosen._source, chosen.dtype = self._source, self.dtype
+        chosen._keys = [self._keys[i] for i in rows]
+        chosen.shape = (len(chosen._keys), *self.shape[1:])
+        return chosen
+
+    def concatenate(self, other: StoredRows) -> StoredRows:
+        """The rows of both, which come from one feature set."""
+        mine, theirs = self._source, other._source
+        if (mine.cache, mine.feature_set, mine.array, mine.pooling) != (
+            theirs.cache, theirs.feature_set, theirs.array, theirs.pooling,
+        ):  # fmt: skip
+            raise DataError(f"{mine.feature_set} and {theirs.feature_set} hold different features; use rows of one set")
+        joined = self.take(range(len(self)))
+        if theirs is not mine:
+            mine.where.update(theirs.where)
+        joined._keys += other._keys
+        joined.shape = (len(joined._keys), *self.shape[1:])
+        return joined
+
+    def block_rows(self, dtype: Any = None) -> int:
+        """Rows in a block of :meth:`blocks`."""
+        width = math.prod(self.shape[1:]) * np.dtype(dtype or self.dtype).itemsize
+        return max(1, _BLOCK_BYTES // max(1, width))
+
+    def blocks(self, rows: int | None = None) -> Iterator[np.ndarray]:
+        """All rows in order, some at a time; the next block is read while this one is in use."""
+        rows = rows or self.block_rows()
+        starts = range(0, len(self), rows)
+        with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+            ahead = None
+            for start in starts:
+                current = ahead or reader.submit(self._read, self._keys[start : start + rows])
+                after = self._keys[start + rows : start + 2 * rows]
+                block = current.result()
+                ahead = reader.submit(self._read, after) if after else None
+                yield block
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _read(self, keys: Sequence[bytes]) -> np.ndarray:
+        try:
+            raw = self._pick(keys)
+        except _MovedError:
+            # Compacted since: look again where the rows are.
+            with Store(self._source.cache) as store:
+                self._source.where.update(store.rows(self._source.feature_set))
+            self._source.opened.clear()
+            try:
+                raw = self._pick(keys)
+            except _MovedError as error:
+                raise StoreError(
+                    f"{self._source.feature_set}: {error} is gone, or changed under the reader: run 'cache verify', "
+                    "and extract again"
+                ) from error
+        return pool(raw, self._source.pooling)
+
+    def _pick(self, keys: Sequence[bytes]) -> np.ndarray:
+        source = self._source
+        out = np.empty((len(keys), *source.row_shape), source.dtype)
+        wanted: dict[str, list[tuple[int, int]]] = {}
+        for target, key in enumerate(keys):
+            name, position = source.where[key]
+            wanted.setdefault(name, []).append((target, position))
+        for name, pairs in wanted.items():
+            path = source.cache / "features" / source.feature_set / name
+            try:
+                opened = source.opened.get(name) or self._open(path)
+                targets, positions = np.array(pairs).T
+                if positions.max() >= len(opened.keys) or any(
+                    opened.keys[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
+                ):
+                    raise _MovedError(name)
+                if opened.offset is None:
+                    low, high = int(positions.min()), int(positions.max()) + 1
+                    with Shard(path) as shard:
+                        out[targets] = shard.read(source.array, start=low, stop=high)[positions - low]
+                else:
+                    _read_runs(path, opened.offset, out, targets, positions)
+            except FileNotFoundError as error:
+                raise _MovedError(name) from error
+        return out
+
+    def _open(self, path: Path) -> _Opened:
+        with Shard(path) as shard:
+            found = _Opened(shard.keys(), shard.offset(self._source.array))
+            if shard.shapes[self._source.array] != self._source.row_shape:
+                raise StoreError(f"{path.name} holds rows of {shard.shapes[self._source.array]}; run 'cache verify'")
+        self._source.opened[path.name] = found
+        return found
+
+
+class _MovedError(Exception):
+    """A row is not where it was."""
+
+
+def _read_runs(path: Path, offset: int, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
+    """``out[targets] = file[positions]``, one read for each run of neighbours.
+
+    Through HDF5 a row takes some ten times as long, nearly all of it opening the shard.
+    """
+    width = out[0].nbytes
+    cuts = np.flatnonzero((np.diff(targets) != 1) | (np.diff(positions) != 1)) + 1
+    with open(path, "rb", buffering=0) as file:
+        for run in np.split(np.arange(len(targets)), cuts):
+            into = out[targets[run[0]] : targets[run[-1]] + 1].data.cast("B")
+            file.seek(offset + int(positions[run[0]]) * width, os.SEEK_SET)
+            while into:
+                got = file.readinto(into)
+                if not got:
+                    raise StoreError(f"shard {path.name} ends too soon; run 'cache verify', then 'cache repair'")
+                into = into[got:]
