@@ -8,8 +8,24 @@ from featcache.lazy import attach
 
 if TYPE_CHECKING:
     from .architectures import own_cnn as own_cnn
+    from .bundle import open_bundle as open_bundle
     from .cnn import OwnCNNClassifier as OwnCNNClassifier
     from .dense_head import DenseHeadClassifier as DenseHeadClassifier
+    from .fitting import fit_head as fit_head
+    from .search import FastGridSearchCV as FastGridSearchCV
+    from .search import FastHalvingGridSearchCV as FastHalvingGridSearchCV
+    from .search import FastRandomizedSearchCV as FastRandomizedSearchCV
+    from .serving import predict as predict
 
-_HOMES = {"DenseHeadClassifier": "dense_head", "OwnCNNClassifier": "cnn", "own_cnn": "architectures"}
+_HOMES = {
+    "DenseHeadClassifier": "dense_head",
+    "OwnCNNClassifier": "cnn",
+    "own_cnn": "architectures",
+    "FastGridSearchCV": "search",
+    "FastRandomizedSearchCV": "search",
+    "FastHalvingGridSearchCV": "search",
+    "fit_head": "fitting",
+    "open_bundle": "bundle",
+    "predict": "serving",
+}
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -60,7 +60,8 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"X has shape {arrays[0].shape}; expected (n_samples, n_features)")
         return check_stored(self, *arrays, reset=reset)
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, validation: tuple[Any, Any] | None) -> Prepared:
+    def prepare(self, X: Any, y: Any, sample_weight: Any = None, validation: tuple[Any, Any] | None = None) -> Prepared:
+        """Check the data and set what a fit starts from; ``classes_`` and ``n_features_in_`` are known afterwards."""
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featcache.accelerator import load_tensorflow
@@ -84,20 +86,45 @@ class OwnCNNClassifier(EpochClassifier):
         y, sample_weight, validation_data, on_epoch
             As in :meth:`heads.DenseHeadClassifier.fit`.
         """
+        return self._fit(X, y, sample_weight, validation_data, on_epoch)
+
+    def fit_stages(
+        self, X: Any, y: Any, sample_weight: Any, stages: Sequence[int],
+        on_stage: Callable[[int, OwnCNNClassifier], None],
+    ) -> None:  # fmt: skip
+        """Train for the most of ``stages`` epochs; after each of them ``on_stage(epochs, network)`` is called with what a
+        training of so many gives."""
+        longest = clone(self).set_params(epochs=max(stages))
+
+        def at_epoch(epoch: int, watch: _Watch) -> None:
+            if epoch in stages or watch.stopped:
+                for stage in stages:
+                    if stage == epoch or (watch.stopped and stage > epoch):
+                        on_stage(stage, copy.copy(longest)._adopt(watch).set_params(epochs=stage))
+
+        longest._fit(X, y, sample_weight, None, None, at_epoch)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, Any] | None, on_epoch: OnEpoch | None,
+        at_epoch: Callable[[int, _Watch], None] | None = None,
+    ) -> OwnCNNClassifier:  # fmt: skip
         _, keras = load_tensorflow()
-        ready = self._prepare(X, y, sample_weight, validation_data)
+        ready = self.prepare(X, y, sample_weight, validation_data)
         with seeded(ready.seed):  # initial weights and the layers' own seeds are drawn here
             model = self._build()
         loss = "binary_crossentropy" if len(self.classes_) == 2 else "sparse_categorical_crossentropy"
         model.compile(keras.optimizers.Adam(self.learning_rate), loss, metrics=["accuracy"], jit_compile=False)
-        watch = _Watch(keras, self.patience, self.checkpoint, on_epoch)
+        watch = _Watch(keras, self.patience, self.checkpoint, on_epoch, at_epoch)
         validation = self._batches(ready, ready.val_rows, None) if len(ready.val_rows) else None
         model.fit(
             self._batches(ready, ready.rows, np.random.default_rng([ready.seed, 1])),
             validation_data=validation, epochs=self.epochs, shuffle=False, verbose=0, callbacks=[watch.callback],
         )  # fmt: skip
-        self.weights_ = watch.best_weights or model.get_weights()
-        self.history_ = watch.history
+        return self._adopt(watch)
+
+    def _adopt(self, watch: _Watch) -> OwnCNNClassifier:
+        self.weights_ = watch.best_weights or watch.callback.model.get_weights()
+        self.history_ = {name: list(values) for name, values in watch.history.items()}
         self.n_iter_ = len(watch.history["loss"])
         self.best_epoch_ = watch.best_epoch or self.n_iter_
         return self
@@ -107,7 +134,8 @@ class OwnCNNClassifier(EpochClassifier):
         last = self._run(X, self.to_keras())
         if last.shape[1] == 1:
             last = np.concatenate([1 - last, last], axis=1)
-        return last.astype(np.float64)
+        last = last.astype(np.float64)
+        return last / last.sum(axis=1, keepdims=True)  # float32's softmax adds up to 1 only nearly
 
     def hidden(self, X: Any) -> np.ndarray:
         """Activations of the first dense layer, array of shape (n_samples, 128), as t-SNE draws them."""
@@ -191,13 +219,17 @@ class OwnCNNClassifier(EpochClassifier):
 class _Watch:
     """After each epoch: note the figures, keep the best weights, stop where patience has run out."""
 
-    def __init__(self, keras: Any, patience: int | None, checkpoint: bool, on_epoch: OnEpoch | None) -> None:
+    def __init__(
+        self, keras: Any, patience: int | None, checkpoint: bool, on_epoch: OnEpoch | None,
+        at_epoch: Callable[[int, _Watch], None] | None,
+    ) -> None:  # fmt: skip
         self.history: dict[str, list[float]] = {}
         self.best_weights: list[np.ndarray] | None = None
         self.best_epoch = 0
+        self.stopped = False
         self._best = np.inf
         self._watching = patience is not None or checkpoint
-        self._patience, self._on_epoch = patience, on_epoch
+        self._patience, self._on_epoch, self._at_epoch = patience, on_epoch, at_epoch
         self.callback = keras.callbacks.LambdaCallback(on_epoch_end=self._end_of_epoch)
 
     def _end_of_epoch(self, epoch: int, logs: dict[str, float]) -> None:
@@ -205,10 +237,14 @@ class _Watch:
             self.history.setdefault(name, []).append(float(value))
         if self._on_epoch:
             self._on_epoch(epoch + 1, [dict(logs)])
-        if not self._watching:
-            return
+        if self._watching:
+            self._keep_best(epoch + 1, logs["val_loss"])
+        if self._at_epoch:
+            self._at_epoch(epoch + 1, self)
+
+    def _keep_best(self, epoch: int, loss: float) -> None:
         model = self.callback.model
-        if logs["val_loss"] < self._best:
-            self._best, self.best_epoch, self.best_weights = logs["val_loss"], epoch + 1, model.get_weights()
-        elif self._patience is not None and epoch + 1 - self.best_epoch >= self._patience:
-            model.stop_training = True
+        if loss < self._best:
+            self._best, self.best_epoch, self.best_weights = loss, epoch, model.get_weights()
+        elif self._patience is not None and epoch - self.best_epoch >= self._patience:
+            model.stop_training = self.stopped = True

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
-from .base import EpochClassifier, Layer, OnEpoch, blocks
+from .base import EpochClassifier, Layer, OnEpoch, Prepared, blocks
 
 
 class DenseHeadClassifier(EpochClassifier):
@@ -119,9 +119,20 @@ class DenseHeadClassifier(EpochClassifier):
         ValueError
             Fewer than two classes, unknown classes in the validation data, or features that are not finite.
         """
-        ready = self._prepare(X, y, sample_weight, validation_data)
-        job = trainer.Job(self._spec(ready.seed), ready.rows, ready.val_rows, ready.weight[ready.rows])
-        trained = trainer.train(ready.X, ready.codes, self._shape(ready.X.shape[1]), [job], on_epoch)[0]
+        ready = self.prepare(X, y, sample_weight, validation_data)
+        shape, job = self.job(ready)
+        return self.adopt(trainer.train(ready.X, ready.codes, shape, [job], on_epoch)[0])
+
+    def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, trainer.Job]:
+        """What the engine is to train; ``rows`` says where in a larger array the prepared rows stand."""
+        train, val = ready.rows, ready.val_rows
+        if rows is not None:
+            train, val = rows[train], rows[val]
+        job = trainer.Job(self._spec(ready.seed), train, val, ready.weight[ready.rows])
+        return self._shape(ready.X.shape[1]), job
+
+    def adopt(self, trained: trainer.TrainedHead) -> DenseHeadClassifier:
+        """Take over a head that the engine trained; returns self, fitted."""
         self.weights_ = trained.weights
         self.history_ = trained.history
         self.n_iter_ = trained.epochs_run

@@ -9,6 +9,7 @@ read some batches ahead, in the order in which the same batches would be taken f
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from .compiled import arrange, restore, trainable_flags, training_program
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 _KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
-_SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
+SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
 _Batches = tuple[np.ndarray, np.ndarray, np.ndarray]
 _EPOCHS_A_CALL = 20  # where nothing has to be decided between epochs
 
@@ -104,6 +105,8 @@ def train(
     shape: HeadShape,
     jobs: Sequence[Job],
     on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
+    stages: Sequence[int] = (),
+    on_stage: Callable[[int, int, TrainedHead], None] | None = None,
 ) -> list[TrainedHead]:
     """Train a stack of heads.
 
@@ -114,6 +117,8 @@ def train(
     shape : the heads' shape; all of a stack share it.
     jobs : the heads; their specs agree in ``TrainSpec.program``.
     on_epoch : called after each epoch with its number, from 1, and each head's latest figures.
+    stages, on_stage : after each of these numbers of epochs, ``on_stage(job, epochs, head)`` is called with what each
+        job's head would be if it had been trained for so many: a shorter training is the beginning of a longer one.
 
     Returns
     -------
@@ -128,9 +133,13 @@ def train(
         Heads that cannot share a stack, or early stopping without validation rows.
     """
     _check(X, jobs)
-    if len(jobs) > 1 and shape.parameters["total"] >= _SMALL:
+    if len(jobs) > 1 and shape.parameters["total"] >= SMALL:
         # Large heads are bound by memory: side by side they would only hold more of it.
-        return [head for job in jobs for head in train(X, y, shape, [job], on_epoch)]
+        alone: list[TrainedHead] = []
+        for number, job in enumerate(jobs):
+            report = None if on_stage is None else functools.partial(_as_job, on_stage, number)
+            alone += train(X, y, shape, [job], on_epoch, stages, report)
+        return alone
     tf, _ = load_tensorflow()
     stack = _Stack(tf, X, y, shape, jobs)
     spec = jobs[0].spec
@@ -138,12 +147,26 @@ def train(
     done = 0
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="head") as pool:
         while done < spec.epochs and stack.running:
-            count = 1 if stepwise else min(_EPOCHS_A_CALL, spec.epochs - done)
+            until = min((stage for stage in stages if stage > done), default=spec.epochs)
+            count = 1 if stepwise else min(_EPOCHS_A_CALL, min(until, spec.epochs) - done)
             stack.run_epochs(done, count, pool)
             done += count
             if on_epoch:
                 on_epoch(done, stack.latest())
-    return stack.results()
+            if on_stage and done in stages:
+                for number in range(len(jobs)):
+                    on_stage(number, done, stack.result(number))
+    if on_stage:  # all stopped early: a longer training would not have gone on
+        for stage in sorted(stage for stage in stages if stage > done):
+            for number in range(len(jobs)):
+                on_stage(number, stage, stack.result(number))
+    return [stack.result(number) for number in range(len(jobs))]
+
+
+def _as_job(
+    on_stage: Callable[[int, int, TrainedHead], None], number: int, _: int, epochs: int, head: TrainedHead
+) -> None:
+    on_stage(number, epochs, head)
 
 
 def _check(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> None:
@@ -274,16 +297,14 @@ class _Stack:
         """The last figures of each head."""
         return [{name: values[-1] for name, values in history.items()} for history in self._history]
 
-    def results(self) -> list[TrainedHead]:
-        """The trained heads."""
-        trained = []
-        for head in range(len(self._jobs)):
-            kept = self._kept[head]
-            final = kept if kept is not None else self._current(head)
-            ran = self._stopped_at[head] or self._done
-            best = self._best_epoch[head] or ran
-            trained.append(TrainedHead(final, self._history[head], ran, best))
-        return trained
+    def result(self, head: int) -> TrainedHead:
+        """A head as it stands."""
+        kept = self._kept[head]
+        ran = self._stopped_at[head] or self._done
+        history = {name: list(values) for name, values in self._history[head].items()}
+        return TrainedHead(
+            kept if kept is not None else self._current(head), history, ran, self._best_epoch[head] or ran
+        )
 
     def _current(self, head: int) -> list[np.ndarray]:
         """The weights as they stand, in Keras' order."""

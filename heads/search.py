@@ -1,0 +1,482 @@
+"""``FastGridSearchCV``: sklearn's ``GridSearchCV``, the same answer sooner.
+
+sklearn keeps the search: candidates, folds, scorers, ranks, refit. Only its cells, one candidate on one fold each, are
+computed here first, by :mod:`heads.ways`, or taken from the journal of a search that was cut off. sklearn's own loop
+then hands every cell to a joblib backend, which answers with what is there and runs the rest.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import numbers
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import sklearn
+from joblib.parallel import FallbackToBackend, ParallelBackendBase, ThreadingBackend, get_active_backend
+from sklearn.base import is_classifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, check_cv, cross_validate
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils.validation import _check_sample_weight
+
+import featcache
+from featcache import memory as free_memory
+from featcache.errors import UsageError
+
+from .journal import Journal
+from .ways import Cell, FittedCell, Problem, fit_cells, has_a_way, may_have_a_way
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A finished cell, and how far the search is; ``score`` is that of the metric that decides."""
+
+    done: int
+    cells: int
+    params: Mapping[str, Any]
+    fold: int
+    score: float
+    from_journal: bool
+
+
+OnCell = Callable[[Progress], None]
+
+
+class _Fast:
+    """What the searches below add to sklearn's."""
+
+    estimator: Any
+    scoring: Any
+    cv: Any
+    refit: Any
+    n_jobs: int | None
+    return_train_score: bool
+    error_score: Any
+    journal: str | os.PathLike[str] | None
+    restart: bool
+    memory: int | None
+    on_cell: OnCell | None
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """As sklearn's own ``fit``."""
+        search: Any = super()
+        helped = self.journal is not None or self.on_cell is not None or may_have_a_way(self.estimator, self)
+        if y is None or not helped or hasattr(self.cv, "__next__"):
+            return search.fit(X, y, **params)
+        self._call = _Call(*indexable(X, y))
+        try:
+            with joblib.parallel_config(self._call.backend):
+                if self.journal is None:
+                    return search.fit(X, y, **params)
+                with Journal(self.journal, self.restart) as self._call.journal:
+                    return search.fit(X, y, **params)
+        finally:
+            del self._call
+
+    def _get_scorers(self) -> Any:
+        found = super()._get_scorers()  # type: ignore[misc]
+        if hasattr(self, "_call"):
+            self._call.scorers = found[0]
+        return found
+
+    def _get_routed_params_for_fit(self, params: Any) -> Any:
+        routed = super()._get_routed_params_for_fit(params)  # type: ignore[misc]
+        if hasattr(self, "_call"):
+            self._call.routed = routed
+        return routed
+
+    def _run_search(self, evaluate_candidates: Callable[..., Any], callback_ctx: Any = None) -> None:
+        search: Any = super()
+        takes_context = "callback_ctx" in inspect.signature(search._run_search).parameters
+        context = {"callback_ctx": callback_ctx} if takes_context else {}
+        if not hasattr(self, "_call"):
+            search._run_search(evaluate_candidates, **context)
+            return
+
+        def evaluate(candidate_params: Any, cv: Any = None, more_results: Any = None, **more: Any) -> Any:
+            candidates = list(candidate_params)
+            splitter = cv or check_cv(self.cv, self._call.y, classifier=is_classifier(self.estimator))
+            splits = _Splits(splitter, self._call)
+            with joblib.parallel_config(self._call.backend.outer):
+                self._call.backend.answers = self._compute(candidates, splits.folds)
+            self._call.backend.folds = len(splits.folds)
+            self._call.backend.answering = True
+            try:
+                return evaluate_candidates(candidates, cv=splits, more_results=more_results, **more)
+            finally:
+                self._call.backend.answering = False
+
+        search._run_search(evaluate, **context)
+
+    # -- cells ---------------------------------------------------------------------------------
+
+    def _compute(self, candidates: Sequence[Mapping[str, Any]], folds: Sequence[Any]) -> dict[Cell, dict[str, Any]]:
+        """Results of as many cells as can be had before sklearn's own loop."""
+        call, answers = self._call, dict[Cell, dict[str, Any]]()
+        weight, plain = self._weight()
+        if call.routed.scorer.score or not plain:
+            return answers
+        limit = self.memory or free_memory.available() // 2
+        jobs = joblib.effective_n_jobs(self.n_jobs) if self.n_jobs is not None else 1
+        problem = Problem(
+            self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
+            max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring),
+        )  # fmt: skip
+        todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
+        keys = self._keys(problem, todo) if call.journal is not None else {}
+
+        def keep(cell: Cell, result: dict[str, Any], known: bool = False) -> None:
+            answers[cell] = result
+            if call.journal is not None and not known:
+                call.journal.add(keys[cell], {name: value for name, value in result.items() if name != "fit_error"})
+            if self.on_cell is not None:
+                score = _deciding(result["test_scores"], self.refit)
+                self.on_cell(Progress(len(answers), len(todo), candidates[cell[0]], cell[1], score, known))
+
+        for cell, key in keys.items():
+            found = call.journal.get(key) if call.journal is not None else None
+            if found is not None:
+                keep(cell, {**found, "fit_error": None}, known=True)
+
+        def score(fitted: FittedCell) -> None:
+            result = self._scored(fitted, problem)
+            if result is not None:
+                keep(fitted.cell, result)
+
+        left = [cell for cell in todo if cell not in answers]
+        if has_a_way(problem):
+            fit_cells(problem, left, score)
+            left = [cell for cell in left if cell not in answers]
+        if jobs > 1 or call.journal is not None or self.on_cell is not None:
+            for cell, result in self._ordinary(problem, left, jobs):
+                keep(cell, result)
+        return answers
+
+    def _weight(self) -> tuple[np.ndarray | None, bool]:
+        """Sample weights, and whether they are all that ``fit`` was given besides."""
+        given = {name: value for name, value in self._call.routed.estimator.fit.items() if value is not None}
+        if not given:
+            return None, True
+        name = "sample_weight"
+        if isinstance(self.estimator, Pipeline):
+            name = f"{self.estimator.steps[-1][0]}__sample_weight"
+        if set(given) != {name}:
+            return None, False
+        return _check_sample_weight(given[name], self._call.X), True
+
+    def _scored(self, fitted: FittedCell, problem: Problem) -> dict[str, Any] | None:
+        """The result of a fitted cell as sklearn writes it down; None where a scorer fails, for sklearn to say so."""
+        started = time.perf_counter()
+        train, test = problem.folds[fitted.cell[1]]
+        try:
+            scores = _plain(self._call.scorers(fitted.model, _safe_indexing(fitted.X, fitted.test), problem.y[test]))
+            result = {"test_scores": scores, "n_test_samples": len(test), "fit_error": None}
+            seconds = time.perf_counter() - started
+            if self.return_train_score:
+                rows = _safe_indexing(fitted.X, fitted.train)
+                result["train_scores"] = _plain(self._call.scorers(fitted.model, rows, problem.y[train]))
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+            _log.debug("left to sklearn: %s", error)
+            return None
+        return {**result, "fit_time": fitted.seconds, "score_time": seconds}
+
+    def _ordinary(self, problem: Problem, left: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
+        """Cells fitted one by one, ``jobs`` side by side; those that fail are left out."""
+        fit_params = self._call.routed.estimator.fit
+        tasks = (
+            joblib.delayed(_fit_one)(
+                problem.candidate(cell[0]), problem.X, self._call.y, problem.folds[cell[1]], self._call.scorers, fit_params,
+                self.return_train_score,
+            )
+            for cell in left
+        )  # fmt: skip
+        done = joblib.Parallel(jobs, pre_dispatch="2*n_jobs", return_as="generator")(tasks)
+        for cell, result in zip(left, done, strict=True):
+            if result is not None:
+                yield cell, result
+
+    def _keys(self, problem: Problem, todo: Sequence[Cell]) -> dict[Cell, str]:
+        """What each cell is found by in the journal: all that decides its result."""
+        try:
+            data = joblib.hash([
+                problem.X, problem.y, problem.weight, self.scoring, self.return_train_score,
+                sklearn.__version__, featcache.__version__,
+            ])  # fmt: skip
+            folds = [joblib.hash(fold) for fold in problem.folds]
+            models = {c: problem.candidate(c) for c in {c for c, _ in todo}}
+            prints = {c: joblib.hash([type(model).__qualname__, model.get_params()]) for c, model in models.items()}
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise UsageError(
+                f"the journal has to recognise a cell, and something of this search cannot be written down ({error}); "
+                "give functions that are defined in a module, or no journal"
+            ) from error
+        return {(c, s): joblib.hash([data, prints[c], folds[s]]) for c, s in todo}
+
+
+class FastGridSearchCV(_Fast, GridSearchCV):
+    """``sklearn.model_selection.GridSearchCV``, exact and sooner where it can be.
+
+    All of sklearn's parameters, attributes and behaviour, and these:
+
+    Parameters
+    ----------
+    journal : path, optional
+        File of finished cells, kept as they finish. A search that was killed goes on from it.
+    restart : bool
+        Forget what the journal holds.
+    memory : int, optional
+        Bytes that models in training may take; None is half of what is free.
+    on_cell : callable, optional
+        Called with a :class:`Progress` after each cell.
+
+    Notes
+    -----
+    ``fit_time`` of cells that share a training is their share of it.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        restart: bool = False,
+        memory: int | None = None,
+        on_cell: OnCell | None = None,
+    ) -> None:
+        super().__init__(
+            estimator, param_grid, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv, verbose=verbose,
+            pre_dispatch=pre_dispatch, error_score=error_score, return_train_score=return_train_score,
+        )  # fmt: skip
+        self.journal = journal
+        self.restart = restart
+        self.memory = memory
+        self.on_cell = on_cell
+
+
+class FastRandomizedSearchCV(_Fast, RandomizedSearchCV):
+    """``sklearn.model_selection.RandomizedSearchCV``, sooner; see :class:`FastGridSearchCV`."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        journal: str | os.PathLike[str] | None = None,
+        restart: bool = False,
+        memory: int | None = None,
+        on_cell: OnCell | None = None,
+    ) -> None:
+        super().__init__(
+            estimator, param_distributions, n_iter=n_iter, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv,
+            verbose=verbose, pre_dispatch=pre_dispatch, random_state=random_state, error_score=error_score,
+            return_train_score=return_train_score,
+        )  # fmt: skip
+        self.journal = journal
+        self.restart = restart
+        self.memory = memory
+        self.on_cell = on_cell
+
+
+class FastHalvingGridSearchCV(_Fast, HalvingGridSearchCV):
+    """``sklearn.model_selection.HalvingGridSearchCV``, sooner; see :class:`FastGridSearchCV`.
+
+    A heuristic: what looks poor with few resources is dropped, though it might have won with more.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: Any = "auto",
+        min_resources: Any = "exhaust",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        journal: str | os.PathLike[str] | None = None,
+        restart: bool = False,
+        memory: int | None = None,
+        on_cell: OnCell | None = None,
+    ) -> None:
+        super().__init__(
+            estimator, param_grid, factor=factor, resource=resource, max_resources=max_resources,
+            min_resources=min_resources, aggressive_elimination=aggressive_elimination, cv=cv, scoring=scoring,
+            refit=refit, error_score=error_score, return_train_score=return_train_score, random_state=random_state,
+            n_jobs=n_jobs, verbose=verbose,
+        )  # fmt: skip
+        self.journal = journal
+        self.restart = restart
+        self.memory = memory
+        self.on_cell = on_cell
+
+
+# -- between sklearn's loop and the cells ------------------------------------------------------------
+
+
+class _Call:
+    """What one ``fit`` holds: the data as sklearn sees it, and the way to answer sklearn."""
+
+    def __init__(self, X: Any, y: Any) -> None:
+        self.X, self.y = X, y
+        self.backend = _Answers()
+        self.journal: Journal | None = None
+        self.scorers: Any = None
+        self.routed: Any = None
+
+
+class _Splits:
+    """Folds drawn once, so that sklearn's loop sees those that were computed."""
+
+    def __init__(self, splitter: Any, call: _Call) -> None:
+        self.folds = list(splitter.split(call.X, call.y, **call.routed.splitter.split))
+
+    def split(self, X: Any = None, y: Any = None, groups: Any = None, **_: Any) -> Iterator[Any]:
+        return iter(self.folds)
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **_: Any) -> int:
+        return len(self.folds)
+
+
+class _Answers(ParallelBackendBase):
+    """A joblib backend that answers for cells that are there, and runs the others one by one.
+
+    sklearn hands over its cells candidate by candidate, fold by fold, as the layout of ``cv_results_`` needs them.
+    """
+
+    supports_sharedmem = True
+    uses_threads = True
+
+    def __init__(self, **options: Any) -> None:
+        # What is in force outside: processes, or what the caller chose.
+        super().__init__(nesting_level=0, **options)
+        self.outer = get_active_backend()[0]
+        self.answers: dict[Cell, dict[str, Any]] = {}
+        self.folds = 1
+        self.answering = False
+        self._served: Any = None
+        self._asked = 0
+
+    def __reduce__(self) -> Any:
+        return ThreadingBackend, ()
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        # To joblib, one job for the cells would mean to run them without asking. All others get an honest answer.
+        return 2 if self.answering else self.outer.effective_n_jobs(n_jobs)
+
+    def configure(
+        self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **_: Any
+    ) -> int:
+        # The first to come is the search; what models do inside is none of its business.
+        if self._served is None:
+            self._served = parallel
+        if parallel is not self._served:
+            threads = prefer == "threads" or require == "sharedmem"
+            raise FallbackToBackend(ThreadingBackend(nesting_level=0) if threads else self.outer)
+        return self.effective_n_jobs(n_jobs)
+
+    def start_call(self) -> None:
+        self._asked = 0
+
+    def compute_batch_size(self) -> int:
+        return 1_000_000  # all at once: a batch handed over within the hand-over of another would nest
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        first, self._asked = self._asked, self._asked + len(func)
+        if callback is not None:
+            callback(None)
+        return first, func
+
+    def retrieve_result(self, out: Any, timeout: float | None = None) -> list[Any]:
+        first, batch = out
+        results = []
+        for number, (function, arguments, options) in enumerate(batch.items, start=first):
+            answer = self.answers.get((number // self.folds, number % self.folds))
+            if answer is None:
+                self.answering = False
+                answer = function(*arguments, **options)
+                self.answering = True
+            results.append(answer)
+        return results
+
+
+def _fit_one(
+    model: Any, X: Any, y: Any, fold: Any, scorers: Any, fit_params: Any, return_train_score: bool
+) -> dict[str, Any] | None:
+    """A cell in the ordinary way, None where it fails."""
+    try:
+        found = cross_validate(
+            model, X, y, cv=[fold], scoring=scorers, params=fit_params or None, error_score="raise",
+            return_train_score=return_train_score,
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - whatever a model raises is sklearn's to report, by error_score
+        _log.debug("left to sklearn: %s", error)
+        return None
+    result: dict[str, Any] = {name: float(found[name][0]) for name in ("fit_time", "score_time")}
+    for part in ("test", "train") if return_train_score else ("test",):
+        scores = {name[len(part) + 1 :]: float(v[0]) for name, v in found.items() if name.startswith(f"{part}_")}
+        result[f"{part}_scores"] = scores["score"] if set(scores) == {"score"} else scores
+    return {**result, "n_test_samples": len(fold[1]), "fit_error": None}
+
+
+def _plain(scores: Any) -> Any:
+    """Scores as numbers; a ValueError where they are none."""
+    if isinstance(scores, dict):
+        return {name: _plain(value) for name, value in scores.items()}
+    value = scores.item() if hasattr(scores, "item") else scores
+    if not isinstance(value, numbers.Number):
+        raise ValueError(f"a scorer gave {value!r}")
+    return value
+
+
+def _deciding(scores: Any, refit: Any) -> float:
+    if isinstance(scores, dict):
+        return float(scores[refit] if isinstance(refit, str) and refit in scores else next(iter(scores.values())))
+    return float(scores)
+
+
+def _transparent(scoring: Any) -> bool:
+    """Whether scorers look at predictions and labels alone, and so may be shown rows in other coordinates."""
+    if isinstance(scoring, dict):
+        return all(_transparent(value) for value in scoring.values())
+    if isinstance(scoring, list | tuple | set):
+        return all(_transparent(value) for value in scoring)
+    return scoring is None or isinstance(scoring, str) or hasattr(scoring, "_score_func")

@@ -1,0 +1,419 @@
+"""Exact ways to fit the cells of a search sooner than one by one.
+
+A cell is one candidate on one fold. Each way takes the cells that it can share work between, and hands over models that
+score as the candidates fitted alone do:
+
+- heads and networks: one training serves all numbers of epochs; small heads of one shape train in one stack.
+- ensembles: the largest forest or boosting holds the smaller ones.
+- pipelines: transformers are fitted once for each fold, not once for each candidate.
+- projection: models that see rows through inner products or distances alone get n coordinates (:mod:`heads.isometry`).
+
+What a way cannot do, or fails at, it leaves for sklearn to do in the ordinary way.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, NuSVC
+from sklearn.utils import _safe_indexing
+from xgboost import XGBClassifier, XGBModel, XGBRegressor
+
+from . import trainer
+from .base import EpochClassifier
+from .cnn import OwnCNNClassifier
+from .dense_head import DenseHeadClassifier
+from .isometry import isometric
+
+_log = logging.getLogger(__name__)
+Cell = tuple[int, int]  # numbers of the candidate and the fold
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a search asks.
+
+    Attributes
+    ----------
+    estimator, candidates : the model, and values for its parameters.
+    X, y : the data.
+    folds : (train, test) positions.
+    weight : sample weights, or None.
+    memory : bytes that models in training may take.
+    jobs : models fitted side by side, where a way does not fill the cores by itself.
+    transparent : whether scores depend on predictions and labels alone, not on the rows' coordinates.
+    """
+
+    estimator: BaseEstimator
+    candidates: Sequence[Mapping[str, Any]]
+    X: Any
+    y: np.ndarray
+    folds: Sequence[tuple[np.ndarray, np.ndarray]]
+    weight: np.ndarray | None
+    memory: int
+    jobs: int
+    transparent: bool = True
+
+    def candidate(self, number: int) -> Any:
+        """The model with a candidate's values, unfitted."""
+        return clone(self.estimator).set_params(**clone(dict(self.candidates[number]), safe=False))
+
+    def weights(self, index: np.ndarray) -> np.ndarray | None:
+        """Weights of these rows."""
+        return None if self.weight is None else self.weight[index]
+
+
+@dataclass(frozen=True)
+class FittedCell:
+    """A fitted cell: score ``model`` on the rows ``test`` of ``X``, and on ``train`` where that is wanted.
+
+    ``seconds`` is the cell's share of the time that its fit took.
+    """
+
+    cell: Cell
+    model: Any
+    X: Any
+    train: np.ndarray
+    test: np.ndarray
+    seconds: float
+
+
+OnCell = Callable[[FittedCell], None]
+
+
+def fit_cells(problem: Problem, todo: Iterable[Cell], on_cell: OnCell) -> None:
+    """Fit those of the cells that some way can; ``on_cell`` gets each as it is ready."""
+    left = set(todo)
+
+    def done(fitted: FittedCell) -> None:
+        left.discard(fitted.cell)
+        on_cell(fitted)
+
+    for way in (_heads, _networks, _ensembles, _shared):
+        by_kind = [cell for cell in sorted(left) if _kind(problem.candidate(cell[0])) == way.__name__]
+        if by_kind and (problem.transparent or way is not _shared):
+            way(problem, by_kind, done)
+
+
+def has_a_way(problem: Problem) -> bool:
+    """Whether some of the candidates can be fitted sooner."""
+    return any(_kind(problem.candidate(number)) for number in range(len(problem.candidates)))
+
+
+def may_have_a_way(estimator: Any, search: Any) -> bool:
+    """The same, asked before the candidates are known."""
+    grids = getattr(search, "param_grid", None) or getattr(search, "param_distributions", None) or {}
+    values = [v for grid in ([grids] if isinstance(grids, Mapping) else grids) for v in dict(grid).values()]
+    models = any(isinstance(v, list | tuple) and any(isinstance(m, BaseEstimator) for m in v) for v in values)
+    sized = type(estimator) in (*_ENSEMBLES, *_HISTOGRAM, XGBClassifier, XGBRegressor)
+    return models or sized or isinstance(estimator, Pipeline) or bool(_kind(estimator)) or hasattr(estimator, "kernel")
+
+
+def _kind(model: Any) -> str:
+    """Name of the way for a model; empty where there is none."""
+    if isinstance(model, DenseHeadClassifier):
+        return "_heads"
+    if isinstance(model, OwnCNNClassifier):
+        return "_networks"
+    if _size_name(model):
+        return "_ensembles"
+    if isinstance(model, Pipeline):
+        steps = [step for _, step in model.steps]
+        plain = model.memory is None and all(hasattr(step, "fit") for step in steps)
+        return "_shared" if plain and (len(steps) > 1 or _projects(steps[-1])) else ""
+    return "_shared" if _projects(model) else ""
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """A way that fails leaves its cells to sklearn, which says what is wrong in its own terms."""
+    try:
+        work()
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+        _log.debug("left to sklearn: %s", error)
+
+
+def _by(todo: Sequence[Cell], key: Callable[[Cell], Any]) -> list[list[Cell]]:
+    """Cells in groups of equal keys, in order of appearance."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in todo:
+        groups.setdefault(key(cell), []).append(cell)
+    return list(groups.values())
+
+
+def _without(problem: Problem, cell: Cell, *names: str) -> tuple[Any, int]:
+    """What is equal for cells that differ in these parameters alone."""
+    params = problem.candidate(cell[0]).get_params()
+    return joblib.hash({name: value for name, value in params.items() if name not in names}), cell[1]
+
+
+# -- heads and networks: a short training is the beginning of a long one -----------------------------
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training, and the cells that are read from it, by epochs."""
+
+    model: Any
+    fold: int
+    cells: Mapping[int, list[Cell]]
+
+
+def _runs(problem: Problem, todo: Sequence[Cell]) -> list[_Run]:
+    runs = []
+    for group in _by(todo, lambda cell: _without(problem, cell, "epochs")):
+        cells: dict[int, list[Cell]] = {}
+        for cell in group:
+            cells.setdefault(problem.candidate(cell[0]).epochs, []).append(cell)
+        runs.append(_Run(problem.candidate(group[0][0]), group[0][1], cells))
+    return runs
+
+
+def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochClassifier, seconds: float, done: OnCell) -> None:
+    train, test = problem.folds[run.fold]
+    cells = run.cells.get(epochs, [])
+    for cell in cells:
+        done(FittedCell(cell, fitted, problem.X, train, test, seconds / len(cells)))
+
+
+def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
+    classes, codes = np.unique(problem.y, return_inverse=True)
+    stacks: dict[Any, list[tuple[_Run, trainer.Job]]] = {}
+
+    def plan(run: _Run) -> None:
+        train = problem.folds[run.fold][0]
+        ready = run.model.prepare(_safe_indexing(problem.X, train), problem.y[train], problem.weights(train))
+        if not np.array_equal(run.model.classes_, classes):
+            return  # a class is missing from the fold, and the head has another shape
+        shape, job = run.model.job(ready, train)
+        alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
+        stacks.setdefault(alike, []).append((run, job))
+
+    for run in _runs(problem, todo):
+        _guarded(functools.partial(plan, run))
+    X = np.asarray(problem.X, dtype=np.float32)
+    for (shape, *_), stack in stacks.items():
+        # Weights and what the optimiser keeps for them, the best so far, and copies in passing.
+        each = 6 * 4 * shape.parameters["total"]
+        at_once = 1 if shape.parameters["total"] >= trainer.SMALL else max(1, problem.memory // each)
+        for first in range(0, len(stack), at_once):
+            part = stack[first : first + at_once]
+            _guarded(functools.partial(_train_stack, problem, X, codes, shape, part, done))
+
+
+def _train_stack(
+    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, trainer.Job]],
+    done: OnCell,
+) -> None:  # fmt: skip
+    stages = sorted({epochs for run, _ in stack for epochs in run.cells})
+    jobs = [replace(job, spec=replace(job.spec, epochs=stages[-1])) for _, job in stack]
+    since, share = time.perf_counter(), 0.0
+
+    def on_stage(number: int, epochs: int, head: trainer.TrainedHead) -> None:
+        nonlocal since, share
+        if number == 0:
+            share = (time.perf_counter() - since) / len(stack)
+        run = stack[number][0]
+        fitted = copy.copy(run.model).set_params(epochs=epochs).adopt(head)
+        _deliver(problem, run, epochs, fitted, share, done)
+        since = time.perf_counter()
+
+    trainer.train(X, codes, shape, jobs, stages=stages, on_stage=on_stage)
+
+
+def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
+    for run in _runs(problem, todo):
+        train = problem.folds[run.fold][0]
+        since = time.perf_counter()
+
+        def on_stage(epochs: int, fitted: OwnCNNClassifier, run: _Run = run) -> None:
+            nonlocal since
+            _deliver(problem, run, epochs, fitted, time.perf_counter() - since, done)
+            since = time.perf_counter()
+
+        data = _safe_indexing(problem.X, train), problem.y[train], problem.weights(train)
+        _guarded(functools.partial(run.model.fit_stages, *data, sorted(run.cells), on_stage))
+
+
+# -- ensembles: the first trees of a large one are a small one ---------------------------------------
+
+_ENSEMBLES = (
+    RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier, ExtraTreesRegressor,
+    GradientBoostingClassifier, GradientBoostingRegressor,
+)  # fmt: skip
+_HISTOGRAM = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
+
+
+def _size_name(model: Any) -> str:
+    """The parameter of an ensemble that says how many trees it has; empty where fewer trees are another model."""
+    if type(model) in _HISTOGRAM:
+        # With early stopping the number of trees is not what the parameter says.
+        return "max_iter" if model.early_stopping is False and not model.warm_start and _seeded(model) else ""
+    if type(model) in (XGBClassifier, XGBRegressor):
+        plain = model.early_stopping_rounds is None and model.booster in (None, "gbtree")
+        return "n_estimators" if plain and model.n_estimators is not None else ""
+    if type(model) not in _ENSEMBLES or model.warm_start:
+        return ""
+    if getattr(model, "oob_score", False) or getattr(model, "n_iter_no_change", None) is not None:
+        return ""
+    return "n_estimators" if _seeded(model) else ""
+
+
+def _seeded(model: Any) -> bool:
+    return isinstance(model.random_state, int | np.integer)
+
+
+def _ensembles(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
+    for group in _by(todo, lambda cell: _without(problem, cell, "n_estimators", "max_iter")):
+        _guarded(functools.partial(_largest_first, problem, group, done))
+
+
+def _largest_first(problem: Problem, group: Sequence[Cell], done: OnCell) -> None:
+    models = {cell: problem.candidate(cell[0]) for cell in group}
+    name = _size_name(next(iter(models.values())))
+    sizes = {cell: getattr(model, name) for cell, model in models.items()}
+    largest = models[max(group, key=sizes.__getitem__)]
+    train, test = problem.folds[group[0][1]]
+    since = time.perf_counter()
+    largest.fit(_safe_indexing(problem.X, train), problem.y[train], sample_weight=problem.weights(train))
+    seconds = (time.perf_counter() - since) / sum(sizes.values())
+    for cell, size in sizes.items():
+        done(FittedCell(cell, _first_trees(largest, name, size), problem.X, train, test, seconds * size))
+
+
+def _first_trees(largest: Any, name: str, size: int) -> Any:
+    """The ensemble of the first ``size`` trees."""
+    smaller = copy.copy(largest).set_params(**{name: size})
+    if isinstance(largest, XGBModel):
+        smaller = clone(smaller)
+        smaller.load_model(largest.get_booster()[:size].save_raw())
+    elif type(largest) in _HISTOGRAM:
+        smaller._predictors = largest._predictors[:size]
+        if smaller.n_iter_ != size:
+            raise RuntimeError("this release of sklearn keeps its trees elsewhere")
+    else:
+        smaller.estimators_ = largest.estimators_[:size]
+        if hasattr(largest, "n_estimators_"):
+            smaller.n_estimators_ = size
+    return smaller
+
+
+# -- pipelines and the projection --------------------------------------------------------------------
+
+
+def _projects(model: Any) -> bool:
+    """Whether a model sees rows through inner products or distances alone."""
+    if type(model) is CalibratedClassifierCV:
+        return model.estimator is not None and model.method == "sigmoid" and _projects(model.estimator)
+    if type(model) is LogisticRegression:
+        by_norm = getattr(model, "penalty", "l2") in ("l2", "deprecated") and not getattr(model, "l1_ratio", None)
+        return by_norm and model.solver in ("lbfgs", "newton-cg")
+    if type(model) in (SVC, NuSVC):
+        return model.kernel in ("linear", "rbf", "poly", "sigmoid")
+    if type(model) is RidgeClassifier:
+        return model.solver in ("auto", "cholesky", "svd") and not model.positive
+    if type(model) is KNeighborsClassifier:
+        return model.metric == "euclidean" or (model.metric == "minkowski" and model.p == 2)
+    return False
+
+
+def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
+    """Transformers and the last step."""
+    return (model.steps[:-1], model.steps[-1][1]) if isinstance(model, Pipeline) else ([], model)
+
+
+def _shared(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
+    def transformers(cell: Cell) -> tuple[Any, int]:
+        before, _ = _steps(problem.candidate(cell[0]))
+        # Without transformers one projection serves all folds: it looks at no label, and keeps every product.
+        return joblib.hash([(name, type(step), step.get_params()) for name, step in before]), cell[1] if before else -1
+
+    for group in _by(todo, transformers):
+        _guarded(functools.partial(_after_transformers, problem, group, done))
+
+
+def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -> None:
+    before, _ = _steps(problem.candidate(group[0][0]))
+    since = time.perf_counter()
+    if before:
+        train, test = problem.folds[group[0][1]]
+        order = np.concatenate([train, test])
+        parts = [_safe_indexing(problem.X, train), _safe_indexing(problem.X, test)]
+        for _, step in before:
+            fitted = clone(step)
+            parts[0] = fitted.fit_transform(parts[0], problem.y[train])
+            parts[1] = fitted.transform(parts[1])
+        rows = np.concatenate([_dense(part) for part in parts])
+        places = {group[0][1]: (np.arange(len(train)), np.arange(len(train), len(order)))}
+    else:
+        order = np.arange(len(problem.y))
+        rows = _dense(problem.X)
+        places = {fold: problem.folds[fold] for _, fold in group}
+    wide = rows.shape[1] > len(rows)
+    projected = isometric(rows) if wide and any(_projects(_steps(problem.candidate(c))[1]) for c, _ in group) else None
+    shared = (time.perf_counter() - since) / len(group)
+    y, weight = problem.y[order], problem.weights(order)
+
+    def fit(cell: Cell) -> FittedCell | None:
+        model = _steps(problem.candidate(cell[0]))[1]
+        train, test = places[cell[1]]
+        started = time.perf_counter()
+        X = rows
+        if projected is None and not before:
+            return None  # nothing to be won
+        try:
+            if projected is not None and _projects(model):
+                X = projected
+                _fix_gamma(model, rows, train)
+            model.fit(X[train], y[train], **({} if weight is None else {"sample_weight": weight[train]}))
+        except (ValueError, TypeError, ArithmeticError):
+            return None
+        return FittedCell(cell, model, X, train, test, time.perf_counter() - started + shared)
+
+    # Threads: these fits spend their time in compiled code, and the rows need no copy in another process.
+    for ready in joblib.Parallel(problem.jobs, prefer="threads", return_as="generator")(
+        joblib.delayed(fit)(cell) for cell in group
+    ):
+        if ready is not None:
+            done(ready)
+
+
+def _dense(rows: Any) -> np.ndarray:
+    array = np.asarray(rows)
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
+        raise TypeError("not a table of numbers")
+    return array
+
+
+def _fix_gamma(model: Any, rows: np.ndarray, train: np.ndarray) -> None:
+    """Where a kernel's width follows from the columns, take it from the real ones."""
+    inner = model.estimator if isinstance(model, CalibratedClassifierCV) else model
+    if getattr(inner, "gamma", None) == "auto":
+        inner.set_params(gamma=1 / rows.shape[1])
+    elif getattr(inner, "gamma", None) == "scale":
+        if isinstance(model, CalibratedClassifierCV):
+            raise TypeError("the inner folds have widths of their own")
+        variance = float(rows[train].var())
+        inner.set_params(gamma=1 / (rows.shape[1] * variance) if variance else 1.0)
