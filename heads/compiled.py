@@ -37,8 +37,11 @@ def arrange(shape: HeadShape, weights: list[np.ndarray]) -> list[np.ndarray]:
 
 def restore(shape: HeadShape, arranged: list[np.ndarray]) -> list[np.ndarray]:
     """The inverse of :func:`arrange`."""
-    count = len(_blocks(shape))
-    return [np.ascontiguousarray(np.concatenate(arranged[:count], axis=1).T), *arranged[count:]]
+    blocks = _blocks(shape)
+    first = np.empty((shape.n_features, shape.units[0]), np.float32)
+    for (low, high), block in zip(blocks, arranged, strict=False):
+        first[low:high] = block.T
+    return [first, *arranged[len(blocks) :]]
 
 
 def trainable_flags(shape: HeadShape) -> list[bool]:
@@ -77,8 +80,11 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
     blocks = _blocks(shape)
     shift = len(blocks) - 1  # of all that stands behind the first kernel
 
-    def forward(weights: list[Any], x: Any, present: Any, rate: Any, seed: Any | None) -> tuple[Any, list[Any]]:
-        """Logits, and the weights with moving statistics brought up to date; ``seed`` None is inference."""
+    def forward(
+        weights: list[Any], x: Any, present: Any, rate: Any, seed: Any | None, places: int = 0
+    ) -> tuple[Any, list[Any]]:
+        """Logits, and the weights with moving statistics brought up to date; ``seed`` None is inference. ``places`` is
+        the size of a whole batch."""
         updated = list(weights)
         for layer in range(len(shape.units)):
             at = layer * per_layer + shift
@@ -99,7 +105,8 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
                     mean, variance = batch_mean, batch_variance
                 x = (x - mean) * tf.math.rsqrt(variance + BN_EPSILON) * gamma + beta
             elif seed is not None and dropping:
-                draw = tf.random.stateless_uniform(tf.shape(x), seed + tf.constant([0, layer]))
+                draw = tf.random.stateless_uniform((places, x.shape[1]), seed + tf.constant([0, layer]))
+                draw = draw[: x.shape[0]]  # a short batch draws what it would draw in a whole one
                 x = tf.where(draw >= rate, x / (1 - rate), 0.0)
         at = len(shape.units) * per_layer + shift
         return tf.matmul(x, weights[at]) + weights[at + 1], updated
@@ -138,15 +145,16 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
         return new_weights, new_slots
 
     def one_step(
-        X: Any, y: Any, rows: Any, weight: Any, present: Any, step: Any, knob: dict[str, Any], seed: Any,
-        weights: list[Any], slots: list[Any],
+        X: Any, y: Any, batch: list[Any], step: Any, knob: dict[str, Any], seed: Any, weights: list[Any],
+        slots: list[Any], places: int,
     ) -> tuple[Any, ...]:  # fmt: skip
+        rows, weight, present = batch
         x, target = tf.gather(X, rows), tf.gather(y, rows)
         count = tf.reduce_sum(present)
         watched = [w for w, flag in zip(weights, trainable, strict=True) if flag]
         with tf.GradientTape() as tape:
             tape.watch(watched)
-            logits, updated = forward(weights, x, present, knob["dropout"], tf.stack([seed, step * 64]))
+            logits, updated = forward(weights, x, present, knob["dropout"], tf.stack([seed, step * 64]), places)
             loss, right = losses(logits, target)
             # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
             total = tf.reduce_sum(loss * weight * present) / tf.maximum(count, 1.0)
@@ -163,15 +171,24 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
         weights: list[Any], slots: list[Any],
     ) -> tuple[Any, ...]:  # fmt: skip
         """The first ``steps`` batches: a head with fewer rows than others of its stack has none at the end."""
+        places = order.shape[1]
 
-        def body(i: Any, sums: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
-            weights, slots, *batch = one_step(
-                X, y, order[i], weight[i], present[i], start + i, knob, seed, weights, slots
-            )
-            return i + 1, sums + tf.stack(batch), weights, slots
+        def run(first: Any, last: Any, size: int, sums: Any, weights: list[Any], slots: list[Any]) -> Any:
+            def body(i: Any, sums: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
+                batch = [values[i][:size] for values in (order, weight, present)]
+                weights, slots, *seen = one_step(X, y, batch, start + i, knob, seed, weights, slots, places)
+                return i + 1, sums + tf.stack(seen), weights, slots
 
-        begin = (tf.constant(0), tf.zeros(3), weights, slots)
-        _, sums, weights, slots = tf.while_loop(lambda i, *rest: i < steps, body, begin)
+            return tf.while_loop(lambda i, *rest: i < last, body, (first, sums, weights, slots))[1:]
+
+        # The last batch of an epoch is often short: where a quarter holds it, computing on a quarter gives the same
+        # sooner (0.88 of the time of an epoch of 104 rows).
+        quarter = places // 4
+        short = tf.logical_and(steps > 0, tf.reduce_sum(present[steps - 1]) <= quarter)
+        whole = steps - tf.cast(short, tf.int32)
+        sums, weights, slots = run(tf.constant(0), whole, places, tf.zeros(3), weights, slots)
+        if quarter:
+            sums, weights, slots = run(whole, steps, quarter, sums, weights, slots)
         return sums[0] / sums[2], sums[1] / sums[2], weights, slots
 
     @tf.function(jit_compile=True)
