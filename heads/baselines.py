@@ -190,7 +190,7 @@ def baselines(
         for baseline in chosen:
             started = time.perf_counter()
             X = projected if baseline.isometric and projected is not None else features.X
-            found = search(_seeded(baseline.model, seed), baseline.grid, X[train], y, folds)
+            found = search(seeded(baseline.model, seed), baseline.grid, X[train], y, folds)
             seconds = time.perf_counter() - started
             probabilities = found.search.predict_proba(X[parts.test])
             test = evaluate(
@@ -205,7 +205,7 @@ def baselines(
         rows.sort(key=lambda row: -row["cv_score"])
         best = TABLE[rows[0]["name"]]
         # On the columns themselves: a bundle has no other rows to be projected with.
-        model = _seeded(best.model, seed).set_params(**_long(best, rows[0]["best_params"]))
+        model = seeded(best.model, seed).set_params(**_long(best, rows[0]["best_params"]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features.X[train], y)
@@ -228,7 +228,7 @@ def _chosen(models: Sequence[str] | None) -> list[Baseline]:
     return [TABLE[name] for name in models or TABLE]
 
 
-def _seeded(model: Any, seed: int) -> Any:
+def seeded(model: Any, seed: int) -> Any:
     """A copy with every random state of it set."""
     copy = clone(model)
     states = {name: seed for name in copy.get_params() if name.split("__")[-1] == "random_state"}

@@ -7,6 +7,7 @@ shape or line as well as in colour, and the colours (Okabe & Ito 2008) keep apar
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def scatter(
             axis.annotate(name, points[row], xytext=(7, 5), textcoords="offset points", fontsize=6.5)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(True)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, markerscale=1.6)
     return figure
 
 
@@ -150,6 +151,61 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str =
     return figure
 
 
+def heat_maps(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], scores: Sequence[float], caption: str = ""
+) -> Figure:
+    """Score of a search over each pair of its parameters, the mean over the others; of one parameter, one column.
+
+    Parameters
+    ----------
+    names : the parameters, at most four of which are drawn, those that matter most first.
+    rows : their values, a row for each candidate.
+    scores : of the candidates; NaN where one failed.
+    """
+    values = [list(dict.fromkeys(str(v) for v in _sorted({row[i] for row in rows}))) for i in range(len(names))]
+    cells = [[values[i].index(str(row[i])) for i in range(len(names))] for row in rows]
+    means = [[_mean(cells, scores, {i: k}) for k in range(len(levels))] for i, levels in enumerate(values)]
+    spread = [np.nanmax(of_levels) - np.nanmin(of_levels) for of_levels in means]
+    drawn = sorted(range(len(names)), key=lambda i: -spread[i])[:4]
+    pairs = list(itertools.combinations(drawn, 2)) or [(drawn[0], drawn[0])]
+    columns = min(3, len(pairs))
+    down = -(-len(pairs) // columns)
+    figure, axes = _figure(1.2 + 3.4 * columns, 0.8 + 2.6 * down, caption, columns, down)
+    top = float(np.nanmax(scores))
+    limits = {"vmin": min(float(np.nanmin(scores)), top - 0.05), "vmax": top}  # a hair's breadth shall look like one
+    for axis, (across, up) in zip(axes, pairs, strict=False):
+        one = across == up
+        table = np.full((len(values[up]), 1 if one else len(values[across])), np.nan)
+        for k, j in np.ndindex(*table.shape):
+            table[k, j] = _mean(cells, scores, {up: k} if one else {up: k, across: j})
+        image = axis.imshow(table, cmap="cividis", aspect="auto", **limits)
+        for k, j in np.ndindex(*table.shape):
+            if np.isfinite(table[k, j]):
+                red, green, blue, _ = image.cmap(image.norm(table[k, j]))
+                dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+                text = f"{table[k, j]:.3f}"
+                axis.text(j, k, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        axis.set_xticks(*(((), ()) if one else (range(len(values[across])), values[across])), fontsize=8)
+        axis.set_yticks(range(len(values[up])), values[up], fontsize=8)
+        axis.set(xlabel="" if one else names[across].replace("_", " "), ylabel=names[up].replace("_", " "))
+        axis.spines[:].set_visible(True)
+    for axis in axes[len(pairs) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def _mean(cells: Sequence[Sequence[int]], scores: Sequence[float], where: Mapping[int, int]) -> float:
+    """Mean score of the candidates that have these values and did not fail; NaN where there are none."""
+    chosen = [s for cell, s in zip(cells, scores, strict=True) if all(cell[i] == k for i, k in where.items())]
+    sound = [score for score in chosen if np.isfinite(score)]
+    return float(np.mean(sound)) if sound else float("nan")
+
+
+def _sorted(values: Any) -> list[Any]:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return sorted(values) if numbers else sorted(values, key=str)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all."""
     buffer = io.BytesIO()
@@ -158,11 +214,11 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _figure(width: float, height: float, caption: str, columns: int = 1) -> tuple[Figure, Sequence[Any]]:
+def _figure(width: float, height: float, caption: str, columns: int = 1, rows: int = 1) -> tuple[Figure, Sequence[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     if caption:

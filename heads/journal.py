@@ -15,6 +15,11 @@ from typing import Any
 
 from featcache.errors import UsageError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _HEADER = b"featcache journal 1\n"
 _DIGITS = 16
 
@@ -43,12 +48,25 @@ class Journal:
                 raise UsageError(f"{self.path} is no journal of a search, and is left as it is; name another file")
             sound = 0 if restart else self._read(data)
             self._file = self.path.open("r+b" if self.path.exists() else "w+b")
+            self._lock()
             self._file.truncate(sound)  # a torn line must not run into the next
             self._file.seek(sound)
             if not sound:
                 self._file.write(_HEADER)
         except OSError as error:
             raise UsageError(f"{self.path}: the journal cannot be kept ({error}); name another place") from error
+
+    def _lock(self) -> None:
+        """One search at a time: two would write over one another. The lock goes when the file is closed, or killed."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(
+                f"{self.path}: another search is keeping its journal here; wait for it, or name another place"
+            ) from None
 
     def __enter__(self) -> Journal:
         return self

@@ -108,3 +108,30 @@ ROWS = (
 TSNE_OF = ("b-vgg16-tuned", "m-vgg16-tuned", "m-own-tuned")
 # Its toy problem: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, in seconds.
 CONVOLUTION = {"cpu_seconds": 14.5, "gpu_seconds": 0.31}
+
+# Its grids, and what each found best; both by 3 folds. Without epochs of its own, a grid stops early, at most after the
+# task's number of epochs.
+GRIDS: dict[tuple[str, str], dict[str, list[Any]]] = {
+    ("binary", "dense"): {
+        "learning_rate": [0.001, 0.005, 0.01, 0.05, 0.1],
+        "epochs": [40, 80, 120],
+        "activation": ["sigmoid", "relu"],
+        "dropout": [0.15, 0.2, 0.25],
+    },
+    ("multiclass", "dense"): {
+        "learning_rate": [0.0001, 0.001, 0.00001],
+        "activation": ["sigmoid", "relu"],
+        "dropout": [0.15, 0.2, 0.25],
+    },
+    ("multiclass", "own-cnn"): {
+        "learning_rate": [0.0001, 0.001, 0.01],
+        "activation": ["sigmoid", "relu"],
+        "dropout": [0.15, 0.2, 0.25],
+        "units": [32, 64],
+    },
+}
+BEST: dict[tuple[str, str], dict[str, Any]] = {
+    ("binary", "dense"): {"learning_rate": 0.001, "epochs": 120, "activation": "relu", "dropout": 0.2},
+    ("multiclass", "dense"): {"learning_rate": 0.0001, "activation": "sigmoid", "dropout": 0.15},
+    ("multiclass", "own-cnn"): {"learning_rate": 0.001, "activation": "relu", "dropout": 0.15, "units": 32},
+}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import featcache
-from featcache import durable
+from featcache import backbones, durable
 from featcache.accelerator import load_tensorflow
 from featcache.errors import UsageError, WeightsError
 
@@ -39,6 +39,7 @@ def reproduce(
     only: Sequence[str] | None = None,
     quick: bool = False,
     weights: str = "imagenet",
+    preprocess: str = "model",
     seed: int = 0,
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
@@ -54,6 +55,7 @@ def reproduce(
     quick : 5 epochs a row, and marked so.
     weights : of backbones that have no features here yet. Where ImageNet's cannot be had, random ones are taken, and
         the row is marked and its accuracy not compared.
+    preprocess : ``model``, each backbone's own, or ``rescale``; the report does not say which was its.
     out : folder; a row that is done there with the same data and settings is not trained again.
     on_row : called with each row as it is done.
 
@@ -78,7 +80,7 @@ def reproduce(
             row = _tsne(folder, name, chosen, data, group_regex, cache, quick, seed)
         else:
             report = next(row for row in ROWS if row.id == name)
-            row = _fit(folder, report, data, group_regex, cache, weights, quick, seed)
+            row = _fit(folder, report, data, group_regex, cache, weights, preprocess, quick, seed)
         rows.append(row)
         on_row(row)
     result = {"rows": rows, "quick": quick, "csv": str(folder / "reproduce.csv"), "run": str(folder),
@@ -161,11 +163,12 @@ def _fit(
     group_regex: str | None,
     cache: Any,
     weights: str,
+    preprocess: str,
     quick: bool,
     seed: int,
 ) -> dict[str, Any]:
     settings = {**report.settings, "epochs": _QUICK_EPOCHS} if quick else dict(report.settings)
-    feature_set, fell_back = _features(report, data, group_regex, cache, weights)
+    feature_set, fell_back = _features(report, data, group_regex, cache, weights, preprocess)
 
     def work(target: Path) -> dict[str, Any]:
         fitted = fit_head(
@@ -177,6 +180,8 @@ def _fit(
             remarks.append("synthetic images")
         if fell_back:
             remarks.append("random weights: accuracy not comparable")
+        if preprocess == "rescale" and report.model == "dense":
+            remarks.append("input divided by 255")
         if quick:
             remarks.append(f"quick: {_QUICK_EPOCHS} of {report.settings['epochs']} epochs")
         if result["made"]:
@@ -201,30 +206,44 @@ def _fit(
     return _once(folder, report.id, mark, work)
 
 
-def _features(report: ReportRow, data: Any, group_regex: str | None, cache: Any, weights: str) -> tuple[str, bool]:
+def _real_sets(backbone: str, preprocess: str, cache: Any) -> list[str]:
+    """Feature sets of a backbone with real weights, at its own size, last layer and this preprocessing."""
+    found = []
+    with featcache.Store(cache) as store:
+        for name in store.feature_sets():
+            spec = store.spec(name)
+            alike = (spec.preprocess == "rescale") == (preprocess == "rescale") and not spec.layer
+            plain = spec.size == backbones.get(backbone).size and "map" in spec.arrays
+            if spec.backbone == backbone and alike and plain and not spec.weights.startswith("random"):
+                found.append(name)
+    return found
+
+
+def _features(
+    report: ReportRow, data: Any, group_regex: str | None, cache: Any, weights: str, preprocess: str
+) -> tuple[str, bool]:
     """The feature set a row learns from, computed where it is missing, and whether its weights are random."""
     backbone = "pixels" if report.model == "own-cnn" else report.backbone
     if backbone != "pixels":
-        for name in ("imagenet", "file"):  # what is here already, whatever this call's weights
-            try:
-                found = featcache.load(
-                    backbone,
-                    task=report.task,
-                    pooling="avg",
-                    data=data,
-                    group_regex=group_regex,
-                    cache=cache,
-                    weights=name,
+        for feature_set in _real_sets(
+            backbone, preprocess, cache
+        ):  # what is here already, whatever this call's weights
+            with contextlib.suppress(featcache.FeatcacheError):
+                featcache.load(
+                    feature_set, task=report.task, pooling="avg", data=data, group_regex=group_regex, cache=cache
                 )
-            except featcache.FeatcacheError:
-                continue
-            return found.feature_set, False
+                return feature_set, False
     chosen = weights if backbone == report.backbone else "imagenet"
+    options = {
+        "group_regex": group_regex,
+        "cache": cache,
+        "preprocess": "model" if backbone == "pixels" else preprocess,
+    }
     try:
-        result = featcache.extract(data, backbone, weights=chosen, group_regex=group_regex, cache=cache)
+        result = featcache.extract(data, backbone, weights=chosen, **options)
     except WeightsError:
         _log.warning("%s: no real weights to be had; RANDOM ones stand in", backbone)
-        result = featcache.extract(data, backbone, weights="random", group_regex=group_regex, cache=cache)
+        result = featcache.extract(data, backbone, weights="random", **options)
     return result.feature_set, result.weights.startswith("random")
 
 

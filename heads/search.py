@@ -7,6 +7,7 @@ then hands every cell to a joblib backend, which answers with what is there and 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import numbers
@@ -19,7 +20,7 @@ from typing import Any
 import joblib
 import numpy as np
 import sklearn
-from joblib.parallel import FallbackToBackend, ParallelBackendBase, ThreadingBackend, get_active_backend
+from joblib.parallel import ParallelBackendBase
 from sklearn.base import is_classifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, check_cv, cross_validate
@@ -75,11 +76,13 @@ class _Fast:
             return search.fit(X, y, **params)
         self._call = _Call(*indexable(X, y))
         try:
-            with joblib.parallel_config(self._call.backend):
-                if self.journal is None:
-                    return search.fit(X, y, **params)
-                with Journal(self.journal, self.restart) as self._call.journal:
-                    return search.fit(X, y, **params)
+            with contextlib.ExitStack() as stack:
+                if self.journal is not None:
+                    self._call.journal = stack.enter_context(Journal(self.journal, self.restart))
+                # sklearn's loop takes the backend that is in force when it is set up; _run_search lets go of it again.
+                self._call.in_force = stack.enter_context(contextlib.ExitStack())
+                self._call.in_force.enter_context(joblib.parallel_config(self._call.backend))
+                return search.fit(X, y, **params)
         finally:
             del self._call
 
@@ -102,19 +105,15 @@ class _Fast:
         if not hasattr(self, "_call"):
             search._run_search(evaluate_candidates, **context)
             return
+        self._call.in_force.close()
 
         def evaluate(candidate_params: Any, cv: Any = None, more_results: Any = None, **more: Any) -> Any:
             candidates = list(candidate_params)
             splitter = cv or check_cv(self.cv, self._call.y, classifier=is_classifier(self.estimator))
             splits = _Splits(splitter, self._call)
-            with joblib.parallel_config(self._call.backend.outer):
-                self._call.backend.answers = self._compute(candidates, splits.folds)
+            self._call.backend.answers = self._compute(candidates, splits.folds)
             self._call.backend.folds = len(splits.folds)
-            self._call.backend.answering = True
-            try:
-                return evaluate_candidates(candidates, cv=splits, more_results=more_results, **more)
-            finally:
-                self._call.backend.answering = False
+            return evaluate_candidates(candidates, cv=splits, more_results=more_results, **more)
 
         search._run_search(evaluate, **context)
 
@@ -359,6 +358,7 @@ class _Call:
         self.X, self.y = X, y
         self.backend = _Answers()
         self.journal: Journal | None = None
+        self.in_force: Any = None
         self.scorers: Any = None
         self.routed: Any = None
 
@@ -382,36 +382,14 @@ class _Answers(ParallelBackendBase):
     sklearn hands over its cells candidate by candidate, fold by fold, as the layout of ``cv_results_`` needs them.
     """
 
-    supports_sharedmem = True
-    uses_threads = True
-
     def __init__(self, **options: Any) -> None:
-        # What is in force outside: processes, or what the caller chose.
         super().__init__(nesting_level=0, **options)
-        self.outer = get_active_backend()[0]
         self.answers: dict[Cell, dict[str, Any]] = {}
         self.folds = 1
-        self.answering = False
-        self._served: Any = None
         self._asked = 0
 
-    def __reduce__(self) -> Any:
-        return ThreadingBackend, ()
-
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        # To joblib, one job for the cells would mean to run them without asking. All others get an honest answer.
-        return 2 if self.answering else self.outer.effective_n_jobs(n_jobs)
-
-    def configure(
-        self, n_jobs: int = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **_: Any
-    ) -> int:
-        # The first to come is the search; what models do inside is none of its business.
-        if self._served is None:
-            self._served = parallel
-        if parallel is not self._served:
-            threads = prefer == "threads" or require == "sharedmem"
-            raise FallbackToBackend(ThreadingBackend(nesting_level=0) if threads else self.outer)
-        return self.effective_n_jobs(n_jobs)
+        return 2  # with one, joblib would run the cells without asking
 
     def start_call(self) -> None:
         self._asked = 0
@@ -430,11 +408,7 @@ class _Answers(ParallelBackendBase):
         results = []
         for number, (function, arguments, options) in enumerate(batch.items, start=first):
             answer = self.answers.get((number // self.folds, number % self.folds))
-            if answer is None:
-                self.answering = False
-                answer = function(*arguments, **options)
-                self.answering = True
-            results.append(answer)
+            results.append(function(*arguments, **options) if answer is None else answer)
         return results
 
 

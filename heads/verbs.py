@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from featcache.errors import UsageError
 
 if TYPE_CHECKING:
     from .base import Layer
+    from .search import Progress
 
 _log = logging.getLogger(__name__)
 _POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
@@ -91,6 +93,55 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
         lines.append(
             f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
         )
+    output.result(result, *lines, _where(result))
+
+
+@click.command()
+@TASK
+@click.option("--model", default="dense", show_default=True, help="dense, own-cnn, or one of the baselines.")
+@click.option("--preset", metavar="NAME", help="report: the report's grid [default without --param].")
+@click.option("--param", "params", multiple=True, metavar="NAME=V,V", help="Values to try; may be given several times.")
+@click.option("--method", default="exact", show_default=True, help="exact, halving (a heuristic) or random.")
+@click.option("--iterations", default=20, show_default=True, help="Candidates of a random search.")
+@click.option("--cv", default=3, show_default=True, help="Folds, groups kept whole.")
+@click.option("--nested", is_flag=True, help="Also estimate, by outer folds, without the flattery of choosing.")
+@click.option("--force", is_flag=True, help="Halve though there are few rows.")
+@BACKBONE
+@_POOLING
+@CLASSES
+@DATA
+@GROUPS
+@click.option("--memory", metavar="SIZE", help="That models in training may take: 500MB, 4GB [default: half the free].")
+@click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
+@_SEED
+@_OUT
+@shared_options
+def grid(
+    cache: str, output: Output, classes: str | None, params: tuple[str, ...], memory: str | None, **options: Any
+) -> None:
+    """Search hyperparameters by cross-validation; refit, judge and keep the best. Goes on where it was cut off."""
+    from .grids import grid
+
+    space = dict(param_values(text) for text in params) or None
+    limit = None if memory is None else size_in_bytes(memory)
+    with _cells(output) as on_cell:
+        result = grid(classes=names(classes), params=space, memory=limit, cache=cache, on_cell=on_cell, **options)
+    lines = [f"{'rank':>4}{'score':>9}{'± std':>8}   parameters"]
+    for row in result["top"]:
+        values = ", ".join(f"{name} {value}" for name, value in row["params"].items())
+        lines.append(f"{row['rank']:>4}{row['score']:>9.4f}{row['std']:>8.4f}   {values}")
+    again = f", {result['from_journal']} of them from an earlier search" if result["from_journal"] else ""
+    lines.append(f"{result['candidates']} candidates x {result['folds']} folds{again}, {result['seconds']:.1f} s")
+    if result["tied"] > 1:
+        lines.append(
+            f"{result['tied']} candidates share the best score; the first of them is taken, by no merit of its own"
+        )
+    if result["report_best"]:
+        lines.append("the report's best: " + ", ".join(f"{k} {v}" for k, v in result["report_best"].items()))
+    lines += ["", "the best, refitted on all training rows:", *figures_table(result)]
+    if "nested" in result:
+        low, high = result["nested"]["accuracy_ci"]
+        lines.append(f"nested cross-validation: accuracy {result['nested']['accuracy']:.4f}   {low:.3f} to {high:.3f}")
     output.result(result, *lines, _where(result))
 
 
@@ -174,6 +225,7 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 @click.option("--only", metavar="ID[,ID]", help="Rows, by id or its beginning: b-, m-vgg16, tsne-, speed.")
 @click.option("--quick", is_flag=True, help="5 epochs a row; the table says so.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="Of backbones not extracted yet.")
+@click.option("--preprocess", default="model", show_default=True, help="model (the backbone's own) or rescale (1/255).")
 @_SEED
 @click.option(
     "--out", default="runs/reproduce", show_default=True, metavar="DIR", help="Rows done there are not repeated."
@@ -204,6 +256,49 @@ def whole_numbers(option: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{option} {text!r}: expected whole numbers, such as 256 or 512,128") from None
+
+
+def param_values(text: str) -> tuple[str, Any]:
+    """``learning_rate=0.001,0.01`` as name and values; ``units=256,128x64`` has tuples, ``C=0.1..100`` a range.
+
+    Raises :class:`UsageError` for anything else.
+    """
+    from .grids import Between
+
+    name, equals, values = text.partition("=")
+    if not (name.strip() and equals and values.strip()):
+        raise UsageError(f"--param {text!r}: expected NAME=V,V, such as learning_rate=0.001,0.01")
+    low, dots, high = values.partition("..")
+    if dots:
+        ends = _value(low), _value(high)
+        if not all(isinstance(end, int | float) for end in ends) or ends[0] >= ends[1]:
+            raise UsageError(f"--param {text!r}: expected LOW..HIGH, two numbers")
+        return name.strip(), Between(*ends)
+    return name.strip(), [_value(part) for part in values.split(",") if part.strip()]
+
+
+def _value(text: str) -> Any:
+    text = text.strip()
+    plain = {"none": None, "true": True, "false": False}
+    if text.lower() in plain:
+        return plain[text.lower()]
+    if re.fullmatch(r"\d+(x\d+)+", text):
+        return tuple(int(part) for part in text.split("x"))
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def size_in_bytes(text: str) -> int:
+    """``500MB`` or ``4GB`` as bytes.
+
+    Raises :class:`UsageError` for anything else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f"--memory {text!r}: expected a size, such as 500MB or 4GB")
+    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
 
 
 def figures_table(result: dict[str, Any]) -> list[str]:
@@ -263,4 +358,29 @@ def _epochs(output: Output) -> Iterator[Callable[[int, list[dict[str, float]]], 
     yield show
 
 
-VERBS: list[click.Command] = [fit_head, baselines, evaluate, predict, tsne, reproduce]
+@contextlib.contextmanager
+def _cells(output: Output) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with the best so far and the time left, on a terminal."""
+    if output.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("fits; best {task.fields[best]}"), TimeRemainingColumn())
+    sums: dict[str, list[float]] = {}
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("grid", total=None, best="–")
+
+        def show(progress: Progress) -> None:
+            key = str(sorted(progress.params.items(), key=str))
+            sums.setdefault(key, []).append(progress.score)
+            best = max(sums, key=lambda name: sum(sums[name]) / len(sums[name]))
+            score = sum(sums[best]) / len(sums[best])
+            bar.update(task, total=progress.cells, completed=progress.done, best=f"{score:.4f}")
+
+        yield show
+
+
+VERBS: list[click.Command] = [fit_head, grid, baselines, evaluate, predict, tsne, reproduce]

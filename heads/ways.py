@@ -393,7 +393,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
         return FittedCell(cell, model, X, train, test, time.perf_counter() - started + shared)
 
     # Threads: these fits spend their time in compiled code, and the rows need no copy in another process.
-    for ready in joblib.Parallel(problem.jobs, prefer="threads", return_as="generator")(
+    for ready in joblib.Parallel(problem.jobs, backend="threading", return_as="generator")(
         joblib.delayed(fit)(cell) for cell in group
     ):
         if ready is not None:
@@ -410,6 +410,8 @@ def _dense(rows: Any) -> np.ndarray:
 def _fix_gamma(model: Any, rows: np.ndarray, train: np.ndarray) -> None:
     """Where a kernel's width follows from the columns, take it from the real ones."""
     inner = model.estimator if isinstance(model, CalibratedClassifierCV) else model
+    if getattr(inner, "kernel", None) == "linear":
+        return
     if getattr(inner, "gamma", None) == "auto":
         inner.set_params(gamma=1 / rows.shape[1])
     elif getattr(inner, "gamma", None) == "scale":

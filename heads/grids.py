@@ -1,0 +1,304 @@
+"""``grid``: search the hyperparameters of a head, the own CNN or a baseline, refit the best, judge it, keep it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedGroupKFold
+
+from featcache.errors import DataError, UsageError
+from featcache.features import Features
+
+from . import figures
+from .baselines import TABLE, seeded
+from .bundle import save_bundle
+from .cnn import OwnCNNClassifier
+from .dense_head import DenseHeadClassifier
+from .evaluate import evaluate
+from .fitting import MODELS, load_for
+from .report_rows import BEST, GRIDS, defaults
+from .runs import marks, run_folder, write_evaluation, write_json, write_table
+from .search import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
+from .splits import check_divisible, partition
+
+_log = logging.getLogger(__name__)
+METHODS = ("exact", "halving", "random")
+_PATIENCE = 10  # of the report's grids that stop early
+_HALVING_ROWS = 500
+
+
+@dataclass(frozen=True)
+class Between:
+    """Values from ``low`` to ``high`` for a random search: evenly over their logarithms from 1 to 10 upwards."""
+
+    low: float
+    high: float
+
+    def distribution(self) -> Any:
+        """As sklearn's random search takes it."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return stats.randint(self.low, self.high + 1)
+        if self.low > 0 and self.high >= 10 * self.low:
+            return stats.loguniform(self.low, self.high)
+        return stats.uniform(self.low, self.high - self.low)
+
+
+def grid(
+    task: str = "multiclass",
+    *,
+    model: str = "dense",
+    preset: str | None = None,
+    params: Mapping[str, Sequence[Any] | Between] | None = None,
+    method: str = "exact",
+    iterations: int = 20,
+    cv: int = 3,
+    nested: bool = False,
+    force: bool = False,
+    backbone: str | None = None,
+    pooling: str = "flatten",
+    classes: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    seed: int = 0,
+    memory: int | None = None,
+    restart: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    on_cell: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Search by cross-validation on the training rows, refit the best on all of them, and judge it on test.
+
+    Parameters
+    ----------
+    task, backbone, pooling, classes, data, group_regex, cache : as in :func:`featcache.load`.
+    model : ``dense``, ``own-cnn``, or a name in :data:`heads.baselines.TABLE`.
+    preset : ``report``, the report's grid for the task and model; the default where ``params`` are none.
+    params : values for each parameter, or a :class:`Between` for a random search.
+    method : ``exact``; ``halving``, a heuristic that drops what looks poor after few epochs (or rows); or ``random``.
+    iterations : candidates of a random search.
+    cv : folds; classes in proportion, groups whole. Validation rows of the data count as training rows here.
+    nested : also search within each of ``cv`` outer folds, for an estimate that the choice does not flatter.
+    force : halve though there are few rows.
+    seed : of folds and models.
+    memory : bytes that models in training may take; None is half of what is free.
+    restart : forget the cells that an earlier search of this kind left in the journal, ``cache/searches``.
+    out : folder for the results; None makes one in ``runs``.
+    on_cell : called after each finished cell.
+
+    Returns
+    -------
+    ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; in ``out``:
+    ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``.
+
+    Raises
+    ------
+    DataError
+        A class has fewer groups than folds.
+    UsageError
+        An unknown model, parameter or method.
+    """
+    if method not in METHODS:
+        raise UsageError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
+    if cv < 2:
+        raise UsageError(f"--cv {cv}: expected at least 2 folds")
+    estimator, space = _space(task, model, preset, params, method, seed)
+    features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
+                        group_regex, cache)  # fmt: skip
+    features = replace(features, X=np.asarray(features.X))
+    parts = partition(features, seed=seed)
+    train = np.sort(np.concatenate([parts.train, parts.val]))
+    X, y, groups = np.asarray(features.X)[train], features.y[train], features.groups[train]
+    check_divisible(y, groups, features.classes, cv, f"{cv} folds (--cv)")
+    if method == "halving" and len(y) < _HALVING_ROWS and not force:
+        raise DataError(
+            f"{len(y)} training rows are too few for halving: with folds so small, what leads after a few epochs is "
+            f"chance (expected at least {_HALVING_ROWS}). Search exactly, or insist with --force"
+        )
+    journal = Path(cache).expanduser().absolute() / "searches" / f"{task}-{model}-{features.feature_set}.journal"
+    options = {"journal": journal, "memory": memory, "n_jobs": os.cpu_count()}
+    seen: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        seen.append(progress)
+        if on_cell is not None:
+            on_cell(progress)
+
+    with run_folder(out, "grid", task, model) as folder:
+        started = time.perf_counter()
+        folds = list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
+        search = _search(estimator, space, method, iterations, folds, seed)
+        search.set_params(**options, restart=restart, on_cell=note)
+        try:
+            search.fit(X, y)
+        except KeyboardInterrupt:
+            _write_partial(folder, seen)
+            raise
+        seconds = time.perf_counter() - started
+        probabilities = search.predict_proba(np.asarray(features.X)[parts.test])
+        test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
+        results, best = search.cv_results_, search.best_index_
+        result: dict[str, Any] = {
+            "task": task, "model": model, "method": method, "classes": list(features.classes),
+            "feature_set": features.feature_set, "pooling": features.pooling, "synthetic": features.synthetic,
+            "candidates": len(results["params"]), "folds": cv, "fits": len(results["params"]) * cv,
+            "from_journal": sum(progress.from_journal for progress in seen),
+            "best_params": _short(search.best_params_), "best_score": float(results["mean_test_score"][best]),
+            "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, preset, params),
+            "tied": int((results["rank_test_score"] == 1).sum()),
+            "seconds": round(seconds, 2), "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
+            "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
+        }  # fmt: skip
+        result["top"] = _table(folder, search)
+        _draw(folder, search, features, task, model, cv)
+        if nested:
+            result["nested"] = _nested(estimator, space, method, iterations, X, y, groups, features.classes, cv, seed,
+                                       {**options, "on_cell": note})  # fmt: skip
+        save_bundle(
+            folder / "bundle", search.best_estimator_, features, train, task=task, scores={"test": test}, cache=cache
+        )
+        title = f"{features.feature_set}, {model}, {task}, best of {result['candidates']}, test"
+        write_evaluation(folder, features, parts.test, probabilities, test, title)
+        write_json(folder / "run.json", result)
+        return result
+
+
+# -- what is searched ----------------------------------------------------------------------------
+
+
+def _space(
+    task: str, model: str, preset: str | None, params: Mapping[str, Any] | None, method: str, seed: int
+) -> tuple[Any, dict[str, Any]]:
+    """The model before the search, and the values to try by sklearn's names."""
+    if task not in ("binary", "multiclass"):
+        raise UsageError(f"task {task!r} is unknown; expected binary or multiclass")
+    if model not in MODELS and model not in TABLE:
+        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*MODELS, *TABLE])}")
+    if preset not in (None, "report"):
+        raise UsageError(f"preset {preset!r} is unknown; there is one: report")
+    if preset and (params or model not in MODELS):
+        raise UsageError("--preset report is a grid of its own for dense and own-cnn: give no --param with it")
+    if model in MODELS:
+        estimator: Any = MODELS[model](**defaults(task, model), random_state=seed)
+        wanted: Mapping[str, Any] = params or GRIDS.get((task, model)) or GRIDS["multiclass", model]
+        if not params and "epochs" not in wanted:
+            estimator.set_params(patience=_PATIENCE)
+    else:
+        estimator = seeded(TABLE[model].model, seed)
+        wanted = params or TABLE[model].grid
+    known = {name.split("__")[-1]: name for name in sorted(estimator.get_params(), key=len, reverse=True)}
+    space: dict[str, Any] = {}
+    for name, values in wanted.items():
+        full = name if name in estimator.get_params() else known.get(name)
+        if full is None or name == "random_state":
+            free = sorted(n for n in known if n != "random_state")
+            raise UsageError(f"{model} has no parameter {name!r}; it has {', '.join(free)}")
+        if isinstance(values, Between) and method != "random":
+            raise UsageError(f"--param {name}=LOW..HIGH is for --method random; a grid needs values: {name}=V,V")
+        space[full] = values.distribution() if isinstance(values, Between) else list(values)
+    return estimator, space
+
+
+def _search(
+    estimator: Any, space: Mapping[str, Any], method: str, iterations: int, folds: Any, seed: int
+) -> FastGridSearchCV | FastRandomizedSearchCV | FastHalvingGridSearchCV:
+    if method == "random":
+        return FastRandomizedSearchCV(estimator, dict(space), n_iter=iterations, cv=folds, random_state=seed)
+    if method == "exact":
+        return FastGridSearchCV(estimator, dict(space), cv=folds)
+    if isinstance(estimator, DenseHeadClassifier | OwnCNNClassifier):
+        most = max(space.get("epochs", [estimator.epochs]))
+        rest = {name: values for name, values in space.items() if name != "epochs"}
+        return FastHalvingGridSearchCV(
+            estimator, rest, resource="epochs", max_resources=most, cv=folds, random_state=seed,
+            return_train_score=False,
+        )  # fmt: skip
+    return FastHalvingGridSearchCV(estimator, dict(space), cv=folds, random_state=seed, return_train_score=False)
+
+
+def _of_report(task: str, model: str, preset: str | None, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return BEST.get((task, model)) if preset or not params else None
+
+
+def _nested(
+    estimator: Any, space: Mapping[str, Any], method: str, iterations: int, X: np.ndarray, y: np.ndarray,
+    groups: np.ndarray, classes: Sequence[str], cv: int, seed: int, options: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """A search within each outer fold, judged on what that fold held back: all rows once, by models that were chosen
+    without them."""
+    probabilities = np.zeros((len(y), len(classes)))
+    chosen = []
+    for train, test in StratifiedGroupKFold(cv, shuffle=True, random_state=seed + 1).split(y, y, groups):
+        check_divisible(y[train], groups[train], classes, cv, f"{cv} inner folds (--nested)")
+        inner = StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y[train], y[train], groups[train])
+        search = _search(clone(estimator), space, method, iterations, list(inner), seed).set_params(**options)
+        search.fit(X[train], y[train])
+        probabilities[test] = search.predict_proba(X[test])
+        chosen.append(_short(search.best_params_))
+    return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}
+
+
+# -- what is written -----------------------------------------------------------------------------
+
+
+def _short(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values by their short names: ``C`` for ``model__estimator__C``."""
+    return {name.split("__")[-1]: v.item() if hasattr(v, "item") else v for name, v in params.items()}
+
+
+def _table(folder: Path, search: Any) -> list[dict[str, Any]]:
+    """``results.csv``, best first; returns the first ten rows."""
+    results = search.cv_results_
+    names = [name for name in results if name.startswith("param_")]
+    splits = [name for name in results if name.startswith("split") and name.endswith("test_score")]
+    order = np.argsort(results["rank_test_score"], kind="stable")
+    short = {name: name.removeprefix("param_").split("__")[-1] for name in names}
+    extra = [name for name in ("iter", "n_resources") if name in results]
+    header = ["rank", "mean_score", "std_score", *splits, "mean_fit_seconds", *extra, *short.values()]
+    rows = [
+        [int(results["rank_test_score"][i]), float(results["mean_test_score"][i]), float(results["std_test_score"][i]),
+         *(float(results[name][i]) for name in splits), float(results["mean_fit_time"][i]),
+         *(int(results[name][i]) for name in extra), *(results[name][i] for name in names)]
+        for i in order
+    ]  # fmt: skip
+    write_table(folder / "results.csv", header, rows)
+    return [
+        {"rank": row[0], "score": row[1], "std": row[2], "params": _short(results["params"][i])}
+        for row, i in zip(rows[:10], order, strict=False)
+    ]
+
+
+def _draw(folder: Path, search: Any, features: Features, task: str, model: str, cv: int) -> None:
+    results = search.cv_results_
+    params = [_short(candidate) for candidate in results["params"]]
+    names = [name for name in params[0] if len({str(candidate.get(name)) for candidate in params}) > 1]
+    scores = results["mean_test_score"]
+    if not names or not np.isfinite(scores).any():
+        return
+    caption = f"{features.feature_set}, {model}, {task}: accuracy by {cv} folds, mean over the rest{marks(features)}"
+    rows = [[candidate.get(name) for name in names] for candidate in params]
+    figures.save(figures.heat_maps(names, rows, scores, caption), folder / "heat_maps.png")
+
+
+def _write_partial(folder: Path, seen: Sequence[Progress]) -> None:
+    """What a search that was interrupted had found: means over the folds that were done."""
+    found: dict[str, tuple[Mapping[str, Any], list[float]]] = {}
+    for progress in seen:
+        found.setdefault(str(sorted(progress.params.items(), key=str)), (progress.params, []))[1].append(progress.score)
+    rows = sorted(found.values(), key=lambda entry: -float(np.mean(entry[1])))
+    if not rows:
+        return
+    names = list(rows[0][0])
+    table = [(float(np.mean(scores)), len(scores), *(params.get(name) for name in names)) for params, scores in rows]
+    write_table(
+        folder / "partial_results.csv", ("mean_score", "folds_done", *(n.split("__")[-1] for n in names)), table
+    )
+    _log.warning("interrupted: %d cells are kept, and stand in %s", len(seen), folder / "partial_results.csv")

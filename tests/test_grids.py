@@ -1,0 +1,151 @@
+"""The verb ``grid``, from features to a bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import OFFLINE, ROOT, write_images
+from PIL import Image
+
+import featcache
+from featcache.errors import DataError, UsageError
+from heads import figures
+from heads.grids import Between, grid
+from heads.report_rows import BEST, GRIDS
+
+CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Brightness tells the classes apart."""
+    folder = tmp_path_factory.mktemp("grid")
+    for split, count in (("train", 48), ("test", 16)):
+        for path in write_images(folder / "d" / split, count, CLASSES, size=24, seed=count):
+            level = CLASSES.index(path.parent.name)
+            Image.fromarray(np.asarray(Image.open(path)) // 4 + 60 * level).save(path)
+    featcache.extract(folder / "d", "mobilenet", weights="random", size=64, cache=folder / "cache")
+    return folder / "cache"
+
+
+def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
+    call = ("grid", "--cache", kept, "--pooling", "avg", "--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10",
+            "--param", "units=8x4", "--json")  # fmt: skip
+    done = cli(*call, "--out", "o")
+    assert done.code == 0, done.err
+    result = done.json
+    assert (result["candidates"], result["folds"], result["fits"], result["from_journal"]) == (4, 3, 12, 0)
+    assert set(result["best_params"]) == {"learning_rate", "epochs", "units"}
+    assert {"accuracy", "accuracy_ci", "confusion", "n"} <= set(result["test"])
+    out = tmp_path / "o"
+    for name in ("heat_maps.png", "confusion.png", "roc.png", "precision_recall.png", "run.json"):
+        assert (out / name).stat().st_size > 500, name
+    rows = list(csv.DictReader((out / "results.csv").open()))
+    assert len(rows) == 4
+    assert [int(row["rank"]) for row in rows] == sorted(int(row["rank"]) for row in rows)
+    assert float(rows[0]["mean_score"]) == result["best_score"]
+    image = next((kept.parent / "d" / "test" / "covid").iterdir())
+    answer = cli("predict", out / "bundle", image, "--cache", "fresh", "--json")
+    assert answer.code == 0, answer.err
+
+    shown = cli(*call[:-1], "--out", "o2")
+    assert "4 candidates x 3 folds, 12 of them from an earlier search" in shown.out
+    assert "the best, refitted on all training rows" in shown.out
+    again = json.loads((tmp_path / "o2" / "run.json").read_text())
+    same = ("best_params", "best_score", "test", "top")
+    assert {name: again[name] for name in same} == {name: result[name] for name in same}
+
+
+@pytest.mark.parametrize("model", ["svm-rbf", "random-forest", "knn"])
+def test_grids_of_the_baselines(kept, model, tmp_path):
+    result = grid(model=model, pooling="avg", cache=kept, out=tmp_path / "o")
+    assert result["report_best"] is None
+    assert result["fits"] == 3 * result["candidates"] > 3
+    assert result["top"][0]["score"] == result["best_score"]
+    assert (tmp_path / "o" / "bundle" / "bundle.json").exists()
+
+
+def test_random_halving_and_nested(kept, tmp_path):
+    space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}
+    found = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
+    assert found["candidates"] == 3
+    assert 1e-4 <= found["best_params"]["learning_rate"] <= 1e-1
+    with pytest.raises(UsageError, match="needs values"):
+        grid(params=space, pooling="avg", cache=kept)
+    few = {"learning_rate": [1e-4, 1e-3, 1e-2], "epochs": [9]}
+    with pytest.raises(DataError, match="too few for halving"):
+        grid(params=few, method="halving", pooling="avg", cache=kept)
+    halved = grid(params=few, method="halving", force=True, pooling="avg", cache=kept, out=tmp_path / "h")
+    assert halved["candidates"] == 4  # three at first, then one of them for longer
+    assert "n_resources" in (tmp_path / "h" / "results.csv").read_text().splitlines()[0]
+    nested = grid(params={"C": [1, 100]}, model="logistic", nested=True, pooling="avg", cache=kept, out=tmp_path / "n")[
+        "nested"
+    ]
+    assert nested["n"] == 48
+    assert len(nested["best_params"]) == 3
+    assert nested["accuracy_ci"][0] <= nested["accuracy"] <= nested["accuracy_ci"][1]
+
+
+def test_the_reports_grids():
+    sizes = {key: int(np.prod([len(v) for v in values.values()])) for key, values in GRIDS.items()}
+    assert sizes == {("binary", "dense"): 90, ("multiclass", "dense"): 18, ("multiclass", "own-cnn"): 36}
+    for key, best in BEST.items():
+        assert all(value in GRIDS[key][name] for name, value in best.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--param", "learning_rat=0.1"), 2, "no parameter 'learning_rat'"),
+        (("--param", "learning_rate"), 2, "expected NAME=V,V"),
+        (("--param", "dropout=0.5..0.1"), 2, "two numbers"),
+        (("--model", "oracle"), 2, "model 'oracle' is unknown"),
+        (("--method", "magic"), 2, "method 'magic' is unknown"),
+        (("--preset", "mine"), 2, "preset 'mine' is unknown"),
+        (("--preset", "report", "--model", "knn"), 2, "--preset report"),
+        (("--memory", "lots"), 2, "such as 500MB"),
+        (("--cv", "1"), 2, "at least 2 folds"),
+        (("--cv", "13"), 3, "13 folds"),
+    ],
+)
+def test_bad_calls(kept, cli, options, code, message):
+    done = cli("grid", "--cache", kept, "--pooling", "avg", *options)
+    assert done.code == code
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
+    grid(params={"epochs": [1]}, cache=kept, out=tmp_path / "first")  # makes the journal
+    values = ",".join(str(round(0.01 * i, 2)) for i in range(1, 60))
+    call = [sys.executable, ROOT / "cli.py", "grid", "--cache", kept, "--param", "learning_rate=0.001",
+            "--param", f"dropout={values}", "--param", "epochs=40"]  # fmt: skip
+    env = {**os.environ, **OFFLINE}
+    process = subprocess.Popen([*call, "--out", "a"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    journal = next((kept / "searches").glob("multiclass-dense-*.journal"))
+    deadline, before = time.monotonic() + 120, journal.read_bytes().count(b"\n")
+    while time.monotonic() < deadline and journal.read_bytes().count(b"\n") < before + 3:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == 130, messages
+    assert "cells are kept" in messages
+    table = list(csv.DictReader((tmp_path / "a" / "partial_results.csv").open()))
+    assert table
+    assert {"mean_score", "folds_done", "dropout"} <= set(table[0])
+
+
+def test_heat_maps_of_one_parameter_and_of_failures():
+    one = figures.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
+    assert [text.get_text() for text in one.axes[0].texts] == ["0.500", "0.700"]
+    rows = [[a, b, c] for a in (1, 2) for b in ("relu", "sigmoid") for c in (None, 3)]
+    three = figures.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
+    assert sum(axis.get_visible() for axis in three.axes) == 3
