@@ -199,6 +199,7 @@ class _Fast:
             )
             for cell in left
         )  # fmt: skip
+        jobs = min(jobs, problem.jobs_of(getattr(problem.X, "nbytes", 0)))
         done = joblib.Parallel(jobs, pre_dispatch="2*n_jobs", return_as="generator")(tasks)
         for cell, result in zip(left, done, strict=True):
             if result is not None:

@@ -81,6 +81,10 @@ class Problem:
         """The model with a candidate's values, unfitted."""
         return clone(self.estimator).set_params(**clone(dict(self.candidates[number]), safe=False))
 
+    def jobs_of(self, size: int) -> int:
+        """How many fits may run side by side where each takes ``size`` bytes."""
+        return max(1, min(self.jobs, self.memory // max(1, size)))
+
     def weights(self, index: np.ndarray) -> np.ndarray | None:
         """Weights of these rows."""
         return None if self.weight is None else self.weight[index]
@@ -393,7 +397,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
         return FittedCell(cell, model, X, train, test, time.perf_counter() - started + shared)
 
     # Threads: these fits spend their time in compiled code, and the rows need no copy in another process.
-    for ready in joblib.Parallel(problem.jobs, backend="threading", return_as="generator")(
+    for ready in joblib.Parallel(problem.jobs_of(rows.nbytes), backend="threading", return_as="generator")(
         joblib.delayed(fit)(cell) for cell in group
     ):
         if ready is not None:
