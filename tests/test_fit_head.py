@@ -240,6 +240,7 @@ def test_features_of_another_spec_are_refused(fitted, tmp_path):
         open_bundle(bundle).predict_proba(featcache.load("mobilenet", pooling="max", cache=cache))
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
     """A bundle without its network takes weights that are given, but only the right ones."""
     from heads import bundle as module
@@ -272,6 +273,7 @@ def test_a_bundle_is_never_overwritten(fitted, cli):
 # -- the own CNN -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     write_images(tmp_path / "d" / "train", 16, size=20)
     write_images(tmp_path / "d" / "test", 8, size=20, seed=1)

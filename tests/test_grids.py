@@ -73,6 +73,7 @@ def test_grids_of_the_baselines(kept, model, tmp_path):
     assert (tmp_path / "o" / "bundle" / "bundle.json").exists()
 
 
+@pytest.mark.slow
 def test_random_halving_and_nested(kept, tmp_path):
     space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}
     found = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import pytest
 from conftest import write_images
 
 import featcache
@@ -20,6 +21,7 @@ def test_every_part_of_the_report_has_a_row():
     assert len(IDS) == len(set(IDS)) == 12 + 3 + 1
 
 
+@pytest.mark.slow
 def test_rows_side_by_side_resumed_and_marked(tmp_path, cli):
     for split, count in (("train", 24), ("test", 8)):
         write_images(tmp_path / "d" / split, count, CLASSES, size=24, seed=count)
@@ -70,7 +72,13 @@ def test_real_weights_are_not_called_random(tmp_path):
     network.save_weights(tmp_path / "w.weights.h5")
     featcache.extract(tmp_path / "d", "vgg16", weights=str(tmp_path / "w.weights.h5"), cache=tmp_path / "c")
     row = next(row for row in ROWS if row.id == "m-vgg16")
-    feature_set, random = reproduce._features(row, tmp_path / "d", None, tmp_path / "c", "imagenet")
+    feature_set, random = reproduce._features(row, tmp_path / "d", None, tmp_path / "c", "imagenet", "model")
     assert feature_set.startswith("vgg16-file-")
     assert not random
     assert json.loads((tmp_path / "c" / "last-extract.json").read_text())["feature_sets"]["vgg16"] == feature_set
+    # Another preprocessing is another set, and asking for one never gives the other.
+    other = featcache.extract(
+        tmp_path / "d", "vgg16", weights=str(tmp_path / "w.weights.h5"), preprocess="rescale", cache=tmp_path / "c"
+    ).feature_set
+    for asked, wanted in (("model", feature_set), ("rescale", other)):
+        assert reproduce._features(row, tmp_path / "d", None, tmp_path / "c", "imagenet", asked) == (wanted, False)
