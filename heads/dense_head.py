@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
 from .base import EpochClassifier, Layer, OnEpoch, Prepared, blocks
+from .jobs import Job, TrainedHead, TrainSpec
 
 
 class DenseHeadClassifier(EpochClassifier):
@@ -123,15 +124,15 @@ class DenseHeadClassifier(EpochClassifier):
         shape, job = self.job(ready)
         return self.adopt(trainer.train(ready.X, ready.codes, shape, [job], on_epoch)[0])
 
-    def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, trainer.Job]:
+    def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, Job]:
         """What the engine is to train; ``rows`` says where in a larger array the prepared rows stand."""
         train, val = ready.rows, ready.val_rows
         if rows is not None:
             train, val = rows[train], rows[val]
-        job = trainer.Job(self._spec(ready.seed), train, val, ready.weight[ready.rows])
+        job = Job(self._spec(ready.seed), train, val, ready.weight[ready.rows])
         return self._shape(ready.X.shape[1]), job
 
-    def adopt(self, trained: trainer.TrainedHead) -> DenseHeadClassifier:
+    def adopt(self, trained: TrainedHead) -> DenseHeadClassifier:
         """Take over a head that the engine trained; returns self, fitted."""
         self.weights_ = trained.weights
         self.history_ = trained.history
@@ -143,8 +144,8 @@ class DenseHeadClassifier(EpochClassifier):
         units = (self.units,) if isinstance(self.units, int | np.integer) else tuple(self.units)
         return HeadShape(n_features, len(self.classes_), units, self.activation, self.batch_norm)
 
-    def _spec(self, seed: int) -> trainer.TrainSpec:
-        return trainer.TrainSpec(
+    def _spec(self, seed: int) -> TrainSpec:
+        return TrainSpec(
             learning_rate=self.learning_rate,
             dropout=0.0 if self.batch_norm else self.dropout,
             l2=self.l2,

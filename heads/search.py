@@ -20,7 +20,6 @@ from typing import Any
 import joblib
 import numpy as np
 import sklearn
-from joblib.parallel import ParallelBackendBase
 from sklearn.base import is_classifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, check_cv, cross_validate
@@ -32,6 +31,7 @@ import featcache
 from featcache import memory as free_memory
 from featcache.errors import UsageError
 
+from .answers import Answers, Splits
 from .journal import Journal
 from .ways import Cell, FittedCell, Problem, fit_cells, has_a_way, may_have_a_way
 
@@ -110,7 +110,7 @@ class _Fast:
         def evaluate(candidate_params: Any, cv: Any = None, more_results: Any = None, **more: Any) -> Any:
             candidates = list(candidate_params)
             splitter = cv or check_cv(self.cv, self._call.y, classifier=is_classifier(self.estimator))
-            splits = _Splits(splitter, self._call)
+            splits = Splits(splitter, self._call.X, self._call.y, self._call.routed.splitter.split)
             self._call.backend.answers = self._compute(candidates, splits.folds)
             self._call.backend.folds = len(splits.folds)
             return evaluate_candidates(candidates, cv=splits, more_results=more_results, **more)
@@ -357,60 +357,11 @@ class _Call:
 
     def __init__(self, X: Any, y: Any) -> None:
         self.X, self.y = X, y
-        self.backend = _Answers()
+        self.backend = Answers()
         self.journal: Journal | None = None
         self.in_force: Any = None
         self.scorers: Any = None
         self.routed: Any = None
-
-
-class _Splits:
-    """Folds drawn once, so that sklearn's loop sees those that were computed."""
-
-    def __init__(self, splitter: Any, call: _Call) -> None:
-        self.folds = list(splitter.split(call.X, call.y, **call.routed.splitter.split))
-
-    def split(self, X: Any = None, y: Any = None, groups: Any = None, **_: Any) -> Iterator[Any]:
-        return iter(self.folds)
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None, **_: Any) -> int:
-        return len(self.folds)
-
-
-class _Answers(ParallelBackendBase):
-    """A joblib backend that answers for cells that are there, and runs the others one by one.
-
-    sklearn hands over its cells candidate by candidate, fold by fold, as the layout of ``cv_results_`` needs them.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(nesting_level=0, **options)
-        self.answers: dict[Cell, dict[str, Any]] = {}
-        self.folds = 1
-        self._asked = 0
-
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
-        return 2  # with one, joblib would run the cells without asking
-
-    def start_call(self) -> None:
-        self._asked = 0
-
-    def compute_batch_size(self) -> int:
-        return 1_000_000  # all at once: a batch handed over within the hand-over of another would nest
-
-    def submit(self, func: Any, callback: Any = None) -> Any:
-        first, self._asked = self._asked, self._asked + len(func)
-        if callback is not None:
-            callback(None)
-        return first, func
-
-    def retrieve_result(self, out: Any, timeout: float | None = None) -> list[Any]:
-        first, batch = out
-        results = []
-        for number, (function, arguments, options) in enumerate(batch.items, start=first):
-            answer = self.answers.get((number // self.folds, number % self.folds))
-            results.append(function(*arguments, **options) if answer is None else answer)
-        return results
 
 
 def _fit_one(

@@ -47,6 +47,7 @@ from .base import EpochClassifier
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .isometry import isometric
+from .jobs import Job, TrainedHead
 
 _log = logging.getLogger(__name__)
 Cell = tuple[int, int]  # numbers of the candidate and the fold
@@ -204,7 +205,7 @@ def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochClassifier, 
 
 def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     classes, codes = np.unique(problem.y, return_inverse=True)
-    stacks: dict[Any, list[tuple[_Run, trainer.Job]]] = {}
+    stacks: dict[Any, list[tuple[_Run, Job]]] = {}
 
     def plan(run: _Run) -> None:
         train = problem.folds[run.fold][0]
@@ -228,14 +229,14 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
 
 
 def _train_stack(
-    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, trainer.Job]],
+    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, Job]],
     done: OnCell,
 ) -> None:  # fmt: skip
     stages = sorted({epochs for run, _ in stack for epochs in run.cells})
     jobs = [replace(job, spec=replace(job.spec, epochs=stages[-1])) for _, job in stack]
     since, share = time.perf_counter(), 0.0
 
-    def on_stage(number: int, epochs: int, head: trainer.TrainedHead) -> None:
+    def on_stage(number: int, epochs: int, head: TrainedHead) -> None:
         nonlocal since, share
         if number == 0:
             share = (time.perf_counter() - since) / len(stack)

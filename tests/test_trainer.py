@@ -9,7 +9,7 @@ from featcache.accelerator import load_tensorflow
 from featcache.errors import DataError, UsageError
 from heads import trainer
 from heads.architectures import HeadShape, dense_head, initial_weights
-from heads.trainer import Job, TrainSpec
+from heads.jobs import Job, TrainSpec
 
 
 def data(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import pytest
 from featcache.accelerator import load_tensorflow
 from heads import trainer
 from heads.architectures import HeadShape, dense_head
+from heads.jobs import Job, TrainSpec
 
 ROUNDS, EPOCHS, ROWS = 5, 40, 104
 
@@ -28,7 +29,7 @@ def test_step_against_keras_fit(features, benchmark):
     X = np.maximum(rng.normal(-0.5, 1, (ROWS, features)), 0).astype(np.float32)
     y = rng.integers(0, 2, ROWS)
     shape = HeadShape(features, 2)
-    job = trainer.Job(trainer.TrainSpec(epochs=EPOCHS), np.arange(ROWS))
+    job = Job(TrainSpec(epochs=EPOCHS), np.arange(ROWS))
     model = dense_head(shape, 0.25)
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
     steps = EPOCHS * -(-ROWS // 32)
