@@ -126,7 +126,8 @@ def _other_intervals(
     """Intervals of what is no plain proportion, from the same draws of groups.
 
     Where draws cannot differ, all being right, the exact interval over the groups of the rarest class stands in: so
-    many pairs of one group of each class can be formed that share none, and each was ranked rightly.
+    many pairs of one group of each class can be formed that share none, and each was ranked rightly. Where they cannot
+    differ since some classes are all right and others all wrong, the exact bounds of both are weighed by the figure.
     """
     n_classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
@@ -135,7 +136,7 @@ def _other_intervals(
     np.add.at(tables, (of_group, y, predicted), 1)
     there = np.flatnonzero(np.bincount(y, minlength=n_classes))
     rarest = min(len(np.unique(of_group[y == label])) for label in there)
-    stand_in = list(exact_interval(rarest, rarest))
+    least = exact_interval(rarest, rarest)[0]  # of a share that is 1; of one that is 0, at most 1 - least
     values: dict[str, list[Any]] = {"balanced_accuracy": [], "macro_f1": [], "roc_auc": []}
     areas = [_Area(y == label, probabilities[:, label]) for label in (there[1:] if n_classes == 2 else there)]
     for drawn in itertools.chain.from_iterable(_draws(count, 0)):
@@ -152,7 +153,9 @@ def _other_intervals(
         if found[name] is None or not len(kept):
             intervals[f"{name}_ci"] = None
         else:
-            intervals[f"{name}_ci"] = stand_in if np.ptp(kept) < 1e-12 else list(_percentiles(kept, 0.95))
+            value = found[name]
+            exact = [value * least, value + (1 - value) * (1 - least)]
+            intervals[f"{name}_ci"] = exact if np.ptp(kept) < 1e-12 else list(_percentiles(kept, 0.95))
     return intervals
 
 

@@ -108,3 +108,14 @@ def test_intervals_over_copies_are_as_wide_as_before():
     before, after = (evaluate(np.repeat(y, k), np.repeat(p, k, axis=0), np.repeat(groups, k)) for k in (1, 5))
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):
         assert np.ptp(after[f"{name}_ci"]) == pytest.approx(np.ptp(before[f"{name}_ci"]), rel=0.1)
+
+
+def test_a_model_that_always_says_the_same_has_intervals_around_its_figures():
+    """Every draw of groups gives the same recalls, 1 and 0; the interval must hold the figure all the same."""
+    y = np.repeat(np.arange(4), 8)
+    found = evaluate(y, np.tile([0.1, 0.1, 0.1, 0.7], (32, 1)))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):
+        low, high = found[f"{name}_ci"]
+        assert low <= found[name] <= high, name
+    low, high = found["balanced_accuracy_ci"]
+    assert 0.1 < low < 0.25 < high < 0.6
