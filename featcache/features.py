@@ -147,6 +147,7 @@ def load(
     weights: str | None = None,
     size: int | None = None,
     layer: str | None = None,
+    preprocess: str | None = None,
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     stream: bool | None = None,
@@ -160,8 +161,8 @@ def load(
     classes : two or more class names, in place of the task's own.
     pooling : ``flatten``, ``avg``, ``max``, or ``map`` (as it is).
     data : the images; None takes those of the last extract.
-    weights, size, layer : tell feature sets of one backbone apart; ``weights`` is their short name
-        (``imagenet``, ``random0``, ``file``).
+    weights, size, layer, preprocess : tell feature sets of one backbone apart; ``weights`` is their short name
+        (``imagenet``, ``random0``, ``file``), ``preprocess`` is ``model`` or ``rescale``.
     group_regex : where in the file name the patient stands.
     cache : folder of the store.
     stream : leave ``X`` in the store, as a :class:`featcache.StoredRows`; None does so where it would take more than a
@@ -179,7 +180,7 @@ def load(
         raise UsageError(f"pooling {pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
     with Store(cache) as store:
         dataset, names, keys = select(store, data, task, classes, group_regex)
-        feature_set = choose_feature_set(store, backbone, pooling, weights, size, layer)
+        feature_set = choose_feature_set(store, backbone, pooling, weights, size, layer, preprocess)
         spec = store.spec(feature_set)
         present = store.rows(feature_set)
         absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
@@ -211,6 +212,7 @@ def choose_feature_set(
     weights: str | None = None,
     size: int | None = None,
     layer: str | None = None,
+    preprocess: str | None = None,
 ) -> str:
     """The one set that fits; of several, the one extracted last.
 
@@ -233,6 +235,7 @@ def choose_feature_set(
         and (weights is None or spec.weights == weights)
         and (size is None or spec.size == size)
         and (layer is None or spec.layer == layer)
+        and (preprocess is None or (spec.preprocess == "rescale") == (preprocess == "rescale"))
         and (("map" in spec.arrays) or (pooling == "avg"))
     ]
     if not fits:

@@ -204,14 +204,14 @@ class Store:
             block = keys[start : start + rows]
             try:
                 yield self._read(feature_set, block, array, where)
-            except _Stale as stale:
+            except MovedError as stale:
                 # Compacted in between, or an index that is not this folder's: forget it and look again.
                 _log.debug("%s: index out of date (%s)", feature_set, stale)
                 self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
                 where = self.rows(feature_set)
                 try:
                     yield self._read(feature_set, block, array, where)
-                except (_Stale, KeyError) as again:
+                except (MovedError, KeyError) as again:
                     raise StoreError(
                         f"{feature_set}: shard {again} changed under the reader, or is damaged: run 'cache verify'"
                     ) from again
@@ -219,29 +219,20 @@ class Store:
     def _read(
         self, feature_set: str, keys: Sequence[bytes], array: str, where: Mapping[bytes, tuple[str, int]]
     ) -> np.ndarray:
-        wanted: dict[str, list[tuple[int, int]]] = {}
-        for target, key in enumerate(keys):
-            name, position = where[key]
-            wanted.setdefault(name, []).append((target, position))
         out: np.ndarray | None = None
-        for name, pairs in wanted.items():
+        for name, targets, positions in by_shard(keys, where):
             try:
                 opened = Shard(self.features / feature_set / name)
             except FileNotFoundError as error:
-                raise _Stale(name) from error
+                raise MovedError(name) from error
             with opened:
                 if array not in opened.spec.arrays:
                     raise StoreError(f"{feature_set} keeps {' and '.join(opened.spec.arrays)}, not {array!r}")
-                targets, positions = np.array(pairs).T
-                found = opened.keys()
-                if positions.max() >= len(found) or any(
-                    found[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
-                ):
-                    raise _Stale(name)
+                require_keys(name, opened.keys(), positions, keys, targets)
                 if out is None:
                     probe = opened.read(array, stop=0)
                     out = np.empty((len(keys), *probe.shape[1:]), probe.dtype)
-                _copy_rows(opened, array, out, targets, positions)
+                copy_rows(opened, array, out, targets, positions)
         return np.empty((0,)) if out is None else out
 
     # -- the last extract ----------------------------------------------------------------------
@@ -259,11 +250,34 @@ class Store:
         return record if isinstance(record, dict) else {}
 
 
-class _Stale(Exception):  # noqa: N818
-    """The index points at what is not there."""
+class MovedError(Exception):
+    """A row is not where it was said to be: a shard is gone, or holds other rows."""
 
 
-def _copy_rows(opened: Shard, array: str, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
+def by_shard(
+    keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Shard by shard: its name, places in ``keys``, and positions in the shard."""
+    wanted: dict[str, list[tuple[int, int]]] = {}
+    for target, key in enumerate(keys):
+        name, position = where[key]
+        wanted.setdefault(name, []).append((target, position))
+    for name, pairs in wanted.items():
+        targets, positions = np.array(pairs).T
+        yield name, targets, positions
+
+
+def require_keys(
+    name: str, found: np.ndarray, positions: np.ndarray, keys: Sequence[bytes], targets: np.ndarray
+) -> None:
+    """Raise :class:`MovedError` unless the shard's keys at ``positions`` are the wanted ones."""
+    if positions.max() >= len(found) or any(
+        found[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
+    ):
+        raise MovedError(name)
+
+
+def copy_rows(opened: Shard, array: str, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
     """``out[targets] = shard[positions]`` with one contiguous read, straight into place where it lines up."""
     low, high = int(positions.min()), int(positions.max()) + 1
     first = int(targets[0])

@@ -16,7 +16,7 @@ from . import memory
 from .errors import DataError, StoreError
 from .pooling import pool, pooled
 from .shard import Shard
-from .store import Store
+from .store import MovedError, Store, by_shard, copy_rows, require_keys
 
 _BLOCK_BYTES = 128 << 20  # of one block: large beside what a block costs besides, small beside any memory
 
@@ -148,14 +148,14 @@ class StoredRows:
     def _read(self, keys: Sequence[bytes]) -> np.ndarray:
         try:
             raw = self._pick(keys)
-        except _MovedError:
+        except MovedError:
             # Compacted since: look again where the rows are.
             with Store(self._source.cache) as store:
                 self._source.where.update(store.rows(self._source.feature_set))
             self._source.opened.clear()
             try:
                 raw = self._pick(keys)
-            except _MovedError as error:
+            except MovedError as error:
                 raise StoreError(
                     f"{self._source.feature_set}: {error} is gone, or changed under the reader: run 'cache verify', "
                     "and extract again"
@@ -165,27 +165,18 @@ class StoredRows:
     def _pick(self, keys: Sequence[bytes]) -> np.ndarray:
         source = self._source
         out = np.empty((len(keys), *source.row_shape), source.dtype)
-        wanted: dict[str, list[tuple[int, int]]] = {}
-        for target, key in enumerate(keys):
-            name, position = source.where[key]
-            wanted.setdefault(name, []).append((target, position))
-        for name, pairs in wanted.items():
+        for name, targets, positions in by_shard(keys, source.where):
             path = source.cache / "features" / source.feature_set / name
             try:
                 opened = source.opened.get(name) or self._open(path)
-                targets, positions = np.array(pairs).T
-                if positions.max() >= len(opened.keys) or any(
-                    opened.keys[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
-                ):
-                    raise _MovedError(name)
+                require_keys(name, opened.keys, positions, keys, targets)
                 if opened.offset is None:
-                    low, high = int(positions.min()), int(positions.max()) + 1
                     with Shard(path) as shard:
-                        out[targets] = shard.read(source.array, start=low, stop=high)[positions - low]
+                        copy_rows(shard, source.array, out, targets, positions)
                 else:
                     _read_runs(path, opened.offset, out, targets, positions)
             except FileNotFoundError as error:
-                raise _MovedError(name) from error
+                raise MovedError(name) from error
         return out
 
     def _open(self, path: Path) -> _Opened:
@@ -195,10 +186,6 @@ class StoredRows:
                 raise StoreError(f"{path.name} holds rows of {shard.shapes[self._source.array]}; run 'cache verify'")
         self._source.opened[path.name] = found
         return found
-
-
-class _MovedError(Exception):
-    """A row is not where it was."""
 
 
 def _read_runs(path: Path, offset: int, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:

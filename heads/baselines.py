@@ -20,7 +20,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
@@ -36,7 +36,7 @@ from .bundle import save_bundle
 from .evaluate import evaluate
 from .isometry import isometric
 from .runs import marks, run_folder, write_json, write_table
-from .splits import check_divisible, partition
+from .splits import partition, training_folds
 
 _log = logging.getLogger(__name__)
 
@@ -173,17 +173,13 @@ def baselines(
         An unknown model.
     """
     chosen = _chosen(models)
-    if cv < 2:
-        raise UsageError(f"--cv {cv}: expected at least 2 folds")
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
     features = replace(features, X=np.asarray(features.X))  # these models learn from all rows at once
     parts = partition(features, seed=seed)
-    train = np.sort(np.concatenate([parts.train, parts.val]))
-    y, groups = features.y[train], features.groups[train]
-    check_divisible(y, groups, features.classes, cv, f"{cv} folds (--cv)")
-    folds = list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
+    train, folds = training_folds(features, parts, cv, seed)
+    y = features.y[train]
     with run_folder(out, "baselines", task, features.spec.backbone) as folder:
         projected = isometric(features.X) if any(row.isometric for row in chosen) else None
         rows: list[dict[str, Any]] = []
@@ -198,7 +194,7 @@ def baselines(
             )
             row = {
                 "name": baseline.name, "cv_score": found.cv_score, "cv_std": found.cv_std, "test": test,
-                "seconds": round(seconds, 2), "best_params": _short(found.best_params),
+                "seconds": round(seconds, 2), "best_params": short_names(found.best_params),
             }  # fmt: skip
             rows.append(row)
             on_row(row)
@@ -235,9 +231,9 @@ def seeded(model: Any, seed: int) -> Any:
     return copy.set_params(**states)
 
 
-def _short(params: Mapping[str, Any]) -> dict[str, Any]:
-    """``C`` for ``model__estimator__C``; no model here has two parameters of one name."""
-    return {name.split("__")[-1]: value for name, value in params.items()}
+def short_names(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, ``C`` for ``model__estimator__C``; no model here has two parameters of one name."""
+    return {name.split("__")[-1]: v.item() if hasattr(v, "item") else v for name, v in params.items()}
 
 
 def _long(baseline: Baseline, short: Mapping[str, Any]) -> dict[str, Any]:

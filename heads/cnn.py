@@ -97,10 +97,9 @@ class OwnCNNClassifier(EpochClassifier):
         longest = clone(self).set_params(epochs=max(stages))
 
         def at_epoch(epoch: int, watch: _Watch) -> None:
-            if epoch in stages or watch.stopped:
-                for stage in stages:
-                    if stage == epoch or (watch.stopped and stage > epoch):
-                        on_stage(stage, copy.copy(longest)._adopt(watch).set_params(epochs=stage))
+            for stage in stages:
+                if stage == epoch or (watch.stopped and stage > epoch):
+                    on_stage(stage, copy.copy(longest)._adopt(watch).set_params(epochs=stage))
 
         longest._fit(X, y, sample_weight, None, None, at_epoch)
 

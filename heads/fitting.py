@@ -163,8 +163,6 @@ def load_for(
 def _estimator(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
     if model not in MODELS:
         raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(MODELS)}")
-    if task not in ("binary", "multiclass"):
-        raise UsageError(f"task {task!r} is unknown; expected binary or multiclass")
     known = MODELS[model]().get_params()
     chosen = {**defaults(task, model), **settings, "random_state": seed}
     odd = sorted(set(chosen) - set(known))

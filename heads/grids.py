@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedGroupKFold
 
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
 
 from . import figures
-from .baselines import TABLE, seeded
+from .baselines import TABLE, seeded, short_names
 from .bundle import save_bundle
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
@@ -28,7 +27,7 @@ from .fitting import MODELS, load_for
 from .report_rows import BEST, GRIDS, defaults
 from .runs import marks, run_folder, write_evaluation, write_json, write_table
 from .search import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
-from .splits import check_divisible, partition
+from .splits import group_folds, partition, training_folds
 
 _log = logging.getLogger(__name__)
 METHODS = ("exact", "halving", "random")
@@ -108,16 +107,13 @@ def grid(
     """
     if method not in METHODS:
         raise UsageError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
-    if cv < 2:
-        raise UsageError(f"--cv {cv}: expected at least 2 folds")
     estimator, space = _space(task, model, preset, params, method, seed)
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
     features = replace(features, X=np.asarray(features.X))
     parts = partition(features, seed=seed)
-    train = np.sort(np.concatenate([parts.train, parts.val]))
-    X, y, groups = np.asarray(features.X)[train], features.y[train], features.groups[train]
-    check_divisible(y, groups, features.classes, cv, f"{cv} folds (--cv)")
+    train, folds = training_folds(features, parts, cv, seed)
+    X, y, groups = features.X[train], features.y[train], features.groups[train]
     if method == "halving" and len(y) < _HALVING_ROWS and not force:
         raise DataError(
             f"{len(y)} training rows are too few for halving: with folds so small, what leads after a few epochs is "
@@ -134,7 +130,6 @@ def grid(
 
     with run_folder(out, "grid", task, model) as folder:
         started = time.perf_counter()
-        folds = list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
         try:
@@ -143,7 +138,7 @@ def grid(
             _write_partial(folder, seen)
             raise
         seconds = time.perf_counter() - started
-        probabilities = search.predict_proba(np.asarray(features.X)[parts.test])
+        probabilities = search.predict_proba(features.X[parts.test])
         test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
         results, best = search.cv_results_, search.best_index_
         result: dict[str, Any] = {
@@ -151,8 +146,8 @@ def grid(
             "feature_set": features.feature_set, "pooling": features.pooling, "synthetic": features.synthetic,
             "candidates": len(results["params"]), "folds": cv, "fits": len(results["params"]) * cv,
             "from_journal": sum(progress.from_journal for progress in seen),
-            "best_params": _short(search.best_params_), "best_score": float(results["mean_test_score"][best]),
-            "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, preset, params),
+            "best_params": short_names(search.best_params_), "best_score": float(results["mean_test_score"][best]),
+            "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
             "seconds": round(seconds, 2), "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
             "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
@@ -178,8 +173,6 @@ def _space(
     task: str, model: str, preset: str | None, params: Mapping[str, Any] | None, method: str, seed: int
 ) -> tuple[Any, dict[str, Any]]:
     """The model before the search, and the values to try by sklearn's names."""
-    if task not in ("binary", "multiclass"):
-        raise UsageError(f"task {task!r} is unknown; expected binary or multiclass")
     if model not in MODELS and model not in TABLE:
         raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*MODELS, *TABLE])}")
     if preset not in (None, "report"):
@@ -224,8 +217,8 @@ def _search(
     return FastHalvingGridSearchCV(estimator, dict(space), cv=folds, random_state=seed, return_train_score=False)
 
 
-def _of_report(task: str, model: str, preset: str | None, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return BEST.get((task, model)) if preset or not params else None
+def _of_report(task: str, model: str, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if params else BEST.get((task, model))
 
 
 def _nested(
@@ -236,22 +229,16 @@ def _nested(
     without them."""
     probabilities = np.zeros((len(y), len(classes)))
     chosen = []
-    for train, test in StratifiedGroupKFold(cv, shuffle=True, random_state=seed + 1).split(y, y, groups):
-        check_divisible(y[train], groups[train], classes, cv, f"{cv} inner folds (--nested)")
-        inner = StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y[train], y[train], groups[train])
-        search = _search(clone(estimator), space, method, iterations, list(inner), seed).set_params(**options)
+    for train, test in group_folds(y, groups, classes, cv, seed + 1):
+        inner = group_folds(y[train], groups[train], classes, cv, seed, "inner folds (--nested)")
+        search = _search(clone(estimator), space, method, iterations, inner, seed).set_params(**options)
         search.fit(X[train], y[train])
         probabilities[test] = search.predict_proba(X[test])
-        chosen.append(_short(search.best_params_))
+        chosen.append(short_names(search.best_params_))
     return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}
 
 
 # -- what is written -----------------------------------------------------------------------------
-
-
-def _short(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values by their short names: ``C`` for ``model__estimator__C``."""
-    return {name.split("__")[-1]: v.item() if hasattr(v, "item") else v for name, v in params.items()}
 
 
 def _table(folder: Path, search: Any) -> list[dict[str, Any]]:
@@ -271,14 +258,14 @@ def _table(folder: Path, search: Any) -> list[dict[str, Any]]:
     ]  # fmt: skip
     write_table(folder / "results.csv", header, rows)
     return [
-        {"rank": row[0], "score": row[1], "std": row[2], "params": _short(results["params"][i])}
+        {"rank": row[0], "score": row[1], "std": row[2], "params": short_names(results["params"][i])}
         for row, i in zip(rows[:10], order, strict=False)
     ]
 
 
 def _draw(folder: Path, search: Any, features: Features, task: str, model: str, cv: int) -> None:
     results = search.cv_results_
-    params = [_short(candidate) for candidate in results["params"]]
+    params = [short_names(candidate) for candidate in results["params"]]
     names = [name for name in params[0] if len({str(candidate.get(name)) for candidate in params}) > 1]
     scores = results["mean_test_score"]
     if not names or not np.isfinite(scores).any():

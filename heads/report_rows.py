@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from featcache.errors import UsageError
+
 
 @dataclass(frozen=True)
 class ReportRow:
@@ -44,7 +46,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def defaults(task: str, model: str) -> dict[str, Any]:
-    """The report's settings before tuning."""
+    """The report's settings before tuning.
+
+    Raises :class:`UsageError` for an unknown task.
+    """
+    if task not in _DEFAULTS:
+        raise UsageError(f"task {task!r} is unknown; expected {' or '.join(_DEFAULTS)}")
     return {**_DEFAULTS[task], "units": 64 if model == "own-cnn" else 256}
 
 

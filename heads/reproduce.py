@@ -225,9 +225,8 @@ def _features(
     """The feature set a row learns from, computed where it is missing, and whether its weights are random."""
     backbone = "pixels" if report.model == "own-cnn" else report.backbone
     if backbone != "pixels":
-        for feature_set in _real_sets(
-            backbone, preprocess, cache
-        ):  # what is here already, whatever this call's weights
+        # What is here already, whatever this call's weights.
+        for feature_set in _real_sets(backbone, preprocess, cache):
             with contextlib.suppress(featcache.FeatcacheError):
                 featcache.load(
                     feature_set, task=report.task, pooling="avg", data=data, group_regex=group_regex, cache=cache

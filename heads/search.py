@@ -33,7 +33,7 @@ from featcache.errors import UsageError
 
 from .answers import Answers, Splits
 from .journal import Journal
-from .ways import Cell, FittedCell, Problem, fit_cells, has_a_way, may_have_a_way
+from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way
 
 _log = logging.getLogger(__name__)
 
@@ -153,9 +153,8 @@ class _Fast:
                 keep(fitted.cell, result)
 
         left = [cell for cell in todo if cell not in answers]
-        if has_a_way(problem):
-            fit_cells(problem, left, score)
-            left = [cell for cell in left if cell not in answers]
+        fit_cells(problem, left, score)
+        left = [cell for cell in left if cell not in answers]
         if jobs > 1 or call.journal is not None or self.on_cell is not None:
             for cell, result in self._ordinary(problem, left, jobs):
                 keep(cell, result)
@@ -213,11 +212,10 @@ class _Fast:
                 sklearn.__version__, featcache.__version__,
             ])  # fmt: skip
             folds = [joblib.hash(fold) for fold in problem.folds]
-            models = {c: problem.candidate(c) for c in {c for c, _ in todo}}
-            prints = {c: joblib.hash([type(model).__qualname__, model.get_params()]) for c, model in models.items()}
+            prints = [joblib.hash([type(model).__qualname__, model.get_params()]) for model in problem.models]
+        except MemoryError:
+            raise
         except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
             raise UsageError(
                 f"the journal has to recognise a cell, and something of this search cannot be written down ({error}); "
                 "give functions that are defined in a module, or no journal"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 from featcache.features import Features
 from featcache.stored import StoredRows
 
 _log = logging.getLogger(__name__)
+Fold = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,27 @@ def set_aside(
         f"the groups cannot be divided so that the {part} part and the rest both have every class; give the split "
         "yourself: DIR/{train,val,test}/<class>/*, or a manifest with a split column"
     )
+
+
+def training_folds(features: Features, parts: Partition, cv: int, seed: int) -> tuple[np.ndarray, list[Fold]]:
+    """What cross-validation learns from: positions of the train and val rows, and ``cv`` folds of those.
+
+    A fold is (learnt from, held out), positions within the rows; classes in proportion and groups whole.
+
+    Raises :class:`UsageError` for fewer than two folds, :class:`DataError` where a class has fewer groups than folds.
+    """
+    rows = np.sort(np.concatenate([parts.train, parts.val]))
+    return rows, group_folds(features.y[rows], features.groups[rows], features.classes, cv, seed)
+
+
+def group_folds(
+    y: np.ndarray, groups: np.ndarray, classes: Sequence[str], cv: int, seed: int, purpose: str = "folds (--cv)"
+) -> list[Fold]:
+    """The folds of some rows, as :func:`training_folds` cuts them."""
+    if cv < 2:
+        raise UsageError(f"--cv {cv}: expected at least 2 folds")
+    check_divisible(y, groups, classes, cv, f"{cv} {purpose}")
+    return list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
 
 
 def check_divisible(y: np.ndarray, groups: np.ndarray, classes: Sequence[str], parts: int, purpose: str) -> None:

@@ -32,11 +32,17 @@ class Stack:
     """The state of a stack in training."""
 
     def __init__(
-        self, tf: Any, X: np.ndarray | StoredRows, y: np.ndarray, shape: HeadShape, jobs: Sequence[Job]
+        self,
+        tf: Any,
+        X: np.ndarray | StoredRows,
+        y: np.ndarray,
+        shape: HeadShape,
+        jobs: Sequence[Job],
+        columns: int = 0,
     ) -> None:
         self._tf, self._jobs = tf, jobs
         given = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
-        self._used = _used_columns(X, jobs)
+        self._used = _worth_taking(X, jobs, columns)
         self._unused = [weights[0] for weights in given] if self._used is not None else []
         if self._used is not None:
             X, shape = np.asarray(X)[:, self._used], replace(shape, n_features=int(self._used.sum()))
@@ -202,16 +208,27 @@ _TRAIN = ("loss", "accuracy")
 _VAL = ("val_loss", "val_accuracy")
 
 
-def _used_columns(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> np.ndarray | None:
-    """Which features are not zero in every row, where leaving the others out is worth it.
+def used_columns(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> np.ndarray | None:
+    """Which features are not zero in every row that the jobs use, bool array of shape (n_features,); None where all
+    have to be taken.
 
     A feature that is always zero gives its weights no gradient, so they stay what they were at the start; of VGG16's
-    last map on a few hundred radiographs that is a tenth. Decay and penalties move weights all the same.
+    last map on some hundred radiographs that is an eighth. Decay and penalties move weights all the same.
     """
     if isinstance(X, StoredRows) or any(job.spec.l2 or job.spec.optimizer == "adamw" for job in jobs):
         return None
-    used = (X != 0).any(axis=0)
-    return used if 0 < used.sum() < _WORTH_LEAVING * len(used) else None
+    rows = np.unique(np.concatenate([part for job in jobs for part in (job.rows, job.val_rows)]))
+    return (X[rows] != 0).any(axis=0)
+
+
+def _worth_taking(X: np.ndarray | StoredRows, jobs: Sequence[Job], at_least: int) -> np.ndarray | None:
+    """The used columns and, up to ``at_least``, some of the others; None where the few that are left out do not repay
+    the copy."""
+    used = used_columns(X, jobs)
+    if used is None or not used.any():
+        return None
+    used[np.flatnonzero(~used)[: max(0, at_least - int(used.sum()))]] = True
+    return used if used.sum() < _WORTH_LEAVING * len(used) else None
 
 
 def _padded(rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ read some batches ahead, in the order in which the same batches would be taken f
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +34,7 @@ def train(
     on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
     stages: Sequence[int] = (),
     on_stage: Callable[[int, int, TrainedHead], None] | None = None,
+    columns: int = 0,
 ) -> list[TrainedHead]:
     """Train a stack of heads.
 
@@ -47,6 +47,8 @@ def train(
     on_epoch : called after each epoch with its number, from 1, and each head's latest figures.
     stages, on_stage : after each of these numbers of epochs, ``on_stage(job, epochs, head)`` is called with what each
         job's head would be if it had been trained for so many: a shorter training is the beginning of a longer one.
+        With it nothing is returned: the heads of the last stage were handed over already.
+    columns : columns to train on at least, though fewer are used; trainings of as many columns share a program.
 
     Returns
     -------
@@ -65,11 +67,15 @@ def train(
         # Large heads are bound by memory: side by side they would only hold more of it.
         alone: list[TrainedHead] = []
         for number, job in enumerate(jobs):
-            report = None if on_stage is None else functools.partial(_as_job, on_stage, number)
-            alone += train(X, y, shape, [job], on_epoch, stages, report)
+
+            def numbered(_: int, epochs: int, head: TrainedHead, number: int = number) -> None:
+                assert on_stage is not None
+                on_stage(number, epochs, head)
+
+            alone += train(X, y, shape, [job], on_epoch, stages, numbered if on_stage else None, columns)
         return alone
     tf, _ = load_tensorflow()
-    stack = Stack(tf, X, y, shape, jobs)
+    stack = Stack(tf, X, y, shape, jobs, columns)
     spec = jobs[0].spec
     stepwise = on_epoch is not None or spec.patience is not None or spec.checkpoint
     done = 0
@@ -88,13 +94,8 @@ def train(
         for stage in sorted(stage for stage in stages if stage > done):
             for number in range(len(jobs)):
                 on_stage(number, stage, stack.result(number))
+        return []
     return [stack.result(number) for number in range(len(jobs))]
-
-
-def _as_job(
-    on_stage: Callable[[int, int, TrainedHead], None], number: int, _: int, epochs: int, head: TrainedHead
-) -> None:
-    on_stage(number, epochs, head)
 
 
 def _check(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> None:

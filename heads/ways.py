@@ -13,11 +13,12 @@ What a way cannot do, or fails at, it leaves for sklearn to do in the ordinary w
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +49,7 @@ from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .isometry import isometric
 from .jobs import Job, TrainedHead
+from .stack import used_columns
 
 _log = logging.getLogger(__name__)
 Cell = tuple[int, int]  # numbers of the candidate and the fold
@@ -77,6 +79,11 @@ class Problem:
     memory: int
     jobs: int
     transparent: bool = True
+
+    @functools.cached_property
+    def models(self) -> list[Any]:
+        """The candidates as models, to look at; :meth:`candidate` gives one to fit."""
+        return [self.candidate(number) for number in range(len(self.candidates))]
 
     def candidate(self, number: int) -> Any:
         """The model with a candidate's values, unfitted."""
@@ -111,51 +118,47 @@ OnCell = Callable[[FittedCell], None]
 
 def fit_cells(problem: Problem, todo: Iterable[Cell], on_cell: OnCell) -> None:
     """Fit those of the cells that some way can; ``on_cell`` gets each as it is ready."""
-    left = set(todo)
-
-    def done(fitted: FittedCell) -> None:
-        left.discard(fitted.cell)
-        on_cell(fitted)
-
-    for way in (_heads, _networks, _ensembles, _shared):
-        by_kind = [cell for cell in sorted(left) if _kind(problem.candidate(cell[0])) == way.__name__]
-        if by_kind and (problem.transparent or way is not _shared):
-            way(problem, by_kind, done)
-
-
-def has_a_way(problem: Problem) -> bool:
-    """Whether some of the candidates can be fitted sooner."""
-    return any(_kind(problem.candidate(number)) for number in range(len(problem.candidates)))
+    for cells in _by(sorted(todo), lambda cell: _way(problem.models[cell[0]])):
+        way = _way(problem.models[cells[0][0]])
+        if way is not None and (problem.transparent or way is not _shared):
+            way(problem, cells, on_cell)
 
 
 def may_have_a_way(estimator: Any, search: Any) -> bool:
-    """The same, asked before the candidates are known."""
+    """Whether some candidates may be fitted sooner, asked before they are known."""
     grids = getattr(search, "param_grid", None) or getattr(search, "param_distributions", None) or {}
     values = [v for grid in ([grids] if isinstance(grids, Mapping) else grids) for v in dict(grid).values()]
     models = any(isinstance(v, list | tuple) and any(isinstance(m, BaseEstimator) for m in v) for v in values)
     sized = type(estimator) in (*_ENSEMBLES, *_HISTOGRAM, XGBClassifier, XGBRegressor)
-    return models or sized or isinstance(estimator, Pipeline) or bool(_kind(estimator)) or hasattr(estimator, "kernel")
+    return (
+        models
+        or sized
+        or isinstance(estimator, Pipeline)
+        or _way(estimator) is not None
+        or hasattr(estimator, "kernel")
+    )
 
 
-def _kind(model: Any) -> str:
-    """Name of the way for a model; empty where there is none."""
+def _way(model: Any) -> Callable[[Problem, Sequence[Cell], OnCell], None] | None:
+    """The way for a model, or None."""
     if isinstance(model, DenseHeadClassifier):
-        return "_heads"
+        return _heads
     if isinstance(model, OwnCNNClassifier):
-        return "_networks"
+        return _networks
     if _size_name(model):
-        return "_ensembles"
+        return _ensembles
     if isinstance(model, Pipeline):
         steps = [step for _, step in model.steps]
         plain = model.memory is None and all(hasattr(step, "fit") for step in steps)
-        return "_shared" if plain and (len(steps) > 1 or _projects(steps[-1])) else ""
-    return "_shared" if _projects(model) else ""
+        return _shared if plain and (len(steps) > 1 or _projects(steps[-1])) else None
+    return _shared if _projects(model) else None
 
 
-def _guarded(work: Callable[[], None]) -> None:
-    """A way that fails leaves its cells to sklearn, which says what is wrong in its own terms."""
+@contextlib.contextmanager
+def _else_left_to_sklearn() -> Iterator[None]:
+    """What fails here is left to sklearn, which says what is wrong in its own terms."""
     try:
-        work()
+        yield
     except (ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         _log.debug("left to sklearn: %s", error)
 
@@ -170,7 +173,7 @@ def _by(todo: Sequence[Cell], key: Callable[[Cell], Any]) -> list[list[Cell]]:
 
 def _without(problem: Problem, cell: Cell, *names: str) -> tuple[Any, int]:
     """What is equal for cells that differ in these parameters alone."""
-    params = problem.candidate(cell[0]).get_params()
+    params = problem.models[cell[0]].get_params()
     return joblib.hash({name: value for name, value in params.items() if name not in names}), cell[1]
 
 
@@ -191,7 +194,7 @@ def _runs(problem: Problem, todo: Sequence[Cell]) -> list[_Run]:
     for group in _by(todo, lambda cell: _without(problem, cell, "epochs")):
         cells: dict[int, list[Cell]] = {}
         for cell in group:
-            cells.setdefault(problem.candidate(cell[0]).epochs, []).append(cell)
+            cells.setdefault(problem.models[cell[0]].epochs, []).append(cell)
         runs.append(_Run(problem.candidate(group[0][0]), group[0][1], cells))
     return runs
 
@@ -207,29 +210,35 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     classes, codes = np.unique(problem.y, return_inverse=True)
     stacks: dict[Any, list[tuple[_Run, Job]]] = {}
 
-    def plan(run: _Run) -> None:
-        train = problem.folds[run.fold][0]
-        ready = run.model.prepare(_safe_indexing(problem.X, train), problem.y[train], problem.weights(train))
-        if not np.array_equal(run.model.classes_, classes):
-            return  # a class is missing from the fold, and the head has another shape
-        shape, job = run.model.job(ready, train)
-        alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
-        stacks.setdefault(alike, []).append((run, job))
-
     for run in _runs(problem, todo):
-        _guarded(functools.partial(plan, run))
+        train = problem.folds[run.fold][0]
+        with _else_left_to_sklearn():
+            ready = run.model.prepare(_safe_indexing(problem.X, train), problem.y[train], problem.weights(train))
+            if not np.array_equal(run.model.classes_, classes):
+                continue  # a class is missing from the fold, and the head has another shape
+            shape, job = run.model.job(ready, train)
+            alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
+            stacks.setdefault(alike, []).append((run, job))
     X = np.asarray(problem.X, dtype=np.float32)
     for (shape, *_), stack in stacks.items():
         # Weights and what the optimiser keeps for them, the best so far, and copies in passing.
         each = 6 * 4 * shape.parameters["total"]
-        at_once = 1 if shape.parameters["total"] >= trainer.SMALL else max(1, problem.memory // each)
+        large = shape.parameters["total"] >= trainer.SMALL
+        at_once = 1 if large else max(1, problem.memory // each)
+        columns = _most_columns(X, stack) if large else 0
         for first in range(0, len(stack), at_once):
-            part = stack[first : first + at_once]
-            _guarded(functools.partial(_train_stack, problem, X, codes, shape, part, done))
+            with _else_left_to_sklearn():
+                _train_stack(problem, X, codes, shape, stack[first : first + at_once], columns, done)
+
+
+def _most_columns(X: np.ndarray, stack: Sequence[tuple[_Run, Job]]) -> int:
+    """Columns that the fold with the most of them uses."""
+    by_fold = {run.fold: used_columns(X, [job]) for run, job in stack}
+    return max(X.shape[1] if used is None else int(used.sum()) for used in by_fold.values())
 
 
 def _train_stack(
-    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, Job]],
+    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, Job]], columns: int,
     done: OnCell,
 ) -> None:  # fmt: skip
     stages = sorted({epochs for run, _ in stack for epochs in run.cells})
@@ -245,7 +254,7 @@ def _train_stack(
         _deliver(problem, run, epochs, fitted, share, done)
         since = time.perf_counter()
 
-    trainer.train(X, codes, shape, jobs, stages=stages, on_stage=on_stage)
+    trainer.train(X, codes, shape, jobs, stages=stages, on_stage=on_stage, columns=columns)
 
 
 def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
@@ -259,7 +268,8 @@ def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
             since = time.perf_counter()
 
         data = _safe_indexing(problem.X, train), problem.y[train], problem.weights(train)
-        _guarded(functools.partial(run.model.fit_stages, *data, sorted(run.cells), on_stage))
+        with _else_left_to_sklearn():
+            run.model.fit_stages(*data, sorted(run.cells), on_stage)
 
 
 # -- ensembles: the first trees of a large one are a small one ---------------------------------------
@@ -292,7 +302,8 @@ def _seeded(model: Any) -> bool:
 
 def _ensembles(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     for group in _by(todo, lambda cell: _without(problem, cell, "n_estimators", "max_iter")):
-        _guarded(functools.partial(_largest_first, problem, group, done))
+        with _else_left_to_sklearn():
+            _largest_first(problem, group, done)
 
 
 def _largest_first(problem: Problem, group: Sequence[Cell], done: OnCell) -> None:
@@ -351,16 +362,17 @@ def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
 
 def _shared(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     def transformers(cell: Cell) -> tuple[Any, int]:
-        before, _ = _steps(problem.candidate(cell[0]))
+        before, _ = _steps(problem.models[cell[0]])
         # Without transformers one projection serves all folds: it looks at no label, and keeps every product.
         return joblib.hash([(name, type(step), step.get_params()) for name, step in before]), cell[1] if before else -1
 
     for group in _by(todo, transformers):
-        _guarded(functools.partial(_after_transformers, problem, group, done))
+        with _else_left_to_sklearn():
+            _after_transformers(problem, group, done)
 
 
 def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -> None:
-    before, _ = _steps(problem.candidate(group[0][0]))
+    before, _ = _steps(problem.models[group[0][0]])
     since = time.perf_counter()
     if before:
         train, test = problem.folds[group[0][1]]
@@ -377,7 +389,9 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
         rows = _dense(problem.X)
         places = {fold: problem.folds[fold] for _, fold in group}
     wide = rows.shape[1] > len(rows)
-    projected = isometric(rows) if wide and any(_projects(_steps(problem.candidate(c))[1]) for c, _ in group) else None
+    projected = isometric(rows) if wide and any(_projects(_steps(problem.models[c])[1]) for c, _ in group) else None
+    if projected is None and not before:
+        return  # nothing to be won
     shared = (time.perf_counter() - since) / len(group)
     y, weight = problem.y[order], problem.weights(order)
 
@@ -386,8 +400,6 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
         train, test = places[cell[1]]
         started = time.perf_counter()
         X = rows
-        if projected is None and not before:
-            return None  # nothing to be won
         try:
             if projected is not None and _projects(model):
                 X = projected
