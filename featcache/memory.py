@@ -1,7 +1,8 @@
-"""How much memory this process may still take."""
+"""How much memory this process holds, and may still take."""
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,16 @@ _CGROUPS = (  # limit, used, and what of it the kernel gives back when asked: ve
     ("memory.max", "memory.current", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
 )
+
+
+def resident() -> int:
+    """Bytes of memory that this process and its children hold."""
+    me = psutil.Process()
+    held = me.memory_info().rss
+    for child in me.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            held += child.memory_info().rss
+    return int(held)
 
 
 def available(cgroups: Path = Path("/sys/fs/cgroup")) -> int:

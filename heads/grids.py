@@ -88,7 +88,7 @@ def grid(
     nested : also search within each of ``cv`` outer folds, for an estimate that the choice does not flatter.
     force : halve though there are few rows.
     seed : of folds and models.
-    memory : bytes that models in training may take; None is half of what is free.
+    memory : bytes that the process may hold at its peak; None is what it holds already and half of what is free.
     restart : forget the cells that an earlier search of this kind left in the journal, ``cache/searches``.
     out : folder for the results; None makes one in ``runs``.
     on_cell : called after each finished cell.

@@ -28,7 +28,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.validation import _check_sample_weight
 
 import featcache
-from featcache import memory as free_memory
+from featcache import memory as memory_use
 from featcache.errors import UsageError
 
 from .answers import Answers, Splits
@@ -36,6 +36,7 @@ from .journal import Journal
 from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way
 
 _log = logging.getLogger(__name__)
+_WORKER = 400_000_000  # bytes of a process that fits models for us, sklearn and the like in it
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,11 @@ class _Fast:
         weight, plain = self._weight()
         if call.routed.scorer.score or not plain:
             return answers
-        limit = self.memory or free_memory.available() // 2
+        limit = self.memory or memory_use.resident() + memory_use.available() // 2
         jobs = joblib.effective_n_jobs(self.n_jobs) if self.n_jobs is not None else 1
         problem = Problem(
             self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
-            max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring),
+            max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=self.memory is not None,
         )  # fmt: skip
         todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
         keys = self._keys(problem, todo) if call.journal is not None else {}
@@ -198,7 +199,7 @@ class _Fast:
             )
             for cell in left
         )  # fmt: skip
-        jobs = min(jobs, problem.jobs_of(getattr(problem.X, "nbytes", 0)))
+        jobs = min(jobs, problem.jobs_of(_WORKER + 2 * getattr(problem.X, "nbytes", 0)))
         done = joblib.Parallel(jobs, pre_dispatch="2*n_jobs", return_as="generator")(tasks)
         for cell, result in zip(left, done, strict=True):
             if result is not None:
@@ -235,7 +236,8 @@ class FastGridSearchCV(_Fast, GridSearchCV):
     restart : bool
         Forget what the journal holds.
     memory : int, optional
-        Bytes that models in training may take; None is half of what is free.
+        Bytes that this process and its workers may hold at their peak, all told; None is what they hold already and
+        half of what is free.
     on_cell : callable, optional
         Called with a :class:`Progress` after each cell.
 

@@ -111,7 +111,9 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
 @CLASSES
 @DATA
 @GROUPS
-@click.option("--memory", metavar="SIZE", help="That models in training may take: 500MB, 4GB [default: half the free].")
+@click.option(
+    "--memory", metavar="SIZE", help="That the process may hold at its peak: 2GB [default: half of the free]."
+)
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
 @_SEED
 @_OUT

@@ -43,6 +43,10 @@ from sklearn.svm import SVC, NuSVC
 from sklearn.utils import _safe_indexing
 from xgboost import XGBClassifier, XGBModel, XGBRegressor
 
+from featcache import memory
+from featcache.accelerator import load_tensorflow
+from featcache.errors import UsageError
+
 from . import trainer
 from .base import EpochClassifier
 from .cnn import OwnCNNClassifier
@@ -52,6 +56,7 @@ from .jobs import Job, TrainedHead
 from .stack import used_columns
 
 _log = logging.getLogger(__name__)
+_COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
 Cell = tuple[int, int]  # numbers of the candidate and the fold
 
 
@@ -65,7 +70,8 @@ class Problem:
     X, y : the data.
     folds : (train, test) positions.
     weight : sample weights, or None.
-    memory : bytes that models in training may take.
+    limit : bytes that this process may hold at its peak.
+    limited : whether someone asked for that limit, and must be told where it cannot be kept.
     jobs : models fitted side by side, where a way does not fill the cores by itself.
     transparent : whether scores depend on predictions and labels alone, not on the rows' coordinates.
     """
@@ -76,9 +82,10 @@ class Problem:
     y: np.ndarray
     folds: Sequence[tuple[np.ndarray, np.ndarray]]
     weight: np.ndarray | None
-    memory: int
+    limit: int
     jobs: int
     transparent: bool = True
+    limited: bool = False
 
     @functools.cached_property
     def models(self) -> list[Any]:
@@ -91,7 +98,12 @@ class Problem:
 
     def jobs_of(self, size: int) -> int:
         """How many fits may run side by side where each takes ``size`` bytes."""
-        return max(1, min(self.jobs, self.memory // max(1, size)))
+        return max(1, min(self.jobs, self.room // max(1, size)))
+
+    @property
+    def room(self) -> int:
+        """Bytes that are left below the limit."""
+        return max(0, self.limit - memory.resident())
 
     def weights(self, index: np.ndarray) -> np.ndarray | None:
         """Weights of these rows."""
@@ -220,11 +232,20 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
             alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
             stacks.setdefault(alike, []).append((run, job))
     X = np.asarray(problem.X, dtype=np.float32)
+    load_tensorflow()  # which takes room, too
     for (shape, *_), stack in stacks.items():
-        # Weights and what the optimiser keeps for them, the best so far, and copies in passing.
-        each = 6 * 4 * shape.parameters["total"]
+        # Weights and what the optimiser keeps for them, the best so far, and copies in passing; more of these while one
+        # large head is handed over.
         large = shape.parameters["total"] >= trainer.SMALL
-        at_once = 1 if large else max(1, problem.memory // each)
+        each = (12 if large else 6) * 4 * shape.parameters["total"]
+        room = problem.room - _COMPILER
+        if problem.limited and room < each:
+            raise UsageError(
+                f"memory: {problem.limit / 1e6:,.0f} MB are too little; the process holds {memory.resident() / 1e6:,.0f} MB "
+                f"with the data in it, and one of these heads takes {(each + _COMPILER) / 1e6:,.0f} MB more. "
+                "Allow more, or take fewer features (pooling avg) or units"
+            )
+        at_once = 1 if large else max(1, room // each)
         columns = _most_columns(X, stack) if large else 0
         for first in range(0, len(stack), at_once):
             with _else_left_to_sklearn():

@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of images."""
+"""Memory does not grow with the number of images, nor a search beyond its limit."""
 
 from __future__ import annotations
 
@@ -38,3 +38,30 @@ def test_2000_images_take_no_more_memory_than_200(tmp_path, backbone, size):
         target.write_bytes(source.read_bytes() + number.to_bytes(4, "big"))
     few, many = peak(sample, backbone, size), peak(tmp_path / "many", backbone, size)
     assert many < 1.15 * few, f"{few} KiB for 200 images, {many} KiB for 2,000"
+
+
+SEARCH = """
+import resource, sys, numpy as np
+from heads import DenseHeadClassifier, FastGridSearchCV
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(200, 800)).astype(np.float32), np.arange(200) % 2
+grid = {"dropout": list(np.linspace(0, 0.5, 40))}
+head = DenseHeadClassifier(480, epochs=2, random_state=0)
+search = FastGridSearchCV(head, grid, cv=3, memory=int(sys.argv[1]) or None).fit(X, y)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, search.best_score_)
+"""
+
+
+@pytest.mark.slow
+def test_a_search_stays_under_its_limit():
+    def run(limit: int) -> tuple[int, str]:
+        command = [sys.executable, "-c", SEARCH, str(limit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        kib, score = done.stdout.split()
+        return int(kib) * 1024, score
+
+    limit = 1_500_000_000
+    free, same = run(0)
+    held, score = run(limit)
+    assert held < limit < free, f"{held / 1e6:.0f} MB within a limit of {limit / 1e6:.0f}, {free / 1e6:.0f} without"
+    assert score == same
