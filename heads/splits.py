@@ -151,3 +151,30 @@ def _require_every_class(features: Features, rows: dict[str, np.ndarray]) -> Non
                 f"the {part} part has no images of {', '.join(missing)} (it has {there}); add some, name the classes "
                 f"to tell apart with --classes, or remove the {part} split so that one is made"
             )
+
+
+def clean_splits(y: np.ndarray, splits: Sequence[str], units: Sequence[str], seed: int = 0) -> list[str]:
+    """Splits that tear no unit apart.
+
+    Given ones stay, but for units in several: their images go together where most of them stood, else to train. Without
+    given ones, a fifth of the units becomes the test part and a fifth the validation part, classes in proportion, where
+    there are enough.
+    """
+    given = np.array(splits, dtype=object)
+    of_unit = np.unique(np.asarray(units, str), return_inverse=True)[1]
+    if (given != "").any():
+        whole = np.where(given == "", "train", given)
+        for unit in np.flatnonzero(np.bincount(of_unit) > 1):
+            rows = np.flatnonzero(of_unit == unit)
+            names, counts = np.unique(whole[rows].astype(str), return_counts=True)
+            if len(names) > 1:
+                most = names[counts == counts.max()]
+                whole[rows] = "train" if "train" in most else most[0]
+        return [str(name) for name in whole]
+    fewest = min(len(np.unique(of_unit[y == label])) for label in np.unique(y))
+    whole = np.full(len(y), "train", dtype=object)
+    if fewest >= 5:
+        folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(y, y, of_unit)
+        for name, (_, rows) in zip(("test", "val"), folds, strict=False):
+            whole[rows] = name
+    return [str(name) for name in whole]

@@ -1,0 +1,285 @@
+"""``audit``: what in a set of images can make a figure lie. Copies, torn patients, shortcuts, images unfit to learn from."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.dataset import Dataset, label_array, open_dataset
+from featcache.errors import BadImage, DataError, StoreError
+from featcache.extraction import choose_data, row_keys
+from featcache.features import read_pooled
+from featcache.store import Store
+from featcache.tasks import task_classes
+
+from . import audit_figures, cautions, figures
+from .duplicates import COPY, Pair, exact_duplicates, near_duplicates, units
+from .inflation import leak_inflation
+from .looks import Look, take_looks
+from .probes import shortcuts
+from .runs import run_folder, write_json, write_table
+from .splits import clean_splits
+
+_log = logging.getLogger(__name__)
+_FAULTS = ("tiny", "blank", "inverted", "low contrast")
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of an audit that can be read, and those that cannot."""
+
+    dataset: Dataset
+    keys: list[bytes]
+    looks: list[Look]
+    bad: list[BadImage]
+
+
+def audit(
+    data: str | os.PathLike[str] | None = None,
+    *,
+    against: str | os.PathLike[str] | None = None,
+    task: str = "multiclass",
+    classes: Sequence[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    on_progress: Callable[[str, int], None] = lambda what, done: None,
+) -> dict[str, Any]:
+    """Look for what makes figures lie, write it down, and keep it with the images for ``fit-head`` and the rest.
+
+    Parameters
+    ----------
+    data, task, classes, group_regex, cache : as in :func:`featcache.load`. Features that the cache holds of all the images
+        find more near-duplicates; none are needed.
+    against : a second set of images: pairs between the two are looked for as well.
+    seed : of folds and forests.
+    out : folder for the results; None makes one in ``runs``.
+    on_progress : called with what is going on, and how many images are done.
+
+    Returns
+    -------
+    ``duplicates near_duplicates split_leaks group_leaks shortcuts leak_inflation unreadable quality warnings`` and more;
+    in ``out``: ``run.json``, ``near_duplicates.csv``, ``faults.csv``, figures, and ``manifest.csv``, the readable images with
+    splits that tear nothing apart, to be given as ``--data``.
+
+    Raises
+    ------
+    DataError
+        No images, or fewer than two classes.
+    """
+    started = time.perf_counter()
+    with Store(cache) as store:
+        dataset = choose_data(store, data, group_regex)
+        names = task_classes(task, dataset.labels, classes)
+        dataset = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
+        own = _look_at(store, dataset, on_progress)
+        other = None if against is None else _look_at(store, open_dataset(against, group_regex), on_progress)
+        feature_set, features = _features(store, own, other)
+    if len(own.looks) < 2:
+        raise DataError(f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad)
+    on_progress("looking for copies", 0)
+    with run_folder(out, "audit", task) as folder:
+        result, pairs = _findings(own, names, features, seed)
+        if other is not None:
+            result["against"] = _against(own, other, features, str(against))
+        images, groups = len(own.dataset), len(set(own.dataset.groups))
+        result = {
+            "verb": "audit", "data": dataset.root, "task": task, "classes": list(names), "images": images,
+            "groups": groups, "features": feature_set, "per_split": _per_split(own.dataset), **result,
+            "warnings": _warnings(result, own.dataset), "synthetic": dataset.synthetic, "seed": seed,
+            "run": str(folder), "seconds": round(time.perf_counter() - started, 2),
+        }  # fmt: skip
+        _write(folder, result, own, other, pairs)
+        links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
+        cautions.keep(cache, own.keys, cautions.Cautions(result["warnings"], links, str(folder)))
+        return result
+
+
+# -- what is looked at ---------------------------------------------------------------------------
+
+
+def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> _Images:
+    keys, unreadable = row_keys(store, dataset.paths)
+    looks, bad = take_looks(dataset.paths, lambda done: on_progress(f"{Path(dataset.root).name}: looking", done))
+    known = {image.path for image in unreadable}
+    good = [i for i in range(len(dataset)) if looks[i] is not None and keys[i] is not None]
+    return _Images(
+        dataset.take(good), [key for i in good if (key := keys[i]) is not None],
+        [look for i in good if (look := looks[i]) is not None],
+        unreadable + [image for image in bad if image.path not in known],
+    )  # fmt: skip
+
+
+def _features(store: Store, own: _Images, other: _Images | None) -> tuple[str | None, np.ndarray | None]:
+    """Averaged features of a set that has all the images, the one extracted last first."""
+    wanted = own.keys + (other.keys if other is not None else [])
+    last = list(store.last_extract().get("feature_sets", {}).values())
+    for feature_set in [*reversed(last), *store.feature_sets()]:
+        with contextlib.suppress(StoreError, DataError):
+            if not feature_set.startswith("pixels-") and not set(wanted) - set(store.rows(feature_set)):
+                return feature_set, read_pooled(store, feature_set, wanted, "avg")
+    return None, None
+
+
+# -- what is found -------------------------------------------------------------------------------
+
+
+def _findings(
+    own: _Images, classes: Sequence[str], features: np.ndarray | None, seed: int
+) -> tuple[dict[str, Any], list[Pair]]:
+    dataset, mine = own.dataset, None if features is None else features[: len(own.keys)]
+    squares = np.stack([look.square for look in own.looks])
+    pairs = near_duplicates(squares, [look.whole for look in own.looks], mine)
+    of_unit = units(dataset.groups, [(pair.a, pair.b) for pair in pairs])
+    y = label_array(dataset.labels, classes)
+    copies = exact_duplicates(own.keys)
+    rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
+    quality: dict[str, list[str]] = {fault: [] for fault in _FAULTS}
+    for path, look in zip(dataset.paths, own.looks, strict=True):
+        for fault in look.faults():
+            quality[fault].append(path)
+    described = [_described(dataset, pair) for pair in pairs if own.keys[pair.a] != own.keys[pair.b]]
+    result = {
+        "duplicates": [_copies(dataset, group) for group in copies],
+        "near_duplicates": described,
+        "split_leaks": {
+            "duplicates": sum(len({dataset.splits[i] for i in group}) > 1 for group in copies),
+            "near_duplicates": sum(pair["splits"][0] != pair["splits"][1] for pair in described),
+        },
+        "group_leaks": _group_leaks(dataset),
+        "shortcuts": shortcuts(own.looks, y, classes, of_unit, seed),
+        "leak_inflation": leak_inflation(rows, y, of_unit, seed),
+        "unreadable": [{"path": image.path, "reason": image.reason} for image in own.bad],
+        "quality": {fault.replace(" ", "_"): paths for fault, paths in quality.items()},
+        "against": None,
+    }
+    return result, pairs
+
+
+def _copies(dataset: Dataset, group: Sequence[int]) -> dict[str, Any]:
+    return {name: [getattr(dataset, name)[i] for i in group] for name in ("paths", "labels", "splits")}
+
+
+def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, Any]:
+    """A pair in words: copies of one exposure, or two of one patient."""
+    b, second = (a, pair.b) if b is None else (b, pair.b - len(a))
+    labels, splits = [a.labels[pair.a], b.labels[second]], [a.splits[pair.a], b.splits[second]]
+    kind = "label conflict" if labels[0] != labels[1] else "across splits" if splits[0] != splits[1] else "same class"
+    return {
+        "a": a.paths[pair.a], "b": b.paths[second], "similarity": round(pair.similarity, 4), "labels": labels,
+        "splits": splits, "groups": [a.groups[pair.a], b.groups[second]], "kind": kind,
+        "shows": "copy" if pair.similarity >= COPY else "one patient, likely",
+    }  # fmt: skip
+
+
+def _group_leaks(dataset: Dataset) -> list[dict[str, Any]]:
+    splits: dict[str, set[str]] = {}
+    for group, split in zip(dataset.groups, dataset.splits, strict=True):
+        splits.setdefault(group, set()).add(split)
+    sizes = Counter(dataset.groups)
+    return [
+        {"group": group, "splits": sorted(found), "images": sizes[group]}
+        for group, found in splits.items()
+        if len(found) > 1
+    ]
+
+
+def _against(own: _Images, other: _Images, features: np.ndarray | None, name: str) -> dict[str, Any]:
+    squares = np.stack([look.square for look in own.looks + other.looks])
+    wholes = [look.whole for look in own.looks + other.looks]
+    pairs = near_duplicates(squares, wholes, features, first=len(own.looks))
+    return {
+        "data": name, "images": len(other.looks), "near_duplicates": [_described(own.dataset, p, other.dataset) for p in pairs],
+        "shared_images": len({pair.b for pair in pairs}),
+    }  # fmt: skip
+
+
+def _per_split(dataset: Dataset) -> dict[str, dict[str, int]]:
+    table: dict[str, dict[str, int]] = {}
+    for (split, label), count in sorted(Counter(zip(dataset.splits, dataset.labels, strict=True)).items()):
+        table.setdefault(split or "all", {})[label] = count
+    return table
+
+
+def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
+    """What was found, in the order of how much it may mislead."""
+    found = [f"shortcut: {probe['verdict']}" for probe in result["shortcuts"] if probe["flag"]]
+    leaks = result["split_leaks"]
+    if leaks["duplicates"] or leaks["near_duplicates"]:
+        found.append(
+            f"leak: {leaks['duplicates']} set(s) of identical files and {leaks['near_duplicates']} pair(s) of "
+            "near-duplicates stand in different splits: the test has been seen"
+        )
+    if result["group_leaks"]:
+        first = result["group_leaks"][0]
+        found.append(
+            f"leak: {len(result['group_leaks'])} group(s) stand in more than one split, such as {first['group']} in "
+            f"{' and '.join(first['splits'])}"
+        )
+    conflicts = [pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict" and pair["shows"] == "copy"]
+    conflicts += [group for group in result["duplicates"] if len(set(group["labels"])) > 1]
+    if conflicts:
+        found.append(f"labels: {len(conflicts)} pair(s) of copies are labelled differently; one label of each is wrong")
+    inflation = result["leak_inflation"]
+    if inflation and inflation["interval"][0] > 0:
+        low, high = inflation["interval"]
+        found.append(
+            f"leak inflation: folds that tear patients apart flatter by {100 * inflation['difference']:.1f} points "
+            f"({100 * low:.1f} to {100 * high:.1f})"
+        )
+    within = sum(pair["kind"] == "same class" for pair in result["near_duplicates"])
+    within += sum(len(set(group["labels"])) == 1 == len(set(group["splits"])) for group in result["duplicates"])
+    if within:
+        found.append(f"copies: {within} pair(s) or sets of near-duplicates within a class and a split: fewer patients than images")
+    if result["unreadable"]:
+        found.append(f"images: {len(result['unreadable'])} cannot be read")
+    for fault, paths in result["quality"].items():
+        if paths:
+            found.append(f"images: {len(paths)} {'are' if len(paths) > 1 else 'is'} {fault.replace('_', ' ')}")
+    return found + _balance(dataset)
+
+
+def _balance(dataset: Dataset) -> list[str]:
+    counts = Counter(dataset.labels)
+    most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    if counts[most] <= 4 * counts[least]:
+        return []
+    return [f"balance: {counts[most]} images of {most}, {counts[least]} of {least}: look at the balanced accuracy"]
+
+
+# -- what is written -----------------------------------------------------------------------------
+
+
+def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | None, pairs: Sequence[Pair]) -> None:
+    dataset = own.dataset
+    listed = result["near_duplicates"] + (result["against"]["near_duplicates"] if result["against"] else [])
+    header = ("similarity", "shows", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b")
+    rows = [(p["similarity"], p["shows"], p["kind"], p["a"], p["b"], *p["labels"], *p["splits"]) for p in listed]
+    write_table(folder / "near_duplicates.csv", header, rows)
+    faults = [(path, fault) for fault, paths in result["quality"].items() for path in paths]
+    faults += [(entry["path"], entry["reason"]) for entry in result["unreadable"]]
+    write_table(folder / "faults.csv", ("path", "fault"), faults)
+    of_unit = units(dataset.groups, [(pair.a, pair.b) for pair in pairs])
+    splits = clean_splits(label_array(dataset.labels, result["classes"]), dataset.splits, of_unit, result["seed"])
+    manifest = zip(dataset.paths, dataset.labels, splits, of_unit, strict=True)
+    write_table(folder / "manifest.csv", ("path", "label", "split", "group"), list(manifest))
+    title = f"{Path(dataset.root).name}, {', '.join(result['classes'])}, n = {len(dataset)}"
+    title += " [SYNTHETIC images]" if result["synthetic"] else ""
+    if result["shortcuts"]:
+        figures.save(audit_figures.probes(result["shortcuts"], title), folder / "shortcuts.png")
+    if listed:
+        wholes = dict(zip(dataset.paths, (look.whole for look in own.looks), strict=True))
+        if other is not None:
+            wholes |= dict(zip(other.dataset.paths, (look.whole for look in other.looks), strict=True))
+        figures.save(audit_figures.pairs(listed, wholes, title), folder / "near_duplicates.png")
+    write_json(folder / "run.json", result)
