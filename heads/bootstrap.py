@@ -54,10 +54,10 @@ def replicates(
         table = np.tensordot(drawn, tables, 1)
         true, taken, hit = table.sum(axis=1), table.sum(axis=0), np.diagonal(table)
         there_now = true > 0
-        values["accuracy"].append(hit.sum() / true.sum())
-        values["balanced_accuracy"].append(np.mean(hit[there_now] / true[there_now]))
-        values["macro_f1"].append(np.mean(2 * hit[there_now] / (true + taken)[there_now]))
-        values["roc_auc"].append(np.mean([area(drawn[of_group]) for area in areas]) if areas else np.nan)
+        values["accuracy"].append(float(hit.sum() / true.sum()))
+        values["balanced_accuracy"].append(float(np.mean(hit[there_now] / true[there_now])))
+        values["macro_f1"].append(float(np.mean(2 * hit[there_now] / (true + taken)[there_now])))
+        values["roc_auc"].append(float(np.mean([area(drawn[of_group]) for area in areas])) if areas else np.nan)
     return {name: np.array(draws) for name, draws in values.items()}
 
 

@@ -1,4 +1,4 @@
-"""The pictures: learning curves, confusion, ROC, precision and recall, t-SNE, leaderboard.
+"""The pictures: learning curves, confusion, ROC, precision and recall, reliability, t-SNE, leaderboard.
 
 Each function returns a ``matplotlib.figure.Figure``; nothing global is touched, no window opens. Classes differ in
 shape or line as well as in colour, and the colours (Okabe & Ito 2008) keep apart in grey print and for the colour-blind.
@@ -17,8 +17,12 @@ from sklearn import metrics
 
 from featcache import durable
 
+from .evaluate import exact_interval
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from .reliability import Bins
 
 # Dark to light, so that neighbours differ in grey too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#F0E442")
@@ -91,6 +95,30 @@ def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence
     axis.plot([], [], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance: the share of the class")
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
     return _square(figure, axis, "lower left")
+
+
+def reliability(bins: Bins, classes: Sequence[str], caption: str = "") -> Figure:
+    """Stated probabilities against what was found, with the exact interval of each bin and its number of images."""
+    figure, (axis,) = _figure(4.8, 4.8, caption)
+    found = bins.hits / bins.counts
+    ends = np.array([exact_interval(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
+    axis.plot(
+        [0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="probabilities mean what they say"
+    )
+    axis.errorbar(
+        bins.stated, found, yerr=[np.maximum(found - ends[0], 0), np.maximum(ends[1] - found, 0)], fmt="o-",
+        color=_COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found, 95% interval, images as independent",
+    )  # fmt: skip
+    for x, y, n in zip(bins.stated, found, bins.counts, strict=True):
+        left = x > 0.5
+        axis.annotate(f"n = {n}", (x, y), xytext=(-6 if left else 6, -4 if y > 0.5 else 4), textcoords="offset points",
+                      ha="right" if left else "left", va="top" if y > 0.5 else "bottom", fontsize=7)  # fmt: skip
+    two = len(classes) == 2
+    axis.set(
+        xlabel=f"stated probability of {classes[1]}" if two else "stated probability of the label",
+        ylabel=f"share that is {classes[1]}" if two else "share that is right",
+    )
+    return _square(figure, axis, "upper left" if found[0] < 0.6 else "lower right")
 
 
 def scatter(
