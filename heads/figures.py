@@ -98,27 +98,28 @@ def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence
 
 
 def reliability(bins: Bins, classes: Sequence[str], caption: str = "") -> Figure:
-    """Stated probabilities against what was found, with the exact interval of each bin and its number of images."""
-    figure, (axis,) = _figure(4.8, 4.8, caption)
+    """Stated probabilities against what was found, with the exact interval of each bin, over the images in each."""
+    figure, (axis, below) = _figure(4.8, 5.6, caption, rows=2, heights=(5, 1))
     found = bins.hits / bins.counts
     ends = np.array([exact_interval(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
-    axis.plot(
-        [0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="probabilities mean what they say"
-    )
+    axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="they mean what they say")
     axis.errorbar(
         bins.stated, found, yerr=[np.maximum(found - ends[0], 0), np.maximum(ends[1] - found, 0)], fmt="o-",
-        color=_COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found, 95% interval, images as independent",
+        color=_COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found; 95% interval, images as independent",
     )  # fmt: skip
-    for x, y, n in zip(bins.stated, found, bins.counts, strict=True):
-        left = x > 0.5
-        axis.annotate(f"n = {n}", (x, y), xytext=(-6 if left else 6, -4 if y > 0.5 else 4), textcoords="offset points",
-                      ha="right" if left else "left", va="top" if y > 0.5 else "bottom", fontsize=7)  # fmt: skip
     two = len(classes) == 2
-    axis.set(
-        xlabel=f"stated probability of {classes[1]}" if two else "stated probability of the label",
-        ylabel=f"share that is {classes[1]}" if two else "share that is right",
-    )
-    return _square(figure, axis, "upper left" if found[0] < 0.6 else "lower right")
+    axis.set_ylabel(f"share that is {classes[1]}" if two else "share that is right")
+    below.vlines(bins.stated, 0, bins.counts, color=_COLOURS[0], linewidth=3, clip_on=False)
+    few, most = bins.counts.min(), bins.counts.max()
+    below.set(
+        xlabel=f"stated probability of {classes[1]}" if two else "stated probability of the label", xlim=(0, 1),
+        ylim=(0, most * 1.05), yticks=sorted({0, int(most)}),
+        ylabel=f"images in a bin\n({few}{f' to {most}' if most > few else ''})",
+    )  # fmt: skip
+    below.yaxis.label.set_fontsize(8)
+    _square(figure, axis, "upper left" if found[-1] < 0.5 or found[0] < 0.5 else "lower right")
+    axis.set_aspect("auto")  # as wide as the axis below
+    return figure
 
 
 def scatter(
@@ -242,11 +243,13 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _figure(width: float, height: float, caption: str, columns: int = 1, rows: int = 1) -> tuple[Figure, Sequence[Any]]:
+def _figure(
+    width: float, height: float, caption: str, columns: int = 1, rows: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Figure, Sequence[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    axes = list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     if caption:

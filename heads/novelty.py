@@ -3,6 +3,10 @@
 After Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors": vectors of unit length, and the
 distance to the k-th nearest training image. The vector is the average of the last map, whatever the model's own pooling;
 for a model on pixels, a small grey thumbnail, its mean taken off.
+
+It tells what is unlike every training image: a photo, noise, another kind of scan. It does not tell an image that looks
+like training images of a class it is not of: of 40 adult normal radiographs that a head trained on children's all calls
+covid, it flags two, since they lie among the adults with covid. No flag is no promise.
 """
 
 from __future__ import annotations

@@ -72,7 +72,12 @@ def settle(
         calibration, warnings = fit_calibration(probabilities[val], y[val], method)
         mended = calibrate(probabilities, calibration)
         if calibration is not None:
-            before = scores(y[test], probabilities[test])
+            before, after = (scores(y[test], p[test]) for p in (probabilities, mended))
+            if after["loss"] > before["loss"]:
+                warnings += (
+                    f"calibration: on the {len(test)} test images it made the probabilities worse (loss {before['loss']:.3f} "
+                    f"to {after['loss']:.3f}); the {len(val)} validation images it was learnt from are not like them",
+                )
             result["calibration"] = {
                 **calibration, "test_before": {name: before[name] for name in ("loss", "brier", "ece")}
             }  # fmt: skip
