@@ -25,8 +25,10 @@ from featcache.recipe import Resolved, resolve_spec
 from featcache.store import Store
 
 from .bundle import Bundle, open_bundle
-from .evaluate import evaluate
+from .evaluate import accuracy_interval, evaluate
+from .novelty import image_vectors
 from .runs import run_folder, write_evaluation, write_json, write_predictions
+from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,11 @@ def predict(
 
     Returns
     -------
-    ``rows``: ``path label probabilities`` of each image, in order; ``classes``; ``skipped``.
+    ``rows``: ``path label probabilities unlike_training distance`` of each image, in order; ``classes``; ``skipped``;
+    ``threshold``, the probability of the second of two classes from which on it is the label, or None; ``novelty``, what
+    ``distance`` is measured by; ``warnings``, what must stand beside. ``unlike_training`` is whether the image is farther
+    from those that the model learnt from than 99 in 100 of their own kind (see :mod:`heads.novelty`): what the model says
+    of it is then a guess. Both are None where the bundle holds nothing to tell by.
 
     Raises
     ------
@@ -65,22 +71,28 @@ def predict(
     if not paths:
         raise DataError("no images to predict")
     dataset = Dataset("", paths, paths, [opened.classes[0]] * len(paths), [""] * len(paths), paths)
-    features, bad = _features(opened, dataset, weights, cache)
-    if bad and not skip_bad:
-        raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; go on without them with --skip-bad", bad)
+    features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
     probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
+    distances, unlike = _novelty(opened, features, cache)
     rows = [
         {
             "path": path,
-            "label": opened.classes[int(row.argmax())],
+            "label": opened.classes[label],
             "probabilities": dict(zip(opened.classes, (float(value) for value in row), strict=True)),
+            "unlike_training": flag,
+            "distance": distance,
         }
-        for path, row in zip(features.paths, probabilities, strict=True)
+        for path, label, row, flag, distance in zip(
+            features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True
+        )
     ]
     return {
         "rows": rows,
         "classes": list(opened.classes),
         "skipped": [image.path for image in bad],
+        "threshold": opened.threshold,
+        "novelty": opened.about["novelty"],
+        "warnings": opened.warnings,
         "synthetic": opened.synthetic,
     }
 
@@ -109,7 +121,9 @@ def evaluate_bundle(
     Returns
     -------
     ``test`` with intervals; ``internal``, the figures from when the model was made; ``trained_on``, how many of these
-    images it learnt from; ``other_classes``, how many were left out.
+    images it learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or
+    None; ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
+    chance, or None; ``warnings``, what must stand beside.
 
     Raises
     ------
@@ -118,22 +132,12 @@ def evaluate_bundle(
     opened = open_bundle(bundle)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-    if split is not None:
-        dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
-        if not len(dataset):
-            raise DataError(f"{dataset.root}: the data has no {split} split")
-    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in opened.classes)
-    if not len(known):
-        raise DataError(
-            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
-            f"({', '.join(opened.classes)})"
-        )
-    features, bad = _features(opened, known, weights, cache)
-    if bad and not skip_bad:
-        raise DataError(f"{len(bad)} of {len(known)} images cannot be used; go on without them with --skip-bad", bad)
+    known, left_out = known_images(dataset, opened.classes, split)
+    features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
         probabilities = opened.predict_proba(features)
-        test = evaluate(features.y, probabilities, features.groups, classes=opened.classes)
+        test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
+        unlike = _unlike(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
             _log.warning(
@@ -145,11 +149,16 @@ def evaluate_bundle(
         result = {
             "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
             "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
-            "trained_on": seen, "other_classes": len(dataset) - len(known), "skipped": len(bad),
-            "synthetic": features.synthetic, "run": str(folder),
+            "trained_on": seen, "other_classes": left_out, "skipped": len(bad),
+            "threshold": None if opened.threshold is None else operating_point(
+                features.y, probabilities, features.groups, opened.threshold
+            ),
+            "unlike_training": unlike, "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
         everything = np.arange(len(features))
-        write_predictions(folder / "predictions.csv", features, everything, list(features.splits), probabilities)
+        write_predictions(
+            folder / "predictions.csv", features, everything, list(features.splits), probabilities, opened.threshold
+        )
         write_evaluation(
             folder, features, everything, probabilities, test, f"{Path(dataset.root).name}, by {Path(bundle)}"
         )
@@ -157,10 +166,31 @@ def evaluate_bundle(
         return result
 
 
-def _features(
-    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str]
+def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) -> tuple[Dataset, int]:
+    """The images of these classes, of one part of the data where asked; and how many of other classes are left out.
+
+    Raises :class:`DataError` where there are none.
+    """
+    if split is not None:
+        dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
+        if not len(dataset):
+            raise DataError(f"{dataset.root}: the data has no {split} split")
+    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in classes)
+    if not len(known):
+        raise DataError(
+            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
+            f"({', '.join(classes)})"
+        )
+    return known, len(dataset) - len(known)
+
+
+def bundle_features(
+    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, list[BadImage]]:
-    """Features of the images as the model wants them, computed where they are missing; and the bad images."""
+    """Features of the images as the model wants them, computed where they are missing; and the bad images.
+
+    Raises :class:`DataError` for bad images without ``skip_bad``.
+    """
 
     def announce(plan: Plan) -> None:
         if plan.jobs:
@@ -171,6 +201,11 @@ def _features(
             result = extract_paths(store, _resolved(bundle, weights, store), dataset.paths, on_start=announce)
         except WeightsError as error:
             raise WeightsError(f"{bundle.folder}: {error}") from error
+        if result.bad and not skip_bad:
+            raise DataError(
+                f"{len(result.bad)} of {len(dataset)} images cannot be used; go on without them with --skip-bad",
+                result.bad,
+            )
         bad = {image.path for image in result.bad}
         good = dataset.take(i for i, path in enumerate(dataset.paths) if path not in bad)
         keys = [key for key in row_keys(store, good.paths)[0] if key is not None]
@@ -189,6 +224,36 @@ def _features(
             synthetic=dataset.synthetic or bundle.synthetic,
         )
     return features, result.bad
+
+
+def _novelty(
+    bundle: Bundle, features: Features, cache: str | os.PathLike[str]
+) -> tuple[list[float | None], list[bool | None]]:
+    """Distance of each image to the training ones, and whether that makes it unlike them; Nones where none can tell."""
+    if bundle.novelty is None or not len(features):
+        return [None] * len(features), [None] * len(features)
+    with Store(cache) as store:
+        vectors = image_vectors(store, features.feature_set, features.keys)
+    if vectors.shape[1] != bundle.novelty.reference.shape[1]:
+        raise BundleError(f"{bundle.folder}: its vectors of training images are not of this network's width")
+    distances = bundle.novelty.distances(vectors)
+    return distances.tolist(), (distances > bundle.novelty.threshold).tolist()
+
+
+def _unlike(bundle: Bundle, features: Features, cache: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The share of images that are unlike the training ones; said aloud where chance does not make so many."""
+    _, flags = _novelty(bundle, features, cache)
+    if bundle.novelty is None or not flags:
+        return None
+    share, by_chance = float(np.mean(np.array(flags, bool))), bundle.novelty.false_alarm
+    interval = accuracy_interval(np.array(flags, bool), features.groups)
+    if interval[0] > by_chance:
+        _log.warning(
+            "%d of these %d images are unlike the model's training images (some %.0f would be by chance): what it says of "
+            "them is a guess, and the figures from its own test images say nothing about them",
+            sum(map(bool, flags)), len(flags), by_chance * len(flags),
+        )  # fmt: skip
+    return {"share": share, "share_ci": list(interval), "count": sum(map(bool, flags)), "by_chance": by_chance}
 
 
 def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:
