@@ -86,7 +86,9 @@ def audit(
         other = None if against is None else _look_at(store, open_dataset(against, group_regex), on_progress)
         feature_set, features = _features(store, own, other)
     if len(own.looks) < 2:
-        raise DataError(f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad)
+        raise DataError(
+            f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad
+        )
     on_progress("looking for copies", 0)
     with run_folder(out, "audit", task) as folder:
         result, pairs = _findings(own, names, features, seed)
@@ -171,10 +173,12 @@ def _copies(dataset: Dataset, group: Sequence[int]) -> dict[str, Any]:
 
 
 def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, Any]:
-    """A pair in words: copies of one exposure, or two of one patient."""
+    """A pair in words: copies of one exposure, or two of one patient; ``b`` where the second is of another set."""
+    within = b is None
     b, second = (a, pair.b) if b is None else (b, pair.b - len(a))
     labels, splits = [a.labels[pair.a], b.labels[second]], [a.splits[pair.a], b.splits[second]]
-    kind = "label conflict" if labels[0] != labels[1] else "across splits" if splits[0] != splits[1] else "same class"
+    apart = "in both sets" if not within else "across splits" if splits[0] != splits[1] else "same class"
+    kind = apart if labels[0] == labels[1] else "label conflict"
     return {
         "a": a.paths[pair.a], "b": b.paths[second], "similarity": round(pair.similarity, 4), "labels": labels,
         "splits": splits, "groups": [a.groups[pair.a], b.groups[second]], "kind": kind,
@@ -226,7 +230,9 @@ def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
             f"leak: {len(result['group_leaks'])} group(s) stand in more than one split, such as {first['group']} in "
             f"{' and '.join(first['splits'])}"
         )
-    conflicts = [pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict" and pair["shows"] == "copy"]
+    conflicts = [
+        pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict" and pair["shows"] == "copy"
+    ]
     conflicts += [group for group in result["duplicates"] if len(set(group["labels"])) > 1]
     if conflicts:
         found.append(f"labels: {len(conflicts)} pair(s) of copies are labelled differently; one label of each is wrong")
@@ -240,7 +246,9 @@ def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
     within = sum(pair["kind"] == "same class" for pair in result["near_duplicates"])
     within += sum(len(set(group["labels"])) == 1 == len(set(group["splits"])) for group in result["duplicates"])
     if within:
-        found.append(f"copies: {within} pair(s) or sets of near-duplicates within a class and a split: fewer patients than images")
+        found.append(
+            f"copies: {within} pair(s) or sets of near-duplicates within a class and a split: fewer patients than images"
+        )
     if result["unreadable"]:
         found.append(f"images: {len(result['unreadable'])} cannot be read")
     for fault, paths in result["quality"].items():
@@ -277,9 +285,13 @@ def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | 
     title += " [SYNTHETIC images]" if result["synthetic"] else ""
     if result["shortcuts"]:
         figures.save(audit_figures.probes(result["shortcuts"], title), folder / "shortcuts.png")
-    if listed:
-        wholes = dict(zip(dataset.paths, (look.whole for look in own.looks), strict=True))
-        if other is not None:
-            wholes |= dict(zip(other.dataset.paths, (look.whole for look in other.looks), strict=True))
-        figures.save(audit_figures.pairs(listed, wholes, title), folder / "near_duplicates.png")
+    pictures = dict(zip(dataset.paths, (look.whole for look in own.looks), strict=True))
+    if result["near_duplicates"]:
+        figures.save(audit_figures.pairs(result["near_duplicates"], pictures, title), folder / "near_duplicates.png")
+    if other is not None and result["against"]["near_duplicates"]:
+        pictures |= dict(zip(other.dataset.paths, (look.whole for look in other.looks), strict=True))
+        drawn = audit_figures.pairs(
+            result["against"]["near_duplicates"], pictures, f"{title}, against {other.dataset.root}"
+        )
+        figures.save(drawn, folder / "against.png")
     write_json(folder / "run.json", result)

@@ -31,7 +31,9 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     axis.plot([], [], color=COLOURS[6], marker="D", label="shortcut")
     axis.plot([], [], color=COLOURS[0], marker="o", markerfacecolor="white", label="none shown")
     axis.set_yticks(places, [f"{row['probe']} alone" for row in rows])
-    axis.set(xlabel="balanced accuracy without seeing a lung, 95% interval", xlim=(0, 1.02), ylim=(-0.6, len(rows) - 0.4))
+    axis.set(
+        xlabel="balanced accuracy without seeing a lung, 95% interval", xlim=(0, 1.02), ylim=(-0.6, len(rows) - 0.4)
+    )
     axis.grid(axis="x", linewidth=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
@@ -39,7 +41,7 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
 
 def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray], caption: str = "") -> Figure:
     """The pairs that matter most side by side: labels in conflict first, then across splits, then the most alike."""
-    order = {"label conflict": 0, "across splits": 1}
+    order = {"label conflict": 0, "across splits": 1}  # what misleads most
     shown = sorted(rows, key=lambda row: (order.get(row["kind"], 2), -row["similarity"]))[:_SHOWN]
     columns = 3 if len(shown) > 4 else 2
     down = -(-len(shown) // columns)
@@ -47,13 +49,20 @@ def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray],
     figure, axes = canvas(4.2 * columns, 0.5 + 2.35 * down, caption + more, columns, down)
     for axis, row in zip(axes, shown, strict=False):
         left, right = (_framed(pictures[row[side]]) for side in ("a", "b"))
-        axis.imshow(np.concatenate([left, np.full((96, 4), 255, np.uint8), right], axis=1), cmap="gray", vmin=0, vmax=255)
+        axis.imshow(
+            np.concatenate([left, np.full((96, 4), 255, np.uint8), right], axis=1), cmap="gray", vmin=0, vmax=255
+        )
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
         head = f"{row['shows']}, {row['similarity']:.2f}" + (f", {row['kind']}" if row["kind"] != "same class" else "")
-        names = [" ".join(part for part in (split, label) if part) for split, label in zip(row["splits"], row["labels"], strict=True)]
+        names = [
+            " ".join(part for part in (split, label) if part)
+            for split, label in zip(row["splits"], row["labels"], strict=True)
+        ]
         axis.set_title(head, fontsize=8, loc="left")
-        axis.set_xlabel("   |   ".join(f"{_short(row[side])} ({name})" for side, name in zip("ab", names, strict=True)), fontsize=6)
+        axis.set_xlabel(
+            "   |   ".join(f"{_short(row[side])} ({name})" for side, name in zip("ab", names, strict=True)), fontsize=6
+        )
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     return figure

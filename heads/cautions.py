@@ -71,7 +71,9 @@ def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, l
     """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
     found = recall(cache, features.keys)
     if found is None:
-        return features, ["not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"]
+        return features, [
+            "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
+        ]
     position = {key: place for place, key in enumerate(features.keys)}
     linked = [(position[a], position[b]) for a, b in found.links]
     if linked:

@@ -25,25 +25,23 @@ if TYPE_CHECKING:
     from .reliability import Bins
 
 # Dark to light, so that neighbours differ in grey too.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#F0E442")
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 3)))
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
-_GREY = "#666666"
+GREY = "#666666"
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None, caption: str = "") -> Figure:
     """Accuracy and loss after each epoch, in training and in validation; ``best_epoch`` is marked."""
-    figure, axes = _figure(9, 3.6, caption, columns=2)
+    figure, axes = canvas(9, 3.6, caption, columns=2)
     for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
         small = {"marker": ".", "markevery": 1} if len(epochs) < 3 else {}
-        axis.plot(epochs, history[name], color=_COLOURS[0], label="training", **small)
+        axis.plot(epochs, history[name], color=COLOURS[0], label="training", **small)
         if f"val_{name}" in history:
-            axis.plot(epochs, history[f"val_{name}"], color=_COLOURS[1], linestyle="--", label="validation", **small)
+            axis.plot(epochs, history[f"val_{name}"], color=COLOURS[1], linestyle="--", label="validation", **small)
         if best_epoch and best_epoch < len(epochs):
-            axis.axvline(
-                best_epoch, color=_GREY, linestyle=":", linewidth=1, label=f"weights kept (epoch {best_epoch})"
-            )
+            axis.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"weights kept (epoch {best_epoch})")
         axis.set(xlabel="epoch", ylabel=name if name == "accuracy" else "loss (cross-entropy)")
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylim(top=1.02)
@@ -57,7 +55,7 @@ def confusion(table: Any, classes: Sequence[str], caption: str = "") -> Figure:
     counts = np.asarray(table)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = 2.6 + 0.75 * len(classes)
-    figure, (axis,) = _figure(size + 0.6, size, caption)
+    figure, (axis,) = canvas(size + 0.6, size, caption)
     axis.imshow(shares, cmap="Greys", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         dark = shares[row, column] > 0.5
@@ -73,43 +71,43 @@ def confusion(table: Any, classes: Sequence[str], caption: str = "") -> Figure:
 
 def roc(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = "") -> Figure:
     """Receiver operating characteristic; of several classes, each against the rest."""
-    figure, (axis,) = _figure(4.8, 4.6, caption)
+    figure, (axis,) = canvas(4.8, 4.6, caption)
     for place, label in _positives(y, classes):
         false, true, _ = metrics.roc_curve(y == label, probabilities[:, label])
         name = f"{classes[label]}, area {metrics.auc(false, true):.3f}"
         _line(axis, place, false, true, name)
-    axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance")
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance")
     axis.set(xlabel="false positive rate (1 - specificity)", ylabel="true positive rate (sensitivity)")
     return _square(figure, axis, "lower right")
 
 
 def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], caption: str = "") -> Figure:
     """Precision over recall; of several classes, each against the rest."""
-    figure, (axis,) = _figure(4.8, 4.6, caption)
+    figure, (axis,) = canvas(4.8, 4.6, caption)
     for place, label in _positives(y, classes):
         precision, recall, _ = metrics.precision_recall_curve(y == label, probabilities[:, label])
         mean = metrics.average_precision_score(y == label, probabilities[:, label])
         _line(axis, place, recall, precision, f"{classes[label]}, average {mean:.3f}")
         chance = float((y == label).mean())
-        axis.axhline(chance, color=_COLOURS[place % len(_COLOURS)], linewidth=0.8, linestyle=(0, (1, 3)))
-    axis.plot([], [], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance: the share of the class")
+        axis.axhline(chance, color=COLOURS[place % len(COLOURS)], linewidth=0.8, linestyle=(0, (1, 3)))
+    axis.plot([], [], color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance: the share of the class")
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
     return _square(figure, axis, "lower left")
 
 
 def reliability(bins: Bins, classes: Sequence[str], caption: str = "") -> Figure:
     """Stated probabilities against what was found, with the exact interval of each bin, over the images in each."""
-    figure, (axis, below) = _figure(4.8, 5.6, caption, rows=2, heights=(5, 1))
+    figure, (axis, below) = canvas(4.8, 5.6, caption, rows=2, heights=(5, 1))
     found = bins.hits / bins.counts
     ends = np.array([exact_interval(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
-    axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="they mean what they say")
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="they mean what they say")
     axis.errorbar(
         bins.stated, found, yerr=[np.maximum(found - ends[0], 0), np.maximum(ends[1] - found, 0)], fmt="o-",
-        color=_COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found; 95% interval, images as independent",
+        color=COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found; 95% interval, images as independent",
     )  # fmt: skip
     two = len(classes) == 2
     axis.set_ylabel(f"share that is {classes[1]}" if two else "share that is right")
-    below.vlines(bins.stated, 0, bins.counts, color=_COLOURS[0], linewidth=3, clip_on=False)
+    below.vlines(bins.stated, 0, bins.counts, color=COLOURS[0], linewidth=3, clip_on=False)
     few, most = bins.counts.min(), bins.counts.max()
     below.set(
         xlabel=f"stated probability of {classes[1]}" if two else "stated probability of the label", xlim=(0, 1),
@@ -139,12 +137,12 @@ def scatter(
     wrong : bool array of shape (n,): rows that were misclassified are ringed.
     names : what each row is called; those of misclassified rows are written beside them, where there is room.
     """
-    figure, (axis,) = _figure(6.6, 5.6, caption)
+    figure, (axis,) = canvas(6.6, 5.6, caption)
     size = float(np.clip(4000 / max(1, len(points)), 4, 28))
     for label, name in enumerate(classes):
         own = y == label
         axis.scatter(
-            *points[own].T, s=size, marker=_MARKERS[label % len(_MARKERS)], color=_COLOURS[label % len(_COLOURS)],
+            *points[own].T, s=size, marker=_MARKERS[label % len(_MARKERS)], color=COLOURS[label % len(COLOURS)],
             alpha=0.75, linewidths=0, label=f"{name} ({int(own.sum())})",
         )  # fmt: skip
     if wrong is not None:
@@ -161,18 +159,18 @@ def scatter(
 
 def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str = "") -> Figure:
     """Accuracy of each model: cross-validated with the spread over folds, and on test with its interval."""
-    figure, (axis,) = _figure(7.2, 1.6 + 0.42 * len(rows), caption)
+    figure, (axis,) = canvas(7.2, 1.6 + 0.42 * len(rows), caption)
     places = np.arange(len(rows))[::-1]
     low, high = np.array([row["test"]["accuracy_ci"] for row in rows]).T
     test = np.array([row["test"]["accuracy"] for row in rows])
     axis.errorbar(
-        test, places - 0.13, xerr=[np.maximum(test - low, 0), np.maximum(high - test, 0)], fmt="o", color=_COLOURS[0],
+        test, places - 0.13, xerr=[np.maximum(test - low, 0), np.maximum(high - test, 0)], fmt="o", color=COLOURS[0],
         capsize=3, label="test, 95% interval",
     )  # fmt: skip
     cv, std = (np.array([row[name] for row in rows]) for name in ("cv_score", "cv_std"))
-    axis.errorbar(cv, places + 0.13, xerr=std, fmt="s", mfc="white", color=_COLOURS[1], capsize=3,
+    axis.errorbar(cv, places + 0.13, xerr=std, fmt="s", mfc="white", color=COLOURS[1], capsize=3,
                   label="cross-validation, best of its grid, ± deviation over folds")  # fmt: skip
-    axis.axvline(chance, color=_GREY, linestyle=":", linewidth=1, label="most frequent class")
+    axis.axvline(chance, color=GREY, linestyle=":", linewidth=1, label="most frequent class")
     axis.set_yticks(places, [row["name"] for row in rows])
     axis.set(xlabel="accuracy", xlim=(None, 1.01))
     axis.grid(axis="x", linewidth=0.3)
@@ -199,7 +197,7 @@ def heat_maps(
     pairs = list(itertools.combinations(drawn, 2)) or [(drawn[0], drawn[0])]
     columns = min(3, len(pairs))
     down = -(-len(pairs) // columns)
-    figure, axes = _figure(1.2 + 3.4 * columns, 0.8 + 2.6 * down, caption, columns, down)
+    figure, axes = canvas(1.2 + 3.4 * columns, 0.8 + 2.6 * down, caption, columns, down)
     top = float(np.nanmax(scores))
     limits = {"vmin": min(float(np.nanmin(scores)), top - 0.05), "vmax": top}  # a hair's breadth shall look like one
     for axis, (across, up) in zip(axes, pairs, strict=False):
@@ -243,9 +241,10 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _figure(
+def canvas(
     width: float, height: float, caption: str, columns: int = 1, rows: int = 1, heights: Sequence[float] | None = None
 ) -> tuple[Figure, Sequence[Any]]:
+    """An empty figure and its axes, row by row; sizes in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -275,7 +274,7 @@ def _positives(y: np.ndarray, classes: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _line(axis: Any, place: int, x: np.ndarray, y: np.ndarray, label: str) -> None:
-    kind = {"color": _COLOURS[place % len(_COLOURS)], "linestyle": _LINES[place % len(_LINES)]}
+    kind = {"color": COLOURS[place % len(COLOURS)], "linestyle": _LINES[place % len(_LINES)]}
     axis.plot(x, y, label=label, linewidth=1.8, clip_on=False, **kind)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from .bootstrap import group_draws
 from .isometry import isometric
@@ -40,9 +40,10 @@ def leak_inflation(X: np.ndarray, y: np.ndarray, units: Sequence[str], seed: int
     rows = isometric(rows) if rows.shape[1] > len(rows) else rows
     right = {"image_wise": np.zeros(len(y)), "group_wise": np.zeros(len(y))}
     for repeat in range(_REPEATS):
-        kinds = {"image_wise": StratifiedKFold, "group_wise": StratifiedGroupKFold}
-        for kind, splitter in kinds.items():
-            for train, test in splitter(_FOLDS, shuffle=True, random_state=seed + repeat).split(rows, y, of_unit):
+        alone = np.arange(len(y))
+        for kind, groups in (("image_wise", alone), ("group_wise", of_unit)):
+            folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed + repeat)
+            for train, test in folds.split(rows, y, groups):
                 model = LogisticRegression(C=0.1, max_iter=1000).fit(rows[train], y[train])
                 right[kind][test] += model.predict(rows[test]) == y[test]
     image, group = (right[kind] / _REPEATS for kind in ("image_wise", "group_wise"))
