@@ -8,6 +8,7 @@ from featcache.lazy import attach
 
 if TYPE_CHECKING:
     from .architectures import own_cnn as own_cnn
+    from .auditing import audit as audit
     from .bundle import open_bundle as open_bundle
     from .cnn import OwnCNNClassifier as OwnCNNClassifier
     from .dense_head import DenseHeadClassifier as DenseHeadClassifier
@@ -24,6 +25,7 @@ _HOMES = {
     "FastGridSearchCV": "search",
     "FastRandomizedSearchCV": "search",
     "FastHalvingGridSearchCV": "search",
+    "audit": "auditing",
     "fit_head": "fitting",
     "open_bundle": "bundle",
     "predict": "serving",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .figures import COLOURS, GREY, canvas
+from .looks import LONG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,11 +51,11 @@ def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray],
     for axis, row in zip(axes, shown, strict=False):
         left, right = (_framed(pictures[row[side]]) for side in ("a", "b"))
         axis.imshow(
-            np.concatenate([left, np.full((96, 4), 255, np.uint8), right], axis=1), cmap="gray", vmin=0, vmax=255
+            np.concatenate([left, np.full((LONG, 4), 255, np.uint8), right], axis=1), cmap="gray", vmin=0, vmax=255
         )
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        head = f"{row['shows']}, {row['similarity']:.2f}" + (f", {row['kind']}" if row["kind"] != "same class" else "")
+        head = f"alike {row['similarity']:.2f}" + (f", {row['kind']}" if row["kind"] != "same class" else "")
         names = [
             " ".join(part for part in (split, label) if part)
             for split, label in zip(row["splits"], row["labels"], strict=True)
@@ -69,10 +70,10 @@ def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray],
 
 
 def _framed(picture: np.ndarray) -> np.ndarray:
-    """Centred in a black square of 96."""
-    frame = np.zeros((96, 96), np.uint8)
+    """Centred in a black square."""
+    frame = np.zeros((LONG, LONG), np.uint8)
     height, width = picture.shape
-    top, left = (96 - height) // 2, (96 - width) // 2
+    top, left = (LONG - height) // 2, (LONG - width) // 2
     frame[top : top + height, left : left + width] = picture
     return frame
 

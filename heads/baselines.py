@@ -33,6 +33,7 @@ from featcache.features import Features
 
 from . import figures
 from .bundle import save_bundle
+from .cautions import heed
 from .evaluate import evaluate
 from .isometry import isometric
 from .runs import marks, run_folder, write_json, write_table
@@ -176,7 +177,8 @@ def baselines(
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
-    features = replace(features, X=np.asarray(features.X))  # these models learn from all rows at once
+    # These models learn from all rows at once.
+    features, cautions = heed(replace(features, X=np.asarray(features.X)), cache)
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     y = features.y[train]
@@ -206,11 +208,18 @@ def baselines(
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features.X[train], y)
         bundle = save_bundle(
-            folder / "bundle", model, features, train, task=task, scores={"test": rows[0]["test"]}, cache=cache
+            folder / "bundle",
+            model,
+            features,
+            train,
+            task=task,
+            scores={"test": rows[0]["test"]},
+            cache=cache,
+            warnings=cautions,
         )
         result = {
             "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
-            "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": [part for part in parts.made if part != "val"],
+            "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": [part for part in parts.made if part != "val"],
             "run": str(folder), "bundle": str(bundle),
         }  # fmt: skip
         _write(result, features, parts.test)

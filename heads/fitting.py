@@ -20,6 +20,7 @@ from featcache.weights import network_parameters
 from . import figures
 from .base import EpochClassifier, Layer, OnEpoch
 from .bundle import save_bundle
+from .cautions import heed
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate, scores
@@ -97,17 +98,21 @@ def fit_head(
     """
     estimator = _estimator(task, model, seed, settings)
     check_wishes(calibration, sensitivity)
-    features = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
+    loaded = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
+    features, cautions = heed(loaded, cache)
     check_wishes(calibration, sensitivity, len(features.classes))
     parts = partition(features, validation_fraction, seed)
     backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone
     with run_folder(out, "fit-head", task, backbone_name) as folder:
-        return _fit(folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity)
+        return _fit(
+            folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity, cautions
+        )  # fmt: skip
 
 
 def _fit(
     folder: Path, estimator: EpochClassifier, features: Features, parts: Partition, task: str, model: str, seed: int,
     cache: str | os.PathLike[str], on_epoch: OnEpoch | None, method: str | None, sensitivity: float | None,
+    cautions: Sequence[str],
 ) -> Fitted:  # fmt: skip
     started = time.perf_counter()
     train, val = (features.take(rows) for rows in (parts.train, parts.val))
@@ -139,6 +144,7 @@ def _fit(
         **judged,
         "test": test,
         **trust.result,
+        "warnings": [*cautions, *trust.warnings],
         "made": list(parts.made),
         "seconds": round(seconds, 2),
         "seed": seed,
@@ -148,7 +154,7 @@ def _fit(
     fitted = Fitted(result, estimator, features, parts, probabilities)
     save_bundle(
         folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache,
-        calibration=trust.calibration, threshold=trust.threshold, warnings=trust.warnings,
+        calibration=trust.calibration, threshold=trust.threshold, warnings=[*cautions, *trust.warnings],
     )  # fmt: skip
     _write_run(folder, fitted)
     return fitted

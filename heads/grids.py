@@ -20,6 +20,7 @@ from featcache.features import Features
 from . import figures
 from .baselines import TABLE, seeded, short_names
 from .bundle import save_bundle
+from .cautions import heed
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate
@@ -110,7 +111,7 @@ def grid(
     estimator, space = _space(task, model, preset, params, method, seed)
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
-    features = replace(features, X=np.asarray(features.X))
+    features, warnings = heed(replace(features, X=np.asarray(features.X)), cache)
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     X, y, groups = features.X[train], features.y[train], features.groups[train]
@@ -150,7 +151,7 @@ def grid(
             "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
             "seconds": round(seconds, 2), "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
-            "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
+            "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
         }  # fmt: skip
         result["top"] = _table(folder, search)
         _draw(folder, search, features, task, model, cv)
@@ -158,7 +159,14 @@ def grid(
             result["nested"] = _nested(estimator, space, method, iterations, X, y, groups, features.classes, cv, seed,
                                        {**options, "on_cell": note})  # fmt: skip
         save_bundle(
-            folder / "bundle", search.best_estimator_, features, train, task=task, scores={"test": test}, cache=cache
+            folder / "bundle",
+            search.best_estimator_,
+            features,
+            train,
+            task=task,
+            scores={"test": test},
+            cache=cache,
+            warnings=warnings,
         )
         title = f"{features.feature_set}, {model}, {task}, best of {result['candidates']}, test"
         write_evaluation(folder, features, parts.test, probabilities, test, title)

@@ -18,7 +18,7 @@ from featcache import images
 from featcache.errors import BadImage
 
 SQUARE = 64  # side of the squared picture
-LONG = 96  # longer side of the picture that keeps its aspect
+LONG = 128  # longer side of the picture that keeps its aspect
 _CORNER = 48  # of a picture of 256, so a fifth of each side
 _TINY = 64  # pixels; below it no lung shows
 _FLAT = 2.0  # grey levels of deviation; less is a blank image
@@ -35,7 +35,7 @@ class Look:
     ----------
     properties : float array of shape (7,): what :data:`PROPERTIES` names, of the file and not of its pixels.
     square : uint8 array of shape (64, 64), grey.
-    whole : uint8 array, grey, its longer side 96: the aspect is the image's own.
+    whole : uint8 array, grey, its longer side 128: the aspect is the image's own.
     corners : float32 array of shape (4, 150): the four corners, coarse, each with what print in it would change.
     histogram : float32 array of shape (32,): share of the pixels in each band of grey.
     spread : grey levels between the 2nd and the 98th percentile; ``deviation``, their standard deviation.

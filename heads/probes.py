@@ -18,7 +18,7 @@ from .looks import SQUARE, Look
 
 _FOLDS = 5
 _TREES = 100
-_DRAWS = 9999
+_DRAWS = 1999
 _BORDER = 6  # of 64 pixels
 _RARE = 0.01  # p-value
 _LIFT = 0.2  # of the way from chance to certainty
@@ -60,7 +60,7 @@ def shortcuts(
 
     A random forest learns from each probe's numbers, in 5 folds, classes counting alike. Its score is the balanced
     accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test:
-    how often labels dealt out anew among the units agree with the predictions as well (9,999 times; Ojala & Garriga
+    how often labels dealt out anew among the units agree with the predictions as well (1,999 times; Ojala & Garriga
     2010, their first test, with the predictions held fixed). A probe is flagged where p is below 0.01 and the interval of the score lies
     above chance by a tenth of the way to 1, the score itself by a fifth.
 

@@ -22,7 +22,7 @@ from featcache.store import Store
 from featcache.tasks import task_classes
 
 from . import audit_figures, cautions, figures
-from .duplicates import COPY, Pair, exact_duplicates, near_duplicates, units
+from .duplicates import Pair, exact_duplicates, near_duplicates, units
 from .inflation import leak_inflation
 from .looks import Look, take_looks
 from .probes import shortcuts
@@ -173,7 +173,7 @@ def _copies(dataset: Dataset, group: Sequence[int]) -> dict[str, Any]:
 
 
 def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, Any]:
-    """A pair in words: copies of one exposure, or two of one patient; ``b`` where the second is of another set."""
+    """A pair in words; ``b`` where the second is of another set."""
     within = b is None
     b, second = (a, pair.b) if b is None else (b, pair.b - len(a))
     labels, splits = [a.labels[pair.a], b.labels[second]], [a.splits[pair.a], b.splits[second]]
@@ -182,7 +182,6 @@ def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, An
     return {
         "a": a.paths[pair.a], "b": b.paths[second], "similarity": round(pair.similarity, 4), "labels": labels,
         "splits": splits, "groups": [a.groups[pair.a], b.groups[second]], "kind": kind,
-        "shows": "copy" if pair.similarity >= COPY else "one patient, likely",
     }  # fmt: skip
 
 
@@ -230,9 +229,7 @@ def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
             f"leak: {len(result['group_leaks'])} group(s) stand in more than one split, such as {first['group']} in "
             f"{' and '.join(first['splits'])}"
         )
-    conflicts = [
-        pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict" and pair["shows"] == "copy"
-    ]
+    conflicts = [pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict"]
     conflicts += [group for group in result["duplicates"] if len(set(group["labels"])) > 1]
     if conflicts:
         found.append(f"labels: {len(conflicts)} pair(s) of copies are labelled differently; one label of each is wrong")
@@ -271,8 +268,8 @@ def _balance(dataset: Dataset) -> list[str]:
 def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | None, pairs: Sequence[Pair]) -> None:
     dataset = own.dataset
     listed = result["near_duplicates"] + (result["against"]["near_duplicates"] if result["against"] else [])
-    header = ("similarity", "shows", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b")
-    rows = [(p["similarity"], p["shows"], p["kind"], p["a"], p["b"], *p["labels"], *p["splits"]) for p in listed]
+    header = ("similarity", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b")
+    rows = [(p["similarity"], p["kind"], p["a"], p["b"], *p["labels"], *p["splits"]) for p in listed]
     write_table(folder / "near_duplicates.csv", header, rows)
     faults = [(path, fault) for fault, paths in result["quality"].items() for path in paths]
     faults += [(entry["path"], entry["reason"]) for entry in result["unreadable"]]
