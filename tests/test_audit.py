@@ -272,7 +272,7 @@ def test_the_case_it_must_catch(tmp_path):
         assert abs(scores[name] - alone) < 0.05, name
     pairs = result["against"]["near_duplicates"]
     same_name = sum(Path(pair["a"]).stem == Path(pair["b"]).stem for pair in pairs)
-    assert same_name >= 15  # without features; with them 26 of 30
+    assert same_name >= 22  # of 30; without features it was 24, with VGG16's 26
     assert len(pairs) - same_name <= 2  # one image is kept under two names
 
 
