@@ -65,7 +65,7 @@ def predict(
     if not paths:
         raise DataError("no images to predict")
     dataset = Dataset("", paths, paths, [opened.classes[0]] * len(paths), [""] * len(paths), paths)
-    features, bad = _features(opened, dataset, weights, cache)
+    features, bad = features_for(opened, dataset, weights, cache)
     if bad and not skip_bad:
         raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; go on without them with --skip-bad", bad)
     probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
@@ -128,7 +128,7 @@ def evaluate_bundle(
             f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
             f"({', '.join(opened.classes)})"
         )
-    features, bad = _features(opened, known, weights, cache)
+    features, bad = features_for(opened, known, weights, cache)
     if bad and not skip_bad:
         raise DataError(f"{len(bad)} of {len(known)} images cannot be used; go on without them with --skip-bad", bad)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
@@ -157,7 +157,7 @@ def evaluate_bundle(
         return result
 
 
-def _features(
+def features_for(
     bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str]
 ) -> tuple[Features, list[BadImage]]:
     """Features of the images as the model wants them, computed where they are missing; and the bad images."""
