@@ -148,16 +148,15 @@ def saliency(
         of_class[wrong] = contributions(opened.estimator, maps.take(wrong), opened.pooling, shown[wrong])
     border = border_share(evidence)
     with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.backbone) as folder:
+        _log.info("drawing %d of %d images", min(limit, len(features)), len(features))
         order = _order(predicted, shown)[:limit]
         titles = _titles(features, predicted, probabilities, labelled=not images)
         drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, titles, order)
         figures.save(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
         height, width = evidence.shape[1:]
-        peaks = [divmod(int(one.argmax()), width) for one in evidence]
         table = [
             (features.paths[i], "" if images else features.classes[features.y[i]], features.classes[predicted[i]],
-             f"{probabilities[i, predicted[i]]:.6g}", *peaks[i], "" if np.isnan(border[i]) else f"{border[i]:.4f}",
-             drawn.get(i, ""))
+             f"{probabilities[i, predicted[i]]:.6g}", *_where(evidence[i], border[i]), drawn.get(i, ""))
             for i in range(len(features))
         ]  # fmt: skip
         header = ("path", "label", "predicted", "probability", "peak_row", "peak_column", "border_share", "overlay")
@@ -176,6 +175,13 @@ def saliency(
         }  # fmt: skip
         write_json(folder / "run.json", result)
         return result
+
+
+def _where(evidence: np.ndarray, border: float) -> tuple[Any, ...]:
+    """Row and column of the strongest cell, from 0, and the share in the border; empty where nothing speaks for it."""
+    if np.isnan(border):
+        return "", "", ""
+    return (*divmod(int(evidence.argmax()), evidence.shape[1]), f"{border:.4f}")
 
 
 def _unlabelled(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dataset:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib import colormaps
+from PIL import Image
+from scipy.stats import binomtest
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
@@ -11,12 +21,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+import featcache
 from featcache.accelerator import load_tensorflow
-from featcache.errors import UsageError
+from featcache.errors import DataError, UsageError
 from featcache.pooling import pool
 from heads import DenseHeadClassifier, OwnCNNClassifier, own_cnn
 from heads.architectures import ACTIVATIONS, HeadShape
+from heads.baselines import baselines
+from heads.bundle import save_bundle
 from heads.class_activation import contributions
+from heads.fitting import fit_head
+from heads.saliency import border_share, overlay, saliency
+from heads.serving import predict
 
 SIDE, CHANNELS = 3, 24
 
@@ -84,8 +100,8 @@ def backbone():
     """VGG16 with random weights on small images, and images."""
     _, keras = load_tensorflow()
     keras.utils.set_random_seed(0)
-    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(96, 96, 3))
-    return model, np.random.default_rng(2).uniform(-120, 150, (5, 96, 96, 3)).astype(np.float32)
+    model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(64, 64, 3))
+    return model, np.random.default_rng(2).uniform(-120, 150, (3, 64, 64, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -203,3 +219,211 @@ def test_blocks_change_nothing(monkeypatch):
     whole = contributions(head, maps, "flatten")
     monkeypatch.setattr("heads.class_activation._BLOCK_BYTES", 3 * maps[0].nbytes)
     np.testing.assert_allclose(contributions(head, maps, "flatten"), whole, rtol=1e-5, atol=1e-6)
+
+
+# -- planted evidence ------------------------------------------------------------------------------
+
+PIXELS = 48
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Noise images, a bright blob in those of one class, and where it stands: (row, column) as shares of the side."""
+
+    folder: Path
+    data: Path
+    cache: Path
+    centres: Mapping[str, np.ndarray]
+
+
+def write_blobs(folder: Path, count: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:PIXELS, :PIXELS] / PIXELS
+    centres = {}
+    for number in range(count):
+        label, name = ("covid", "normal")[number % 2], f"{folder.name}-{number:03d}"
+        pixels = rng.normal(90, 25, (PIXELS, PIXELS))
+        if label == "covid":
+            down, across = centres[name] = rng.choice([0.25, 0.75], 2) + rng.uniform(-0.03, 0.03, 2)
+            pixels += 150 * np.exp(-((rows - down) ** 2 + (columns - across) ** 2) / (2 * 0.07**2))
+        path = folder / label / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return centres
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Planted:
+    """The blob is at one of four places; features are VGG16's third block with random weights, 6 x 6 cells."""
+    folder = tmp_path_factory.mktemp("planted")
+    write_blobs(folder / "data" / "train", 80, 0)
+    centres = write_blobs(folder / "data" / "test", 40, 1)
+    data, cache = folder / "data", folder / "cache"
+    featcache.extract(data, "vgg16", weights="random", size=PIXELS, layer="block3_pool", cache=cache)
+    return Planted(folder, data, cache, centres)
+
+
+@pytest.fixture(scope="module")
+def bundle(planted):
+    fitted = fit_head(
+        "binary", pooling="flatten", cache=planted.cache, out=planted.folder / "flatten", epochs=30, units=32,
+        learning_rate=0.001,
+    )  # fmt: skip
+    assert fitted.result["test"]["accuracy"] > 0.85
+    return fitted.result["bundle"]
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "saliency.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def assert_peaks_at_the_blobs(rows: list[dict[str, str]], centres: Mapping[str, np.ndarray], side: int) -> None:
+    """The strongest cell is the blob's or next to it, in most images, and more often than by chance."""
+    near, chance = [], []
+    cells = np.stack(np.mgrid[:side, :side], axis=-1)
+    for row in rows:
+        if row["label"] == "covid":
+            blob = np.floor(centres[Path(row["path"]).stem] * side)
+            peak = np.array([int(row["peak_row"]), int(row["peak_column"])])
+            near.append(np.abs(peak - blob).max() <= 1)
+            chance.append((np.abs(cells - blob).max(axis=-1) <= 1).mean())
+    assert len(near) == 20
+    assert np.mean(near) >= 0.7
+    assert binomtest(int(np.sum(near)), len(near), float(np.mean(chance)), "greater").pvalue < 1e-3
+
+
+def test_flattened_the_map_peaks_where_the_class_was_planted(planted, bundle, tmp_path):
+    result = saliency(bundle, split="test", cache=planted.cache, out=tmp_path / "s", limit=0)
+    assert (result["map"], result["images"], result["drawn"]) == ([6, 6], 40, 0)
+    assert_peaks_at_the_blobs(rows_of(tmp_path / "s"), planted.centres, 6)
+
+
+def test_averaged_the_map_peaks_where_the_class_was_planted(planted, tmp_path):
+    fitted = fit_head(
+        "binary", pooling="avg", cache=planted.cache, out=tmp_path / "r", epochs=30, units=32, learning_rate=0.001
+    )
+    assert fitted.result["test"]["accuracy"] > 0.85
+    saliency(fitted.result["bundle"], split="test", cache=planted.cache, out=tmp_path / "s", limit=0)
+    assert_peaks_at_the_blobs(rows_of(tmp_path / "s"), planted.centres, 6)
+
+
+def test_the_verb_and_its_files(planted, bundle, cli, tmp_path):
+    done = cli("saliency", bundle, "--cache", planted.cache, "--split", "test", "--limit", 4, "--out", "s")
+    assert done.code == 0, done.err
+    assert "40 images, 4 drawn one by one; maps of 6 x 6 cells" in done.out
+    result = json.loads((tmp_path / "s" / "run.json").read_text())
+    rows = rows_of(tmp_path / "s")
+    answers = {row["path"]: row for row in predict(bundle, [planted.data / "test"], cache=planted.cache)["rows"]}
+    assert len(rows) == len(answers) == 40
+    for row in rows:
+        answer = answers[row["path"]]
+        assert row["predicted"] == answer["label"]
+        assert row["label"] == Path(row["path"]).parent.name
+        assert float(row["probability"]) == pytest.approx(answer["probabilities"][answer["label"]], abs=1e-5)
+    drawn = [row for row in rows if row["overlay"]]
+    assert len(drawn) == result["drawn"] == 4
+    wrong = [row for row in rows if row["label"] != row["predicted"]]
+    assert result["misclassified"] == len(wrong)
+    assert sum(row in wrong for row in drawn) == min(4, len(wrong))
+    for picture in [*(tmp_path / "s" / "overlays" / row["overlay"] for row in drawn), result["figures"][0]]:
+        with Image.open(picture) as image:
+            assert image.format == "PNG"
+            assert np.ptp(np.asarray(image.convert("RGB")), axis=2).max() > 100  # colour over the grey
+    for name in ("covid", "normal"):
+        shares = [float(row["border_share"]) for row in rows if row["label"] == name and row["border_share"]]
+        assert result["border"][name] == pytest.approx(np.mean(shares), abs=1e-4)
+        assert f"{name:<20} {np.mean(shares):.0%}" in done.out
+
+
+def test_images_without_labels_and_of_one_name(planted, bundle, tmp_path):
+    image = next((planted.data / "test" / "covid").iterdir())
+    for place in ("a", "b", "B"):
+        (tmp_path / place).mkdir(exist_ok=True)
+    copies = [
+        shutil.copy(image, tmp_path / place / name) for place, name in (("a", "x.png"), ("b", "x.png"), ("B", "X.png"))
+    ]
+    result = saliency(bundle, copies, cache=planted.cache, out=tmp_path / "s")
+    rows = rows_of(tmp_path / "s")
+    assert [row["path"] for row in rows] == [str(copy) for copy in copies]
+    assert {row["label"] for row in rows} == {""}
+    assert len({row["overlay"].lower() for row in rows}) == 3 == result["drawn"]
+    assert {path.name for path in (tmp_path / "s" / "overlays").iterdir()} == {row["overlay"] for row in rows}
+    assert all(row["overlay"].lower().startswith(f"x-{row['predicted']}") for row in rows)
+    assert result["misclassified"] is None
+
+
+def test_what_the_features_are_stands_on_every_figure(planted, bundle, monkeypatch, tmp_path):
+    captions = []
+    monkeypatch.setattr("heads.figures.save", lambda figure, path: captions.append(figure.get_suptitle()))
+    saliency(bundle, split="test", cache=planted.cache, out=tmp_path / "s", limit=2)
+    assert len(captions) == 3
+    assert all("RANDOM weights" in caption for caption in captions)
+
+
+def test_a_classical_bundle_and_one_that_has_no_map(planted, tmp_path):
+    for name in ("logistic", "dummy"):
+        baselines("binary", pooling="max", cache=planted.cache, models=[name], cv=2, out=tmp_path / name)
+    saliency(tmp_path / "logistic" / "bundle", split="test", cache=planted.cache, out=tmp_path / "s", limit=0)
+    assert_peaks_at_the_blobs(rows_of(tmp_path / "s"), planted.centres, 6)
+    with pytest.raises(UsageError, match="DummyClassifier has no class-activation map"):
+        saliency(tmp_path / "dummy" / "bundle", cache=planted.cache, out=tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_calls_of_saliency_that_cannot_work(planted, bundle, tmp_path):
+    cache = tmp_path / "cache"
+    featcache.extract(planted.data, "vgg16", weights="random", size=32, layer="block1_pool", keep="avg", cache=cache)
+    f = featcache.load("vgg16", task="binary", pooling="avg", cache=cache)
+    model = LogisticRegression(max_iter=1000).fit(f.X, f.y)
+    save_bundle(tmp_path / "averages", model, f, np.arange(len(f)), task="binary", scores={}, cache=cache)
+    with pytest.raises(DataError, match="--backbone vgg16 --keep map"):
+        saliency(tmp_path / "averages", cache=cache)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="1 of 1 images cannot be used") as caught:
+        saliency(bundle, [tmp_path / "broken.png"], cache=planted.cache)
+    assert caught.value.bad[0].path.endswith("broken.png")
+    with pytest.raises(
+        DataError, match="found no images of normal, covid in its val split; its classes are covid, normal"
+    ):
+        saliency(bundle, split="val", cache=planted.cache)
+    with pytest.raises(UsageError, match="expected 0 or more"):
+        saliency(bundle, cache=planted.cache, limit=-1)
+
+
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+def test_an_overlay_is_the_map_in_colour_where_there_is_evidence():
+    """On black nothing is seen but the evidence: plasma, as strong as TensorFlow's bilinear resize of it says."""
+    tf, _ = load_tensorflow()
+    evidence = np.random.default_rng(0).normal(size=(7, 7)).astype(np.float32)
+    share = np.maximum(evidence, 0) / evidence.max()
+    fine = tf.image.resize(share[None, :, :, None], (105, 210), "bilinear").numpy()[0, :, :, 0]
+    found = np.asarray(overlay(np.zeros((50, 100), np.uint8), evidence, 210))
+    assert found.shape == (105, 210, 3)
+    wanted = colormaps["plasma"](fine)[:, :, :3] * 0.8 * fine[:, :, None] * 255
+    assert wanted.max() > 150
+    np.testing.assert_allclose(found, wanted, atol=3)
+
+
+def test_where_nothing_speaks_for_the_class_the_image_is_as_it_was():
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 70, 3), dtype=np.uint8)
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    evidence = -np.ones((7, 7), np.float32)
+    for picture in (pixels, Image.fromarray(pixels), grey):
+        np.testing.assert_array_equal(np.asarray(overlay(picture, evidence, 70)), np.dstack([grey] * 3))
+    evidence[0, 0] = 1
+    found = np.asarray(overlay(pixels, evidence, 70))
+    np.testing.assert_array_equal(found[16:, 16:], np.dstack([grey[16:, 16:]] * 3))
+    assert np.ptp(found[:5, :5].astype(int), axis=2).min() > 50
+
+
+def test_the_border_of_a_map():
+    even = np.ones((1, 7, 7))
+    middle, corner = np.zeros((2, 1, 7, 7))
+    middle[0, 3, 3], corner[0, 0, 6] = 2, 2
+    middle[0, 0, 0] = -9  # what speaks against the class does not count
+    found = border_share(np.concatenate([even, middle, corner, -even]))
+    np.testing.assert_allclose(found, [24 / 49, 0, 1, np.nan])
+    np.testing.assert_allclose(border_share(np.ones((1, 14, 28))), [1 - 10 * 20 / (14 * 28)])
