@@ -26,6 +26,7 @@ _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 3)))
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 _GREY = "#666666"
+_FINE = 20  # cells; marks of a finer map would run together
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None, caption: str = "") -> Figure:
@@ -228,7 +229,7 @@ def evidence(
     ----------
     pictures : pairs of an image and its overlay, as PIL images or arrays.
     titles : of each pair's two pictures.
-    cells : rows and columns of the map; marks on the edge of an overlay show how fine it is.
+    cells : rows and columns of the map; marks on the edge of an overlay show how coarse it is.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap
@@ -244,7 +245,7 @@ def evidence(
             axis.set_title(title, fontsize=9, loc="left")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-            if kind:
+            if kind and max(cells) <= _FINE:
                 axis.set_xticks(np.linspace(0, wide, cells[1] + 1) - 0.5, [])
                 axis.set_yticks(np.linspace(0, high, cells[0] + 1) - 0.5, [])
     colours = evidence_colours()(np.linspace(0, 1, 256))

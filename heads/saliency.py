@@ -110,7 +110,7 @@ def saliency(
     Returns
     -------
     ``images``, ``drawn``, ``map`` (its rows and columns), ``border`` (mean share of the positive evidence in the border
-    of the map, by class), ``border_area`` (that share where evidence is spread evenly), ``figures``, ``csv``. In the
+    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``figures``, ``csv``. In the
     folder: ``class_means.png`` (each class's mean map of the evidence for it, over its mean image; classes are the
     predicted ones where there are no labels), ``saliency.csv`` (a row for each image: peak and border share of the map
     of the predicted class) and ``overlays/``.
@@ -150,7 +150,7 @@ def saliency(
     with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.backbone) as folder:
         _log.info("drawing %d of %d images", min(limit, len(features)), len(features))
         order = _order(predicted, shown)[:limit]
-        titles = _titles(features, predicted, probabilities, labelled=not images)
+        titles = _titles(features, evidence, predicted, probabilities, labelled=not images)
         drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, titles, order)
         figures.save(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
         height, width = evidence.shape[1:]
@@ -167,7 +167,7 @@ def saliency(
             "drawn": len(drawn), "misclassified": None if images else len(wrong), "map": [height, width],
             "border": {
                 name: float(np.nanmean(values)) if np.isfinite(values).any() else None
-                for name, values in ((name, border[shown == code]) for code, name in enumerate(features.classes))
+                for name, values in ((name, border[predicted == code]) for code, name in enumerate(features.classes))
             },
             "border_area": float(border_share(np.ones((1, height, width)))[0]),
             "figures": [str(folder / "class_means.png")], "csv": str(folder / "saliency.csv"), "skipped": len(bad),
@@ -219,15 +219,14 @@ def _order(predicted: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 
 def _titles(
-    features: Features, predicted: np.ndarray, probabilities: np.ndarray, labelled: bool
+    features: Features, evidence: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, labelled: bool
 ) -> list[tuple[str, str]]:
-    return [
-        (
-            f"labelled {features.classes[features.y[i]]}" if labelled else "",
-            f"predicted {features.classes[code]}, {probabilities[i, code]:.3f}; evidence for it",
-        )
-        for i, code in enumerate(predicted)
-    ]
+    titles = []
+    for i, code in enumerate(predicted):
+        found = "evidence for it" if evidence[i].max() > 0 else "no evidence for it in any cell"
+        answer = f"predicted {features.classes[code]}, {probabilities[i, code]:.3f}; {found}"
+        titles.append((f"labelled {features.classes[features.y[i]]}" if labelled else "", answer))
+    return titles
 
 
 def _draw_overlays(
@@ -269,9 +268,11 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
     for code in np.unique(shown):
         count = int((shown == code).sum())
         mean = (sums[code] / count + 0.5).astype(np.uint8)
-        pictures.append((mean, overlay(mean, evidence[shown == code].mean(axis=0), _MEAN_SIDE)))
+        mean_map = evidence[shown == code].mean(axis=0)
+        pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
         name = features.classes[code]
-        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", f"evidence for {name}"))
+        found = f"evidence for {name}" if mean_map.max() > 0 else f"no evidence for {name} in any cell"
+        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", found))
     caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
     return figures.evidence(pictures, titles, evidence.shape[1:], caption)
 

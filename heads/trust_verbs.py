@@ -27,7 +27,7 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
     result = saliency(bundle, images, cache=cache, **options)
     lines = [
         f"{result['images']} images, {result['drawn']} drawn one by one; maps of {' x '.join(map(str, result['map']))} cells",
-        f"positive evidence in the border of the map ({result['border_area']:.0%} of its area):",
+        f"positive evidence in the border of the map ({result['border_area']:.0%} of its area), by predicted class:",
     ]  # fmt: skip
     lines += [f"  {name:<20} {share:.0%}" for name, share in result["border"].items() if share is not None]
     if result["synthetic"]:

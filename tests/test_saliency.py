@@ -331,7 +331,7 @@ def test_the_verb_and_its_files(planted, bundle, cli, tmp_path):
             assert image.format == "PNG"
             assert np.ptp(np.asarray(image.convert("RGB")), axis=2).max() > 100  # colour over the grey
     for name in ("covid", "normal"):
-        shares = [float(row["border_share"]) for row in rows if row["label"] == name and row["border_share"]]
+        shares = [float(row["border_share"]) for row in rows if row["predicted"] == name and row["border_share"]]
         assert result["border"][name] == pytest.approx(np.mean(shares), abs=1e-4)
         assert f"{name:<20} {np.mean(shares):.0%}" in done.out
 
@@ -369,6 +369,17 @@ def test_a_classical_bundle_and_one_that_has_no_map(planted, tmp_path):
     with pytest.raises(UsageError, match="DummyClassifier has no class-activation map"):
         saliency(tmp_path / "dummy" / "bundle", cache=planted.cache, out=tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_of_the_own_cnn(planted, tmp_path):
+    fitted = fit_head("binary", model="own-cnn", data=planted.data, cache=planted.cache, out=tmp_path / "r", epochs=1)
+    result = saliency(fitted.result["bundle"], split="test", cache=planted.cache, out=tmp_path / "s", limit=1)
+    assert (result["map"], result["images"], result["drawn"]) == ([54, 54], 40, 1)
+    test = fitted.features.split("test")
+    wanted = contributions(fitted.estimator, test.X, "map")
+    peaks = [divmod(int(one.argmax()), 54) for one in wanted]
+    assert [(int(row["peak_row"]), int(row["peak_column"])) for row in rows_of(tmp_path / "s")] == peaks
 
 
 def test_calls_of_saliency_that_cannot_work(planted, bundle, tmp_path):
