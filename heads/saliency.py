@@ -25,7 +25,7 @@ from . import figures
 from .bundle import Bundle, open_bundle
 from .class_activation import contributions, require_map
 from .runs import marks, run_folder, write_json, write_table
-from .serving import features_for
+from .serving import bundle_features, known_images
 
 _log = logging.getLogger(__name__)
 _SIDE = 448  # pixels of a drawn image's longer side
@@ -133,9 +133,9 @@ def saliency(
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
     dataset = _unlabelled(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
-    features, bad = features_for(opened, dataset, weights, cache)
-    if not len(features) or (bad and not skip_bad):
-        raise DataError(f"{len(bad)} of {len(dataset)} images cannot be used; go on without them with --skip-bad", bad)
+    features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
+    if not len(features):
+        raise DataError(f"none of {len(dataset)} images can be used", bad)
     probabilities = opened.predict_proba(features)
     predicted = probabilities.argmax(axis=1)
     shown = predicted if images else features.y
@@ -159,7 +159,17 @@ def saliency(
              f"{probabilities[i, predicted[i]]:.6g}", *_where(evidence[i], border[i]), drawn.get(i, ""))
             for i in range(len(features))
         ]  # fmt: skip
-        header = ("path", "label", "predicted", "probability", "peak_row", "peak_column", "border_share", "overlay")
+        header = (
+            "path",
+            "label",
+            "predicted",
+            "probability",
+            "peak_row",
+            "peak_column",
+            "peak_logit",
+            "border_share",
+            "overlay",
+        )
         write_table(folder / "saliency.csv", header, table)
         result = {
             "verb": "saliency", "bundle": str(Path(bundle)), "data": "" if images else dataset.root,
@@ -178,10 +188,10 @@ def saliency(
 
 
 def _where(evidence: np.ndarray, border: float) -> tuple[Any, ...]:
-    """Row and column of the strongest cell, from 0, and the share in the border; empty where nothing speaks for it."""
+    """Row, column (from 0) and logit of the strongest cell, and the share in the border; empty where none is positive."""
     if np.isnan(border):
-        return "", "", ""
-    return (*divmod(int(evidence.argmax()), evidence.shape[1]), f"{border:.4f}")
+        return "", "", "", ""
+    return (*divmod(int(evidence.argmax()), evidence.shape[1]), f"{evidence.max():.6g}", f"{border:.4f}")
 
 
 def _unlabelled(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dataset:
@@ -195,18 +205,7 @@ def _labelled(
 ) -> Dataset:  # fmt: skip
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-    known = dataset.take(
-        i
-        for i, (label, part) in enumerate(zip(dataset.labels, dataset.splits, strict=True))
-        if label in bundle.classes and split in (None, part)
-    )
-    if not len(known):
-        of_split = "" if split is None else f" in its {split} split"
-        raise DataError(
-            f"{dataset.root}: found no images of {', '.join(bundle.classes)}{of_split}; its classes are "
-            f"{', '.join(dataset.classes)}"
-        )
-    return known
+    return known_images(dataset, bundle.classes, split)[0]
 
 
 def _order(predicted: np.ndarray, shown: np.ndarray) -> np.ndarray:
@@ -223,10 +222,15 @@ def _titles(
 ) -> list[tuple[str, str]]:
     titles = []
     for i, code in enumerate(predicted):
-        found = "evidence for it" if evidence[i].max() > 0 else "no evidence for it in any cell"
-        answer = f"predicted {features.classes[code]}, {probabilities[i, code]:.3f}; {found}"
+        answer = f"predicted {features.classes[code]}, {probabilities[i, code]:.3f}; {_strongest('it', evidence[i])}"
         titles.append((f"labelled {features.classes[features.y[i]]}" if labelled else "", answer))
     return titles
+
+
+def _strongest(name: str, evidence: np.ndarray) -> str:
+    """Colours are relative, so that this must stand beside them: how much the strongest cell adds to the logit."""
+    most = float(evidence.max())
+    return f"for {name}, cells up to {most:+.2g}" if most > 0 else f"no cell speaks for {name}"
 
 
 def _draw_overlays(
@@ -271,8 +275,7 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
         mean_map = evidence[shown == code].mean(axis=0)
         pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
         name = features.classes[code]
-        found = f"evidence for {name}" if mean_map.max() > 0 else f"no evidence for {name} in any cell"
-        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", found))
+        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _strongest(name, mean_map)))
     caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
     return figures.evidence(pictures, titles, evidence.shape[1:], caption)
 

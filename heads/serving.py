@@ -65,9 +65,7 @@ def predict(
     if not paths:
         raise DataError("no images to predict")
     dataset = Dataset("", paths, paths, [opened.classes[0]] * len(paths), [""] * len(paths), paths)
-    features, bad = features_for(opened, dataset, weights, cache)
-    if bad and not skip_bad:
-        raise DataError(f"{len(bad)} of {len(paths)} images cannot be used; go on without them with --skip-bad", bad)
+    features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
     probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
     rows = [
         {
@@ -118,19 +116,8 @@ def evaluate_bundle(
     opened = open_bundle(bundle)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-    if split is not None:
-        dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
-        if not len(dataset):
-            raise DataError(f"{dataset.root}: the data has no {split} split")
-    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in opened.classes)
-    if not len(known):
-        raise DataError(
-            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
-            f"({', '.join(opened.classes)})"
-        )
-    features, bad = features_for(opened, known, weights, cache)
-    if bad and not skip_bad:
-        raise DataError(f"{len(bad)} of {len(known)} images cannot be used; go on without them with --skip-bad", bad)
+    known, left_out = known_images(dataset, opened.classes, split)
+    features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
         probabilities = opened.predict_proba(features)
         test = evaluate(features.y, probabilities, features.groups, classes=opened.classes)
@@ -145,7 +132,7 @@ def evaluate_bundle(
         result = {
             "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
             "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
-            "trained_on": seen, "other_classes": len(dataset) - len(known), "skipped": len(bad),
+            "trained_on": seen, "other_classes": left_out, "skipped": len(bad),
             "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
         everything = np.arange(len(features))
@@ -157,10 +144,31 @@ def evaluate_bundle(
         return result
 
 
-def features_for(
-    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str]
+def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) -> tuple[Dataset, int]:
+    """The images of these classes, of one part of the data where asked; and how many of other classes are left out.
+
+    Raises :class:`DataError` where there are none.
+    """
+    if split is not None:
+        dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
+        if not len(dataset):
+            raise DataError(f"{dataset.root}: the data has no {split} split")
+    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in classes)
+    if not len(known):
+        raise DataError(
+            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
+            f"({', '.join(classes)})"
+        )
+    return known, len(dataset) - len(known)
+
+
+def bundle_features(
+    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, list[BadImage]]:
-    """Features of the images as the model wants them, computed where they are missing; and the bad images."""
+    """Features of the images as the model wants them, computed where they are missing; and the bad images.
+
+    Raises :class:`DataError` for bad images without ``skip_bad``.
+    """
 
     def announce(plan: Plan) -> None:
         if plan.jobs:
@@ -171,6 +179,11 @@ def features_for(
             result = extract_paths(store, _resolved(bundle, weights, store), dataset.paths, on_start=announce)
         except WeightsError as error:
             raise WeightsError(f"{bundle.folder}: {error}") from error
+        if result.bad and not skip_bad:
+            raise DataError(
+                f"{len(result.bad)} of {len(dataset)} images cannot be used; go on without them with --skip-bad",
+                result.bad,
+            )
         bad = {image.path for image in result.bad}
         good = dataset.take(i for i, path in enumerate(dataset.paths) if path not in bad)
         keys = [key for key in row_keys(store, good.paths)[0] if key is not None]
