@@ -242,7 +242,7 @@ def evidence(
         for kind, (picture, title) in enumerate(zip(pair, words, strict=True)):
             axis = axes[kind * (across if down == 2 else 1) + place]
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="equal")
-            axis.set_title(title, fontsize=9, loc="left")
+            axis.set_title(title, fontsize=8.5, loc="left")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if kind and max(cells) <= _FINE:
@@ -251,7 +251,7 @@ def evidence(
     colours = evidence_colours()(np.linspace(0, 1, 256))
     on_grey = ListedColormap(0.5 + (colours[:, :3] - 0.5) * colours[:, 3:])
     bar = figure.colorbar(ScalarMappable(cmap=on_grey), ax=axes, shrink=0.8, aspect=30, pad=0.02, ticks=[0, 0.5, 1])
-    bar.set_label("contribution to the logit, share of the strongest cell's", fontsize=8)
+    bar.set_label("logit, share of the strongest cell", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 

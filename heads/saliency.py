@@ -110,10 +110,10 @@ def saliency(
     Returns
     -------
     ``images``, ``drawn``, ``map`` (its rows and columns), ``border`` (mean share of the positive evidence in the border
-    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``figures``, ``csv``. In the
-    folder: ``class_means.png`` (each class's mean map of the evidence for it, over its mean image; classes are the
-    predicted ones where there are no labels), ``saliency.csv`` (a row for each image: peak and border share of the map
-    of the predicted class) and ``overlays/``.
+    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``figures``, ``csv``.
+    In the folder: ``class_means.png`` (each class's mean map of the evidence for it, over its mean image; classes are
+    the predicted ones where there are no labels), ``saliency.csv`` (a row for each image: the peak, its contribution to
+    the logit, and the border's share, in the map of the predicted class) and ``overlays/``.
 
     Raises
     ------
@@ -150,8 +150,8 @@ def saliency(
     with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.backbone) as folder:
         _log.info("drawing %d of %d images", min(limit, len(features)), len(features))
         order = _order(predicted, shown)[:limit]
-        titles = _titles(features, evidence, predicted, probabilities, labelled=not images)
-        drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, titles, order)
+        answers = _answers(features, predicted, probabilities, labelled=not images)
+        drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, answers, order)
         figures.save(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
         height, width = evidence.shape[1:]
         table = [
@@ -159,17 +159,8 @@ def saliency(
              f"{probabilities[i, predicted[i]]:.6g}", *_where(evidence[i], border[i]), drawn.get(i, ""))
             for i in range(len(features))
         ]  # fmt: skip
-        header = (
-            "path",
-            "label",
-            "predicted",
-            "probability",
-            "peak_row",
-            "peak_column",
-            "peak_logit",
-            "border_share",
-            "overlay",
-        )
+        header = ("path", "label", "predicted", "probability", "peak_row", "peak_column", "peak_logit", "border_share",
+                  "overlay")  # fmt: skip
         write_table(folder / "saliency.csv", header, table)
         result = {
             "verb": "saliency", "bundle": str(Path(bundle)), "data": "" if images else dataset.root,
@@ -217,24 +208,22 @@ def _order(predicted: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return np.lexsort((turn, predicted == shown))
 
 
-def _titles(
-    features: Features, evidence: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, labelled: bool
-) -> list[tuple[str, str]]:
-    titles = []
+def _answers(features: Features, predicted: np.ndarray, probabilities: np.ndarray, labelled: bool) -> list[str]:
+    answers = []
     for i, code in enumerate(predicted):
-        answer = f"predicted {features.classes[code]}, {probabilities[i, code]:.3f}; {_strongest('it', evidence[i])}"
-        titles.append((f"labelled {features.classes[features.y[i]]}" if labelled else "", answer))
-    return titles
+        label = f"labelled {features.classes[features.y[i]]}, " if labelled else ""
+        answers.append(f"{label}predicted {features.classes[code]}, {probabilities[i, code]:.3f}")
+    return answers
 
 
-def _strongest(name: str, evidence: np.ndarray) -> str:
+def _title(name: str, evidence: np.ndarray) -> str:
     """Colours are relative, so that this must stand beside them: how much the strongest cell adds to the logit."""
     most = float(evidence.max())
-    return f"for {name}, cells up to {most:+.2g}" if most > 0 else f"no cell speaks for {name}"
+    return f"evidence for {name}, up to {most:+.2g}" if most > 0 else f"no cell speaks for {name}"
 
 
 def _draw_overlays(
-    folder: Path, features: Features, evidence: np.ndarray, predicted: np.ndarray, titles: Sequence[tuple[str, str]],
+    folder: Path, features: Features, evidence: np.ndarray, predicted: np.ndarray, answers: Sequence[str],
     order: np.ndarray,
 ) -> dict[int, str]:  # fmt: skip
     """Draw some images one by one; returns the file's name for each of them, which no other shares."""
@@ -251,8 +240,9 @@ def _draw_overlays(
         picture = Image.fromarray(decode(path.read_bytes()))
         picture.thumbnail((_SIDE, _SIDE))
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
-        caption = f"{path.name}, {features.feature_set}{marks(features)}"
-        figures.save(figures.evidence([pair], [titles[i]], evidence.shape[1:], caption), folder / name)
+        titles = ("", _title(features.classes[predicted[i]], evidence[i]))
+        caption = f"{path.name}: {answers[i]}\n{features.feature_set}{marks(features)}"
+        figures.save(figures.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
 
@@ -275,7 +265,7 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
         mean_map = evidence[shown == code].mean(axis=0)
         pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
         name = features.classes[code]
-        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _strongest(name, mean_map)))
+        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _title(name, mean_map)))
     caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
     return figures.evidence(pictures, titles, evidence.shape[1:], caption)
 

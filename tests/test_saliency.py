@@ -363,8 +363,9 @@ def test_what_the_features_are_and_how_strong_the_evidence_stands_on_every_figur
     assert all("RANDOM weights" in figure.get_suptitle() for figure in drawn)
     row = next(row for row in rows_of(tmp_path / "s") if row["overlay"])
     titles = {axis.get_title(loc="left") for figure in drawn for axis in figure.axes}
-    answer = f"predicted {row['predicted']}, {float(row['probability']):.3f}"
-    assert f"{answer}; for it, cells up to {float(row['peak_logit']):+.2g}" in titles
+    assert f"evidence for {row['predicted']}, up to {float(row['peak_logit']):+.2g}" in titles
+    answer = f"labelled {row['label']}, predicted {row['predicted']}, {float(row['probability']):.3f}"
+    assert any(f"{Path(row['path']).name}: {answer}" in figure.get_suptitle() for figure in drawn)
 
 
 def test_a_classical_bundle_and_one_that_has_no_map(planted, tmp_path):
