@@ -8,19 +8,24 @@
     model.ubj                an XGBoost model; what stands before it in its pipeline is in model.skops
     network.safetensors      the frozen network that makes the features (not for pixels)
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
+    novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
 
 A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the
 way this module writes it, digest and all, and the folder must hold just the files it names, byte for byte. There is no
 pickle in it, and skops loads only the types listed here. Proven means undamaged and harmless to open; who made it, a
 digest inside it cannot tell.
 
-To change the format: raise VERSION, keep reading the older one, and keep one of its bundles as a test.
+Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
+stand beside every figure of the model; bundles of format 1 open as if they had none.
+
+To change the format: raise VERSION, keep reading the older ones, and keep one of each as a test.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -40,14 +45,21 @@ from featcache.spec import FeatureSpec
 from featcache.store import Store
 
 from . import persistence
+from .calibration import calibrate, check_calibration
+from .evaluate import labels_of
+from .novelty import Novelty, fit_novelty, image_vectors, read_novelty
+from .threshold import check_threshold
 
-VERSION = 1
+_log = logging.getLogger(__name__)
+VERSION = 2
 _FORMAT = "featcache-bundle"
 _ABOUT, _NETWORK, _TRAINING = "bundle.json", "network.safetensors", "training.safetensors"
-_NAMES = {_NETWORK, _TRAINING, *persistence.FILES}
+_NOVELTY = "novelty.safetensors"
+_NAMES = {_NETWORK, _TRAINING, _NOVELTY, *persistence.FILES}
 _KEY_BYTES = 8
 _KEYS = {"format", "version", "digest", "task", "classes", "spec", "pooling", "synthetic", "model", "scores", "rows",
          "versions", "files"}  # fmt: skip
+_ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 
 
 @dataclass(frozen=True)
@@ -59,13 +71,15 @@ class Bundle:
     folder : where it is.
     about : what ``bundle.json`` says.
     spec : what its features are.
-    estimator : the model, fitted; its classes are positions in ``classes``.
+    estimator : the model, fitted; its classes are positions in ``classes``. Its probabilities are not calibrated.
+    novelty : how to tell an image that is unlike those it learnt from, or None.
     """
 
     folder: Path
     about: Mapping[str, Any]
     spec: FeatureSpec
     estimator: Any
+    novelty: Novelty | None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,8 +102,22 @@ class Bundle:
         """Whether it learnt from the built-in sample."""
         return bool(self.about["synthetic"])
 
+    @property
+    def threshold(self) -> float | None:
+        """The probability of the second of two classes from which on it is the label, or None."""
+        return None if self.about["threshold"] is None else float(self.about["threshold"]["value"])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What must stand beside every figure of this model."""
+        return list(self.about["warnings"])
+
+    def labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """The label that the model gives each row of probabilities, int array of shape (n,)."""
+        return labels_of(probabilities, self.threshold)
+
     def predict_proba(self, features: Features) -> np.ndarray:
-        """Probabilities of kept features, array of shape (n, n_classes).
+        """Probabilities of kept features, calibrated where the bundle says how; array of shape (n, n_classes).
 
         Raises :class:`BundleError` where the features are of another spec or pooling than the model's.
         """
@@ -98,7 +126,7 @@ class Bundle:
                 f"{self.folder}: made for features of {self.spec.id} ({self.pooling}), given {features.spec.id} "
                 f"({features.pooling}); they mean something else to this model"
             )
-        return np.asarray(self.estimator.predict_proba(features.X))
+        return calibrate(np.asarray(self.estimator.predict_proba(features.X)), self.about["calibration"])
 
     def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
@@ -115,6 +143,9 @@ def save_bundle(
     task: str,
     scores: Mapping[str, Any],
     cache: str | os.PathLike[str] = "cache",
+    calibration: Mapping[str, Any] | None = None,
+    threshold: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all.
 
@@ -124,7 +155,10 @@ def save_bundle(
     estimator : a fitted head, or an sklearn or XGBoost model or pipeline.
     features : what it was fitted on; ``train_rows`` are the positions of the rows it learnt from.
     task, scores : recorded.
-    cache : where the frozen network is kept.
+    cache : where the frozen network is kept, and the features that tell what is unlike them.
+    calibration, threshold : as :func:`heads.calibration.fit_calibration` and :func:`heads.threshold.choose_threshold`
+        give them.
+    warnings : what must stand beside every figure of this model.
 
     Raises
     ------
@@ -138,7 +172,11 @@ def save_bundle(
     shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
     building.mkdir(parents=True)
     try:
-        _fill(building, estimator, features, train_rows, task, scores, cache)
+        about = {
+            "task": task, "scores": dict(scores), "calibration": calibration, "threshold": threshold,
+            "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
+        }  # fmt: skip
+        _fill(building, estimator, features, train_rows, about, cache)
         os.rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -146,7 +184,7 @@ def save_bundle(
 
 
 def _fill(
-    building: Path, estimator: Any, features: Features, train_rows: np.ndarray, task: str, scores: Mapping[str, Any],
+    building: Path, estimator: Any, features: Features, train_rows: np.ndarray, given: Mapping[str, Any],
     cache: str | os.PathLike[str],
 ) -> None:  # fmt: skip
     model = persistence.write(building, estimator)
@@ -154,18 +192,21 @@ def _fill(
         network = store.network(features.spec)
         if network.exists():
             frozen.place(network, building / _NETWORK)
+        novelty = _novelty(store, features, train_rows)
+    if novelty is not None:
+        frozen.write_tensors(building / _NOVELTY, [novelty.reference])
     prefixes = np.array([np.frombuffer(features.keys[i][:_KEY_BYTES], np.uint8) for i in train_rows])
     frozen.write_tensors(building / _TRAINING, [prefixes])
     about = {
         "format": _FORMAT,
         "version": VERSION,
-        "task": task,
+        **given,
         "classes": list(features.classes),
         "spec": json.loads(features.spec.to_json()),
         "pooling": features.pooling,
         "synthetic": features.synthetic,
         "model": model,
-        "scores": dict(scores),
+        "novelty": None if novelty is None else novelty.about(),
         "rows": len(train_rows),
         "versions": {
             "featcache": featcache.__version__,
@@ -175,6 +216,15 @@ def _fill(
         "files": {entry.name: durable.sha256_file(entry.path) for entry in os.scandir(building)},
     }
     durable.write_bytes(building / _ABOUT, _written({**about, "digest": _digest(about)}))
+
+
+def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:
+    """How far apart the training images are; None where they are too few, or not in this store."""
+    rows = {features.keys[i]: i for i in train_rows}  # the same bytes twice say nothing of distance
+    if features.feature_set not in store.feature_sets() or not rows.keys() <= store.rows(features.feature_set).keys():
+        _log.warning("bundle: its features are not in the cache %s; it cannot tell images unlike them", store.cache)
+        return None
+    return fit_novelty(image_vectors(store, features.feature_set, list(rows)), features.groups[list(rows.values())])
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
@@ -189,10 +239,25 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     about = _proven(folder)
     try:
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
+        novelty = _checked(folder, about)
         estimator = persistence.read(folder, about["model"], len(about["classes"]))
-    except (StoreError, WeightsError, ValueError, TypeError, KeyError) as error:
+    except (StoreError, WeightsError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BundleError(f"{folder}: {error}") from error
-    return Bundle(folder, about, spec, estimator)
+    return Bundle(folder, about, spec, estimator, novelty)
+
+
+def _checked(folder: Path, about: Mapping[str, Any]) -> Novelty | None:
+    """What tells images unlike training, once all that format 2 added is known to be sound."""
+    check_calibration(about["calibration"], len(about["classes"]))
+    check_threshold(about["threshold"], len(about["classes"]))
+    # Shown on terminals, where a control character could rewrite what stands there.
+    if not isinstance(about["warnings"], list) or not all(
+        isinstance(text, str) and text.isprintable() for text in about["warnings"]
+    ):
+        raise ValueError("its warnings are not a list of plain texts")
+    if (about["novelty"] is None) != (_NOVELTY not in about["files"]):
+        raise ValueError(f"{_NOVELTY} is there and not described, or described and not there")
+    return None if about["novelty"] is None else read_novelty(about["novelty"], frozen.read_tensors(folder / _NOVELTY))
 
 
 def _proven(folder: Path) -> dict[str, Any]:
@@ -205,12 +270,13 @@ def _proven(folder: Path) -> dict[str, Any]:
         if about["format"] != _FORMAT:
             raise ValueError(about["format"])
         later = about["version"] > VERSION
+        keys = {1: _KEYS, 2: _KEYS | _ADDED.keys()}.get(about["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder / _ABOUT}: not the description of a bundle ({error!r})") from error
     if later:
         raise BundleError(f"{folder}: written in format {about['version']}, this version reads {VERSION}: upgrade")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    if _written(about) != text or about.get("digest") != _digest(plain) or set(about) != _KEYS:
+    if _written(about) != text or about.get("digest") != _digest(plain) or set(about) != keys:
         raise BundleError(f"{folder / _ABOUT}: changed since it was written; get the bundle again, or fit anew")
     files = about["files"]
     strange = sorted(set(files) - _NAMES)
@@ -228,7 +294,7 @@ def _proven(folder: Path) -> dict[str, Any]:
             raise BundleError(
                 f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit anew"
             )
-    return dict(about)
+    return {**_ADDED, **about}
 
 
 def _written(values: Mapping[str, Any]) -> bytes:

@@ -109,7 +109,7 @@ def tsne(
     if opened is None:
         rows, what = np.asarray(features.X).reshape(len(features), -1), f"features, {features.pooling}"
     else:
-        codes = opened.predict_proba(features).argmax(axis=1)
+        codes = opened.labels(opened.predict_proba(features))
         wrong = codes != features.y
         predicted = [features.classes[code] for code in codes]
         rows, what = opened.estimator.hidden(features.X), "first dense layer"

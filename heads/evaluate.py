@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +11,34 @@ from sklearn import metrics
 
 from featcache.errors import DataError
 
-_DRAWS = 2000
-_BLOCK = 5_000_000  # numbers drawn at a time
+from .bootstrap import group_codes, group_draws, percentile_interval, replicates
+from .reliability import calibration_figures, reliability
 
 
-def scores(y: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def labels_of(probabilities: np.ndarray, threshold: float | None = None) -> np.ndarray:
+    """The label given to each row, int array of shape (n,).
+
+    It is the most probable class, or, with a threshold on the second of two classes, that one from the threshold on.
+    """
+    if threshold is None:
+        return probabilities.argmax(axis=1)
+    return (probabilities[:, 1] >= threshold).astype(np.int64)
+
+
+def scores(y: np.ndarray, probabilities: np.ndarray, threshold: float | None = None) -> dict[str, Any]:
     """Plain figures of one set of rows.
 
     Parameters
     ----------
     y : int array of shape (n,), classes counted from 0.
     probabilities : array of shape (n, n_classes).
+    threshold : as in :func:`labels_of`.
 
     Returns
     -------
     ``accuracy``, ``loss`` (cross-entropy), ``balanced_accuracy``, ``macro_f1``, ``roc_auc`` (of several classes, one
-    against the rest, averaged) and ``n``. ``roc_auc`` is None where a class has no rows.
+    against the rest, averaged), ``brier`` (Brier 1950; of two classes half of it, 0 to 1, as is usual; of several 0 to
+    2), ``ece`` (see :func:`heads.reliability.reliability`) and ``n``. ``roc_auc`` is None where a class has no rows.
 
     Raises
     ------
@@ -38,7 +49,7 @@ def scores(y: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     if not len(y) or len(y) != len(probabilities):
         raise DataError(f"found {len(y)} labels and {len(probabilities)} predictions; expected as many, and some")
     labels = np.arange(n_classes)
-    predicted = probabilities.argmax(axis=1)
+    predicted = labels_of(probabilities, threshold)
     every_class = len(np.unique(y)) == n_classes
     if n_classes == 2:
         area = metrics.roc_auc_score(y, probabilities[:, 1]) if every_class else None
@@ -51,6 +62,8 @@ def scores(y: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
         "balanced_accuracy": float(np.mean(recalls)),
         "macro_f1": float(metrics.f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0)),
         "roc_auc": None if area is None else float(area),
+        "brier": float(metrics.brier_score_loss(y, probabilities, labels=labels)),
+        "ece": reliability(y, probabilities).error,
         "n": len(y),
     }
 
@@ -71,13 +84,13 @@ def accuracy_interval(
     groups : n hashable values, or None where each row is its own.
     """
     right = np.asarray(right, dtype=float)
-    of_group = _codes(groups, len(right))
+    of_group = group_codes(groups, len(right))
     correct, rows = np.bincount(of_group, right), np.bincount(of_group).astype(float)
     count = len(rows)
     if correct.sum() in (0, rows.sum()):
         return exact_interval(count if correct.sum() else 0, count, confidence)
-    accuracies = [(drawn @ correct) / (drawn @ rows) for drawn in _draws(count, seed)]
-    return _percentiles(np.concatenate(accuracies), confidence)
+    accuracies = [(drawn @ correct) / (drawn @ rows) for drawn in group_draws(count, seed)]
+    return percentile_interval(np.concatenate(accuracies), confidence)
 
 
 def exact_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -93,22 +106,25 @@ def evaluate(
     probabilities: np.ndarray,
     groups: Sequence[object] | np.ndarray | None = None,
     classes: Sequence[str] | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """:func:`scores` with 95% intervals and the errors told apart.
 
     Returns
     -------
     The figures of :func:`scores`; ``accuracy_ci``, ``balanced_accuracy_ci``, ``macro_f1_ci`` and ``roc_auc_ci``, pairs
-    (the last None where there is no area); ``confusion`` (rows are true classes, columns predicted ones); and with
-    ``classes``, their names, ``recall`` and ``recall_ci`` of each (of two: sensitivity and specificity).
+    (the last None where there is no area); ``ece_bins`` and ``ece_by_chance`` (see
+    :func:`heads.reliability.calibration_figures`); ``confusion`` (rows are true classes, columns predicted ones); and
+    with ``classes``, their names, ``recall`` and ``recall_ci`` of each (of two: specificity and sensitivity).
     """
-    found = scores(y, probabilities)
-    n_classes = probabilities.shape[1]
-    right = probabilities.argmax(axis=1) == y
+    found = scores(y, probabilities, threshold)
+    found.update(calibration_figures(y, probabilities))
+    predicted = labels_of(probabilities, threshold)
+    right = predicted == y
     found["accuracy_ci"] = list(accuracy_interval(right, groups))
-    found.update(_other_intervals(y, probabilities, _codes(groups, len(y)), found))
-    labels = np.arange(n_classes)
-    found["confusion"] = metrics.confusion_matrix(y, probabilities.argmax(axis=1), labels=labels).tolist()
+    found.update(_other_intervals(y, probabilities, predicted, group_codes(groups, len(y)), found))
+    labels = np.arange(probabilities.shape[1])
+    found["confusion"] = metrics.confusion_matrix(y, predicted, labels=labels).tolist()
     if classes is not None:
         groups = None if groups is None else np.asarray(groups)
         found["recall"], found["recall_ci"] = {}, {}
@@ -120,77 +136,34 @@ def evaluate(
     return found
 
 
+def least_share(y: np.ndarray, of_group: np.ndarray) -> float:
+    """Lower bound of a share that was 1 in every draw, from the groups of the rarest class.
+
+    So many pairs of one group of each class can be formed that share none, and each was ranked rightly. Of a share that
+    was 0 in every draw, the upper bound is 1 less this.
+    """
+    rarest = min(len(np.unique(of_group[y == label])) for label in np.unique(y))
+    return exact_interval(rarest, rarest)[0]
+
+
 def _other_intervals(
-    y: np.ndarray, probabilities: np.ndarray, of_group: np.ndarray, found: dict[str, Any]
+    y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, of_group: np.ndarray, found: dict[str, Any]
 ) -> dict[str, Any]:
     """Intervals of what is no plain proportion, from the same draws of groups.
 
-    Where draws cannot differ, all being right, the exact interval over the groups of the rarest class stands in: so
-    many pairs of one group of each class can be formed that share none, and each was ranked rightly. Where they cannot
+    Where draws cannot differ, all being right, the exact interval of :func:`least_share` stands in. Where they cannot
     differ since some classes are all right and others all wrong, the exact bounds of both are weighed by the figure.
     """
-    n_classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    count = of_group.max() + 1
-    tables = np.zeros((count, n_classes, n_classes))
-    np.add.at(tables, (of_group, y, predicted), 1)
-    there = np.flatnonzero(np.bincount(y, minlength=n_classes))
-    rarest = min(len(np.unique(of_group[y == label])) for label in there)
-    least = exact_interval(rarest, rarest)[0]  # of a share that is 1; of one that is 0, at most 1 - least
-    values: dict[str, list[Any]] = {"balanced_accuracy": [], "macro_f1": [], "roc_auc": []}
-    areas = [_Area(y == label, probabilities[:, label]) for label in (there[1:] if n_classes == 2 else there)]
-    for drawn in itertools.chain.from_iterable(_draws(count, 0)):
-        table = np.tensordot(drawn, tables, 1)
-        true, taken, hit = table.sum(axis=1), table.sum(axis=0), np.diagonal(table)
-        there_now = true > 0
-        values["balanced_accuracy"].append(np.mean(hit[there_now] / true[there_now]))
-        values["macro_f1"].append(np.mean(2 * hit[there_now] / (true + taken)[there_now]))
-        if found["roc_auc"] is not None:
-            values["roc_auc"].append(np.mean([area(drawn[of_group]) for area in areas]))
+    least = least_share(y, of_group)
     intervals: dict[str, Any] = {}
-    for name, draws in values.items():
-        kept = np.array(draws)[np.isfinite(draws)]
+    for name, draws in replicates(y, probabilities, predicted, of_group).items():
+        if name == "accuracy":
+            continue
+        kept = draws[np.isfinite(draws)]
         if found[name] is None or not len(kept):
             intervals[f"{name}_ci"] = None
         else:
             value = found[name]
             exact = [value * least, value + (1 - value) * (1 - least)]
-            intervals[f"{name}_ci"] = exact if np.ptp(kept) < 1e-12 else list(_percentiles(kept, 0.95))
+            intervals[f"{name}_ci"] = exact if np.ptp(kept) < 1e-12 else list(percentile_interval(kept))
     return intervals
-
-
-class _Area:
-    """Area under the ROC curve of weighted rows; called with many weights, it sorts once."""
-
-    def __init__(self, positive: np.ndarray, score: np.ndarray) -> None:
-        self._order = np.argsort(score, kind="stable")
-        ordered = score[self._order]
-        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
-        self._positive = positive[self._order]
-
-    def __call__(self, weight: np.ndarray) -> float:
-        weight = weight[self._order]
-        positive = np.add.reduceat(weight * self._positive, self._starts)
-        negative = np.add.reduceat(weight * ~self._positive, self._starts)
-        below = np.cumsum(negative) - negative / 2
-        total = positive.sum() * negative.sum()
-        return float(positive @ below / total) if total else np.nan
-
-
-def _codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.ndarray:
-    """Groups counted from 0, int array of shape (count,)."""
-    return np.arange(count) if groups is None else np.unique(np.asarray(groups, str), return_inverse=True)[1]
-
-
-def _draws(count: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of ``count`` groups is drawn, 2,000 rows of ``count`` numbers, a bounded block at a time."""
-    rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK // count)
-    for start in range(0, _DRAWS, block):
-        yield rng.multinomial(count, np.full(count, 1 / count), size=min(block, _DRAWS - start))
-
-
-def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)

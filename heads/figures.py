@@ -1,4 +1,4 @@
-"""The pictures: learning curves, confusion, ROC, precision and recall, t-SNE, leaderboard, evidence.
+"""The pictures: learning curves, confusion, ROC, precision and recall, reliability, t-SNE, leaderboard, evidence.
 
 Each function returns a ``matplotlib.figure.Figure``; nothing global is touched, no window opens. Classes differ in
 shape or line as well as in colour, and the colours (Okabe & Ito 2008) keep apart in grey print and for the colour-blind.
@@ -17,9 +17,13 @@ from sklearn import metrics
 
 from featcache import durable
 
+from .evaluate import exact_interval
+
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
+
+    from .reliability import Bins
 
 # Dark to light, so that neighbours differ in grey too.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D55E00", "#F0E442")
@@ -93,6 +97,31 @@ def precision_recall(y: np.ndarray, probabilities: np.ndarray, classes: Sequence
     axis.plot([], [], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="chance: the share of the class")
     axis.set(xlabel="recall (sensitivity)", ylabel="precision (positive predictive value)")
     return _square(figure, axis, "lower left")
+
+
+def reliability(bins: Bins, classes: Sequence[str], caption: str = "") -> Figure:
+    """Stated probabilities against what was found, with the exact interval of each bin, over the images in each."""
+    figure, (axis, below) = _figure(4.8, 5.6, caption, rows=2, heights=(5, 1))
+    found = bins.hits / bins.counts
+    ends = np.array([exact_interval(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
+    axis.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="they mean what they say")
+    axis.errorbar(
+        bins.stated, found, yerr=[np.maximum(found - ends[0], 0), np.maximum(ends[1] - found, 0)], fmt="o-",
+        color=_COLOURS[0], linewidth=1, capsize=3, clip_on=False, label="found; 95% interval, images as independent",
+    )  # fmt: skip
+    two = len(classes) == 2
+    axis.set_ylabel(f"share that is {classes[1]}" if two else "share that is right")
+    below.vlines(bins.stated, 0, bins.counts, color=_COLOURS[0], linewidth=3, clip_on=False)
+    few, most = bins.counts.min(), bins.counts.max()
+    below.set(
+        xlabel=f"stated probability of {classes[1]}" if two else "stated probability of the label", xlim=(0, 1),
+        ylim=(0, most * 1.05), yticks=sorted({0, int(most)}),
+        ylabel=f"images in a bin\n({few}{f' to {most}' if most > few else ''})",
+    )  # fmt: skip
+    below.yaxis.label.set_fontsize(8)
+    _square(figure, axis, "upper left" if found[-1] < 0.5 or found[0] < 0.5 else "lower right")
+    axis.set_aspect("auto")  # as wide as the axis below
+    return figure
 
 
 def scatter(
@@ -264,11 +293,13 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _figure(width: float, height: float, caption: str, columns: int = 1, rows: int = 1) -> tuple[Figure, Sequence[Any]]:
+def _figure(
+    width: float, height: float, caption: str, columns: int = 1, rows: int = 1, heights: Sequence[float] | None = None
+) -> tuple[Figure, Sequence[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    axes = list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     if caption:

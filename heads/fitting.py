@@ -25,6 +25,7 @@ from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate, scores
 from .report_rows import defaults
 from .runs import marks, run_folder, write_evaluation, write_json, write_predictions, write_table
+from .settling import check_wishes, settle
 from .splits import Partition, partition
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def fit_head(
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.2,
+    calibration: str | None = None,
+    sensitivity: float | None = None,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -74,6 +77,10 @@ def fit_head(
     out : folder for the results; None makes one in ``runs``.
     seed : of the initial weights, batches, dropout, and of parts that the data does not give.
     validation_fraction : share of the training rows that a missing test part takes, and then a missing validation part.
+    calibration : ``temperature``, ``isotonic`` or ``sigmoid``, learnt on the validation rows; see
+        :mod:`heads.calibration`.
+    sensitivity : of two classes, the share of the second one that the label must find on the validation rows; see
+        :mod:`heads.threshold`. The figures are then those of the labels it gives.
     on_epoch : called after each epoch with its number and figures.
     settings : hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
 
@@ -89,28 +96,34 @@ def fit_head(
         An unknown model or hyperparameter.
     """
     estimator = _estimator(task, model, seed, settings)
+    check_wishes(calibration, sensitivity)
     features = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
+    check_wishes(calibration, sensitivity, len(features.classes))
     parts = partition(features, validation_fraction, seed)
     backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone
     with run_folder(out, "fit-head", task, backbone_name) as folder:
-        return _fit(folder, estimator, features, parts, task, model, seed, cache, on_epoch)
+        return _fit(folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity)
 
 
 def _fit(
     folder: Path, estimator: EpochClassifier, features: Features, parts: Partition, task: str, model: str, seed: int,
-    cache: str | os.PathLike[str], on_epoch: OnEpoch | None,
+    cache: str | os.PathLike[str], on_epoch: OnEpoch | None, method: str | None, sensitivity: float | None,
 ) -> Fitted:  # fmt: skip
     started = time.perf_counter()
     train, val = (features.take(rows) for rows in (parts.train, parts.val))
     fitting: Any = estimator
     fitting.fit(train.X, train.y, validation_data=(val.X, val.y), on_epoch=on_epoch)
     seconds = time.perf_counter() - started
-    probabilities = np.asarray(estimator.predict_proba(features.X))
+    raw = np.asarray(estimator.predict_proba(features.X))
+    trust = settle(features, parts, raw, method, sensitivity)
+    probabilities, threshold = trust.probabilities, trust.value
     judged = {
-        name: scores(features.y[rows], probabilities[rows]) for name, rows in parts.parts().items() if name != "test"
+        name: scores(features.y[rows], probabilities[rows], threshold)
+        for name, rows in parts.parts().items()
+        if name != "test"
     }
     test = evaluate(
-        features.y[parts.test], probabilities[parts.test], features.groups[parts.test], classes=features.classes
+        features.y[parts.test], probabilities[parts.test], features.groups[parts.test], features.classes, threshold
     )
     total, trainable = _parameters(_layers(estimator, features), model)
     result = {
@@ -125,6 +138,7 @@ def _fit(
         "best_epoch": fitting.best_epoch_,
         **judged,
         "test": test,
+        **trust.result,
         "made": list(parts.made),
         "seconds": round(seconds, 2),
         "seed": seed,
@@ -133,8 +147,9 @@ def _fit(
     }
     fitted = Fitted(result, estimator, features, parts, probabilities)
     save_bundle(
-        folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache
-    )
+        folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache,
+        calibration=trust.calibration, threshold=trust.threshold, warnings=trust.warnings,
+    )  # fmt: skip
     _write_run(folder, fitted)
     return fitted
 
@@ -204,7 +219,8 @@ def _write_run(folder: Path, fitted: Fitted) -> None:
     parts = fitted.parts.parts()
     order = np.concatenate(list(parts.values()))
     names = [name for name, part in parts.items() for _ in part]
-    write_predictions(folder / "predictions.csv", features, order, names, fitted.probabilities[order])
+    threshold = result["threshold"]["value"] if result["threshold"] else None
+    write_predictions(folder / "predictions.csv", features, order, names, fitted.probabilities[order], threshold)
     title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
     curves = figures.learning_curves(history, result["best_epoch"], title + marks(features))
     figures.save(curves, folder / "curves.png")

@@ -19,6 +19,8 @@ from featcache.errors import UsageError
 from featcache.features import Features
 
 from . import figures
+from .evaluate import labels_of
+from .reliability import reliability
 
 
 @contextlib.contextmanager
@@ -68,7 +70,7 @@ def marks(features: Features) -> str:
 def write_evaluation(
     folder: Path, features: Features, rows: np.ndarray, probabilities: np.ndarray, test: Mapping[str, Any], title: str
 ) -> None:
-    """Confusion, ROC, precision and recall of some rows, as PNG in ``folder``."""
+    """Confusion, ROC, precision and recall, and reliability of some rows, as PNG in ``folder``."""
     low, high = test["accuracy_ci"]
     caption = f"{title}: accuracy {test['accuracy']:.3f} [{low:.2f}, {high:.2f}], n = {test['n']}{marks(features)}"
     y = features.y[rows]
@@ -76,6 +78,8 @@ def write_evaluation(
     if test["roc_auc"] is not None:
         for name, draw in (("roc", figures.roc), ("precision_recall", figures.precision_recall)):
             figures.save(draw(y, probabilities, features.classes, caption), folder / f"{name}.png")
+    drawn = figures.reliability(reliability(y, probabilities), features.classes, caption)
+    figures.save(drawn, folder / "reliability.png")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -88,10 +92,11 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def write_predictions(
-    path: Path, features: Features, rows: np.ndarray, part: Sequence[str], probabilities: np.ndarray
-) -> None:
-    """Path, part, label, prediction and probabilities of some rows, as CSV."""
-    predicted = probabilities.argmax(axis=1)
+    path: Path, features: Features, rows: np.ndarray, part: Sequence[str], probabilities: np.ndarray,
+    threshold: float | None = None,
+) -> None:  # fmt: skip
+    """Path, part, label, prediction (see :func:`heads.evaluate.labels_of`) and probabilities of some rows, as CSV."""
+    predicted = labels_of(probabilities, threshold)
     table = [
         (features.paths[i], part[n], features.classes[features.y[i]], features.classes[predicted[n]],
          *(f"{value:.6g}" for value in probabilities[n]))

@@ -110,10 +110,11 @@ def saliency(
     Returns
     -------
     ``images``, ``drawn``, ``map`` (its rows and columns), ``border`` (mean share of the positive evidence in the border
-    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``figures``, ``csv``.
-    In the folder: ``class_means.png`` (each class's mean map of the evidence for it, over its mean image; classes are
-    the predicted ones where there are no labels), ``saliency.csv`` (a row for each image: the peak, its contribution to
-    the logit, and the border's share, in the map of the predicted class) and ``overlays/``.
+    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``warnings`` of the
+    model, ``figures``, ``csv``. In the folder: ``class_means.png`` (each class's mean map of the evidence for it, over
+    its mean image; classes are the predicted ones where there are no labels), ``saliency.csv`` (a row for each image:
+    the peak, its contribution to the logit, and the border's share, in the map of the predicted class) and
+    ``overlays/``.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def saliency(
     if not len(features):
         raise DataError(f"none of {len(dataset)} images can be used", bad)
     probabilities = opened.predict_proba(features)
-    predicted = probabilities.argmax(axis=1)
+    predicted = opened.labels(probabilities)
     shown = predicted if images else features.y
     with Store(cache) as store:
         maps = StoredRows(store, features.feature_set, features.keys, "map", "map")
@@ -172,7 +173,7 @@ def saliency(
             },
             "border_area": float(border_share(np.ones((1, height, width)))[0]),
             "figures": [str(folder / "class_means.png")], "csv": str(folder / "saliency.csv"), "skipped": len(bad),
-            "synthetic": features.synthetic, "run": str(folder),
+            "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
         write_json(folder / "run.json", result)
         return result

@@ -25,8 +25,10 @@ from featcache.recipe import Resolved, resolve_spec
 from featcache.store import Store
 
 from .bundle import Bundle, open_bundle
-from .evaluate import evaluate
+from .evaluate import accuracy_interval, evaluate
+from .novelty import image_vectors
 from .runs import run_folder, write_evaluation, write_json, write_predictions
+from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,11 @@ def predict(
 
     Returns
     -------
-    ``rows``: ``path label probabilities`` of each image, in order; ``classes``; ``skipped``.
+    ``rows``: ``path label probabilities unlike_training distance`` of each image, in order; ``classes``; ``skipped``;
+    ``threshold``, the probability of the second of two classes from which on it is the label, or None; ``novelty``, what
+    ``distance`` is measured by; ``warnings``, what must stand beside. ``unlike_training`` is whether the image is farther
+    from those that the model learnt from than 99 in 100 of their own kind (see :mod:`heads.novelty`): what the model says
+    of it is then a guess. Both are None where the bundle holds nothing to tell by.
 
     Raises
     ------
@@ -67,18 +73,26 @@ def predict(
     dataset = Dataset("", paths, paths, [opened.classes[0]] * len(paths), [""] * len(paths), paths)
     features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
     probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
+    distances, unlike = _novelty(opened, features, cache)
     rows = [
         {
             "path": path,
-            "label": opened.classes[int(row.argmax())],
+            "label": opened.classes[label],
             "probabilities": dict(zip(opened.classes, (float(value) for value in row), strict=True)),
+            "unlike_training": flag,
+            "distance": distance,
         }
-        for path, row in zip(features.paths, probabilities, strict=True)
+        for path, label, row, flag, distance in zip(
+            features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True
+        )
     ]
     return {
         "rows": rows,
         "classes": list(opened.classes),
         "skipped": [image.path for image in bad],
+        "threshold": opened.threshold,
+        "novelty": opened.about["novelty"],
+        "warnings": opened.warnings,
         "synthetic": opened.synthetic,
     }
 
@@ -107,7 +121,9 @@ def evaluate_bundle(
     Returns
     -------
     ``test`` with intervals; ``internal``, the figures from when the model was made; ``trained_on``, how many of these
-    images it learnt from; ``other_classes``, how many were left out.
+    images it learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or
+    None; ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
+    chance, or None; ``warnings``, what must stand beside.
 
     Raises
     ------
@@ -120,7 +136,8 @@ def evaluate_bundle(
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
         probabilities = opened.predict_proba(features)
-        test = evaluate(features.y, probabilities, features.groups, classes=opened.classes)
+        test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
+        unlike = _unlike(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
             _log.warning(
@@ -133,10 +150,15 @@ def evaluate_bundle(
             "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
             "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
             "trained_on": seen, "other_classes": left_out, "skipped": len(bad),
-            "synthetic": features.synthetic, "run": str(folder),
+            "threshold": None if opened.threshold is None else operating_point(
+                features.y, probabilities, features.groups, opened.threshold
+            ),
+            "unlike_training": unlike, "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
         everything = np.arange(len(features))
-        write_predictions(folder / "predictions.csv", features, everything, list(features.splits), probabilities)
+        write_predictions(
+            folder / "predictions.csv", features, everything, list(features.splits), probabilities, opened.threshold
+        )
         write_evaluation(
             folder, features, everything, probabilities, test, f"{Path(dataset.root).name}, by {Path(bundle)}"
         )
@@ -202,6 +224,36 @@ def bundle_features(
             synthetic=dataset.synthetic or bundle.synthetic,
         )
     return features, result.bad
+
+
+def _novelty(
+    bundle: Bundle, features: Features, cache: str | os.PathLike[str]
+) -> tuple[list[float | None], list[bool | None]]:
+    """Distance of each image to the training ones, and whether that makes it unlike them; Nones where none can tell."""
+    if bundle.novelty is None or not len(features):
+        return [None] * len(features), [None] * len(features)
+    with Store(cache) as store:
+        vectors = image_vectors(store, features.feature_set, features.keys)
+    if vectors.shape[1] != bundle.novelty.reference.shape[1]:
+        raise BundleError(f"{bundle.folder}: its vectors of training images are not of this network's width")
+    distances = bundle.novelty.distances(vectors)
+    return distances.tolist(), (distances > bundle.novelty.threshold).tolist()
+
+
+def _unlike(bundle: Bundle, features: Features, cache: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The share of images that are unlike the training ones; said aloud where chance does not make so many."""
+    _, flags = _novelty(bundle, features, cache)
+    if bundle.novelty is None or not flags:
+        return None
+    share, by_chance = float(np.mean(np.array(flags, bool))), bundle.novelty.false_alarm
+    interval = accuracy_interval(np.array(flags, bool), features.groups)
+    if interval[0] > by_chance:
+        _log.warning(
+            "%d of these %d images are unlike the model's training images (some %.0f would be by chance): what it says of "
+            "them is a guess, and the figures from its own test images say nothing about them",
+            sum(map(bool, flags)), len(flags), by_chance * len(flags),
+        )  # fmt: skip
+    return {"share": share, "share_ci": list(interval), "count": sum(map(bool, flags)), "by_chance": by_chance}
 
 
 def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:

@@ -1,4 +1,4 @@
-"""The verbs that say how far a model can be trusted. Thin: each calls one function of the library."""
+"""The verbs about trust: a kept model on new images, on labelled ones, beside another model, and what speaks for its answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,99 @@ import click
 
 from featcache.console import DATA, GROUPS, Output, shared_options
 
+from .verbs import OUT, figures_table, interval_text, threshold_lines, where_line
+
+_BUNDLE_WEIGHTS = click.option(
+    "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
+)
+_SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@shared_options
+def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
+    """Label new images: files, folders or manifests."""
+    from .serving import predict
+
+    result = predict(bundle, images, cache=cache, **options)
+    lines = []
+    for row in result["rows"]:
+        shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
+        lines.append(f"{row['label']:<16} {shares}  {row['path']}")
+        if row["unlike_training"]:
+            lines.append(
+                f"  UNLIKE TRAINING: distance {row['distance']:.3f}, over {result['novelty']['threshold']:.3f}; a guess"
+            )
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
+    if result["synthetic"]:
+        lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
+    output.result(result, *lines)
+
+
+@click.command()
+@click.argument("bundle")
+@DATA
+@GROUPS
+@click.option("--split", help="Only this part of the data: train, val or test.")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@OUT
+@shared_options
+def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
+    """Judge a kept model on other labelled images."""
+    from .serving import evaluate_bundle
+
+    result = evaluate_bundle(bundle, cache=cache, **options)
+    lines = figures_table(result)
+    if result["threshold"]:
+        lines += threshold_lines(result["threshold"], result["classes"][1])
+    if unlike := result["unlike_training"]:
+        lines.append(
+            f"unlike the training images: {unlike['count']} of {result['test']['n']}, {unlike['share']:.3f}"
+            f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
+        )
+    internal = result["internal"]
+    if internal:
+        low, high = internal["accuracy_ci"]
+        lines.append(
+            f"when it was made, on its own test images: accuracy {internal['accuracy']:.4f}   {low:.3f} to {high:.3f}"
+        )
+    if result["other_classes"]:
+        lines.append(f"{result['other_classes']} images of classes that the model does not know are left out")
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
+    output.result(result, *lines, where_line(result))
+
+
+@click.command()
+@click.argument("bundle_a", metavar="BUNDLE_A")
+@click.argument("bundle_b", metavar="BUNDLE_B")
+@DATA
+@GROUPS
+@click.option("--split", help="Only this part of the data [default: test, of the last extract's data].")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@OUT
+@shared_options
+def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options: Any) -> None:
+    """Judge two kept models on the same images: which is better, and whether these images can tell."""
+    from .compare import compare
+
+    result = compare(bundle_a, bundle_b, cache=cache, **options)
+    a, b = result["a"]["test"], result["b"]["test"]
+    lines = [f"{'':<18}{'A':>9}{'B':>9}{'A less B':>11}   95% interval"]
+    for name, difference in result["differences"].items():
+        if difference["value"] is not None:
+            both = f"{a[name]:>9.4f}{b[name]:>9.4f}{difference['value']:>+11.4f}"
+            low, high = difference["ci"]
+            lines.append(f"{name.replace('_', ' '):<18}{both}   {low:+.3f} to {high:+.3f}")
+    lines.append(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in result["agreement"].items()))
+    lines.append(result["verdict"])
+    output.result(result, *lines, where_line(result))
+
 
 @click.command()
 @click.argument("bundle")
@@ -16,9 +109,9 @@ from featcache.console import DATA, GROUPS, Output, shared_options
 @GROUPS
 @click.option("--split", help="Only this part of the data: train, val or test.")
 @click.option("--limit", default=50, show_default=True, help="Images drawn one by one, misclassified ones first.")
-@click.option("--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none.")
-@click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
-@click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@OUT
 @shared_options
 def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
     """Draw what speaks for a kept model's answers, over the given images or over labelled data."""
@@ -30,9 +123,10 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
         f"positive evidence in the border of the map ({result['border_area']:.0%} of its area), by predicted class:",
     ]  # fmt: skip
     lines += [f"  {name:<20} {share:.0%}" for name, share in result["border"].items() if share is not None]
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
     if result["synthetic"]:
         lines.append("SYNTHETIC images: no medical result")
     output.result(result, *lines, f"figures and tables: {result['run']}")
 
 
-VERBS: list[click.Command] = [saliency]
+VERBS: list[click.Command] = [evaluate, predict, compare, saliency]

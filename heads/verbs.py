@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
-_OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
+OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
 _SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
 
 
@@ -48,8 +48,20 @@ _SEED = click.option("--seed", default=0, show_default=True, help="Of initial we
     "--checkpoint", is_flag=True, default=None, help="Run all epochs; keep the weights of the lowest validation loss."
 )
 @click.option("--class-weight", help="balanced: every class counts alike.")
+@click.option(
+    "--calibrate",
+    "calibration",
+    metavar="METHOD",
+    help="Mend the probabilities on the validation images: temperature, sigmoid or isotonic.",
+)
+@click.option(
+    "--sensitivity",
+    type=float,
+    metavar="SHARE",
+    help="Of two classes: label so that this share of the second is found among the validation images.",
+)
 @_SEED
-@_OUT
+@OUT
 @shared_options
 def fit_head(cache: str, output: Output, units: str | None, classes: str | None, **options: Any) -> None:
     """Train one head, evaluate it, draw it, and keep it as a bundle."""
@@ -62,7 +74,14 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
     with _epochs(output) as on_epoch:
         fitted = fit_head(classes=names(classes), cache=cache, on_epoch=on_epoch, **settings)
     result = fitted.result
-    output.result(result, *_layer_table(fitted.layers, result["parameters"]), "", *figures_table(result), _kept(result))
+    output.result(
+        result,
+        *_layer_table(fitted.layers, result["parameters"]),
+        "",
+        *figures_table(result),
+        *_settled(result),
+        _kept(result),
+    )
 
 
 @click.command()
@@ -75,7 +94,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
 @click.option("--models", metavar="A,B", help="Some of the table [default: all].")
 @click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
 @_SEED
-@_OUT
+@OUT
 @shared_options
 def baselines(cache: str, output: Output, classes: str | None, models: str | None, **options: Any) -> None:
     """The leaderboard of classical models, each tuned on its own grid."""
@@ -93,7 +112,7 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
         lines.append(
             f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
         )
-    output.result(result, *lines, _where(result))
+    output.result(result, *lines, where_line(result))
 
 
 @click.command()
@@ -114,7 +133,7 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
 @click.option("--memory", metavar="SIZE", help="That models in training may take: 500MB, 4GB [default: half the free].")
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
 @_SEED
-@_OUT
+@OUT
 @shared_options
 def grid(
     cache: str, output: Output, classes: str | None, params: tuple[str, ...], memory: str | None, **options: Any
@@ -142,59 +161,7 @@ def grid(
     if "nested" in result:
         low, high = result["nested"]["accuracy_ci"]
         lines.append(f"nested cross-validation: accuracy {result['nested']['accuracy']:.4f}   {low:.3f} to {high:.3f}")
-    output.result(result, *lines, _where(result))
-
-
-_BUNDLE_WEIGHTS = click.option(
-    "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
-)
-_SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
-
-
-@click.command()
-@click.argument("bundle")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@_BUNDLE_WEIGHTS
-@_SKIP_BAD
-@shared_options
-def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
-    """Label new images: files, folders or manifests."""
-    from .serving import predict
-
-    result = predict(bundle, images, cache=cache, **options)
-    lines = []
-    for row in result["rows"]:
-        shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
-        lines.append(f"{row['label']:<16} {shares}  {row['path']}")
-    if result["synthetic"]:
-        lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
-    output.result(result, *lines)
-
-
-@click.command()
-@click.argument("bundle")
-@DATA
-@GROUPS
-@click.option("--split", help="Only this part of the data: train, val or test.")
-@_BUNDLE_WEIGHTS
-@_SKIP_BAD
-@_OUT
-@shared_options
-def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
-    """Judge a kept model on other labelled images."""
-    from .serving import evaluate_bundle
-
-    result = evaluate_bundle(bundle, cache=cache, **options)
-    lines = figures_table(result)
-    internal = result["internal"]
-    if internal:
-        low, high = internal["accuracy_ci"]
-        lines.append(
-            f"when it was made, on its own test images: accuracy {internal['accuracy']:.4f}   {low:.3f} to {high:.3f}"
-        )
-    if result["other_classes"]:
-        lines.append(f"{result['other_classes']} images of classes that the model does not know are left out")
-    output.result(result, *lines, _where(result))
+    output.result(result, *lines, where_line(result))
 
 
 @click.command()
@@ -208,7 +175,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
 @click.option("--split", help="Only this part of the data: train, val or test.")
 @click.option("--perplexity", default=30.0, show_default=True, help="About how many neighbours each image has.")
 @_SEED
-@_OUT
+@OUT
 @shared_options
 def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **options: Any) -> None:
     """Draw a head's first dense layer by t-SNE, or, without a bundle, the features."""
@@ -216,7 +183,7 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 
     result = tsne(bundle, classes=names(classes), cache=cache, **options)
     wrong = "" if result["misclassified"] is None else f", {result['misclassified']} misclassified"
-    output.result(result, f"{result['rows']} images drawn{wrong} ({result['before']}); {_where(result)}")
+    output.result(result, f"{result['rows']} images drawn{wrong} ({result['before']}); {where_line(result)}")
 
 
 @click.command()
@@ -305,16 +272,42 @@ def figures_table(result: dict[str, Any]) -> list[str]:
     """Train, val and test side by side, intervals beside the test's figures."""
     parts = [name for name in ("train", "val", "test") if name in result]
     lines = [f"{'':<18}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss"):
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier", "ece"):
         values = "".join(f"{'–' if result[p][name] is None else format(result[p][name], '.4f'):>9}" for p in parts)
-        lines.append(f"{name.replace('_', ' '):<18}{values}{_interval(result['test'].get(f'{name}_ci'))}")
+        beside = interval_text(result["test"].get(f"{name}_ci"))
+        if name == "ece":
+            beside = f"   up to {result['test']['ece_by_chance']:.3f} by chance, were every probability right"
+        lines.append(f"{name.replace('_', ' '):<18}{values}{beside}")
     lines.append(f"{'images':<18}" + "".join(f"{result[p]['n']:>9}" for p in parts))
     for name, value in result["test"].get("recall", {}).items():
-        lines.append(f"  test recall of {name:<22} {value:.4f}{_interval(result['test']['recall_ci'][name])}")
+        lines.append(f"  test recall of {name:<22} {value:.4f}{interval_text(result['test']['recall_ci'][name])}")
     return lines
 
 
-def _interval(pair: Sequence[float] | None) -> str:
+def threshold_lines(point: dict[str, Any], positive: str) -> list[str]:
+    """Sensitivity and specificity at a threshold, and what it cost beside the even one."""
+    lines = [f"labelled {positive} from a probability of {point['value']:.4g} on; on these test images:"]
+    for name in ("sensitivity", "specificity"):
+        if point[name] is not None:
+            even = point["at_half"][name]
+            lines.append(f"  {name} {point[name]:.4f}{interval_text(point[name + '_ci'])}; at 0.5 it is {even:.4f}")
+    return lines
+
+
+def _settled(result: dict[str, Any]) -> list[str]:
+    """What was calibrated and chosen on the validation images, as the test images judge it."""
+    lines = []
+    if result["calibration"]:
+        before, after = result["calibration"]["test_before"], result["test"]
+        changes = ", ".join(f"{name} {before[name]:.4f} to {after[name]:.4f}" for name in before)
+        lines.append(f"calibrated by {result['calibration']['method']}, on test: {changes}")
+    if result["threshold"]:
+        lines += threshold_lines(result["threshold"]["test"], result["classes"][1])
+    return lines
+
+
+def interval_text(pair: Sequence[float] | None) -> str:
+    """``0.940 to 1.000``, with room before it; empty for None."""
     return f"   {pair[0]:.3f} to {pair[1]:.3f}" if pair else ""
 
 
@@ -331,10 +324,10 @@ def _kept(result: dict[str, Any]) -> str:
     notes = [f"{result['epochs_run']} epochs in {result['seconds']:.1f} s"]
     if result["best_epoch"] != result["epochs_run"]:
         notes.append(f"weights of epoch {result['best_epoch']}")
-    return "; ".join([*notes, _where(result)])
+    return "; ".join([*notes, where_line(result)])
 
 
-def _where(result: dict[str, Any]) -> str:
+def where_line(result: dict[str, Any]) -> str:
     """Where the files are, and what must not be forgotten."""
     notes = []
     if result.get("made"):
@@ -383,4 +376,4 @@ def _cells(output: Output) -> Iterator[Callable[[Progress], None] | None]:
         yield show
 
 
-VERBS: list[click.Command] = [fit_head, grid, baselines, evaluate, predict, tsne, reproduce]
+VERBS: list[click.Command] = [fit_head, grid, baselines, tsne, reproduce]

@@ -55,7 +55,7 @@ def test_the_result_and_its_files(fitted):
     assert result["hyperparameters"]["units"] == [32, 16]
     assert {p.name for p in run.iterdir()} == {
         "bundle", "run.json", "history.csv", "predictions.csv", "curves.png", "confusion.png", "roc.png",
-        "precision_recall.png",
+        "precision_recall.png", "reliability.png",
     }  # fmt: skip
     assert json.loads((run / "run.json").read_text()) == json.loads(json.dumps(result))
     assert all(p.stat().st_size > 10_000 for p in run.glob("*.png"))
@@ -225,7 +225,7 @@ def test_a_pickle_dressed_as_a_model(copy):
 
 def test_a_later_format(copy):
     text = (copy / "bundle.json").read_text()
-    (copy / "bundle.json").write_text(text.replace('"version": 1,', '"version": 2,'))
+    (copy / "bundle.json").write_text(text.replace('"version": 2,', '"version": 3,'))
     with pytest.raises(BundleError, match="upgrade"):
         open_bundle(copy)
 

@@ -1,0 +1,258 @@
+"""Two kept models on the same images: which is better, and whether these images can tell."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from featcache.dataset import Dataset
+from featcache.errors import DataError
+from featcache.extraction import choose_data
+from featcache.features import Features
+from featcache.store import Store
+
+from .bootstrap import group_codes, percentile_interval, replicates
+from .bundle import Bundle, open_bundle
+from .evaluate import evaluate, exact_interval, least_share, scores
+from .runs import run_folder, write_json, write_table
+from .serving import bundle_features, known_images
+
+_log = logging.getLogger(__name__)
+_FEW = 6  # discordant groups; of fewer, no two-sided test at 5% can tell, and a bootstrap sees too little
+_MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
+
+
+def compare(
+    bundle_a: str | os.PathLike[str],
+    bundle_b: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None = None,
+    *,
+    split: str | None = None,
+    group_regex: str | None = None,
+    weights: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    out: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
+) -> dict[str, Any]:
+    """Judge two models on the same labelled images.
+
+    Parameters
+    ----------
+    bundle_a, bundle_b : bundles of the same classes; their features may differ.
+    data : a folder or manifest; None takes the last extract's, and of that the test part where it has one.
+    split : only this part of the data.
+    weights, group_regex, cache, skip_bad : as in :func:`heads.serving.evaluate_bundle`.
+    out : folder for ``run.json`` and ``pairs.csv``; None makes one in ``runs``.
+
+    Returns
+    -------
+    ``a`` and ``b`` (``bundle``, ``trained_on`` and the figures, as of :func:`heads.evaluate.evaluate`); ``n``, ``groups``;
+    ``agreement`` (``both_right only_a only_b both_wrong``); ``mcnemar``, the exact test on the discordant pairs (McNemar
+    1947; ``p``, and ``independent``, whether each image is of its own group, without which p is too small);
+    ``differences``, A less B, of accuracy, balanced accuracy and ROC area, ``value`` and ``ci`` by :func:`paired_intervals`;
+    ``shown``, whether a difference in accuracy is; ``verdict``, a sentence; ``warnings``.
+
+    Raises
+    ------
+    DataError
+        The models tell other classes apart, or there are no images of theirs.
+    BundleError
+    """
+    a, b = open_bundle(bundle_a), open_bundle(bundle_b)
+    if set(a.classes) != set(b.classes):
+        raise DataError(
+            f"{a.folder} tells {', '.join(a.classes)} apart, {b.folder} {', '.join(b.classes)}; models of different classes "
+            "answer different questions. Fit one of them anew with the classes of the other: --classes"
+        )
+    with Store(cache) as store:
+        dataset = choose_data(store, data, group_regex)
+    if data is None and split is None and "test" in dataset.splits:
+        split = "test"
+    known, left_out = known_images(dataset, a.classes, split)
+    of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
+    y, groups = of_a.y, of_a.groups
+    p_a, p_b = a.predict_proba(of_a), b.predict_proba(of_b)
+    place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
+    labels_a, labels_b = a.labels(p_a), place[b.labels(p_b)]
+    with run_folder(out, "compare", str(a.about["task"])) as folder:
+        found = paired(y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, groups)
+        seen = [int(side.trained_on(of_a.keys).sum()) for side in (a, b)]
+        warnings = _warnings((a, b), seen, y, found)
+        sides = {
+            name: {
+                "bundle": str(side.folder), "classes": list(side.classes), "trained_on": learnt,
+                "test": evaluate(rows.y, p, groups, side.classes, side.threshold),
+            }
+            for name, side, rows, p, learnt in (("a", a, of_a, p_a, seen[0]), ("b", b, of_b, p_b, seen[1]))
+        }  # fmt: skip
+        result = {
+            "task": a.about["task"], **sides, "data": dataset.root, "split": split, "other_classes": left_out,
+            "skipped": skipped, **found, "warnings": warnings,
+            "synthetic": of_a.synthetic or of_b.synthetic, "run": str(folder),
+        }  # fmt: skip
+        for text in warnings:
+            _log.warning("%s", text)
+        rows = zip(of_a.paths, y, labels_a, labels_b, strict=True)
+        table = [(path, *(a.classes[label] for label in labels)) for path, *labels in rows]
+        write_table(folder / "pairs.csv", ("path", "label", "a", "b"), table)
+        write_json(folder / "run.json", result)
+        return result
+
+
+def paired(
+    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray,
+    groups: Sequence[object] | np.ndarray | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What :func:`compare` finds, from labels, probabilities of shape (n, n_classes) and predicted labels.
+
+    Where groups repeat, the verdict rests on the bootstrap over groups, else on McNemar's test.
+    """
+    right_a, right_b = predicted_a == y, predicted_b == y
+    of_group = group_codes(groups, len(y))
+    count = int(of_group.max()) + 1
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    independent = count == len(y)
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    differences = paired_intervals(y, p_a, p_b, predicted_a, predicted_b, of_group)
+    low, high = differences["accuracy"]["ci"]
+    shown = p < 0.05 if independent else low > 0 or high < 0
+    found = {
+        "n": len(y),
+        "groups": count,
+        "agreement": {
+            "both_right": int((right_a & right_b).sum()), "only_a": only_a, "only_b": only_b,
+            "both_wrong": int((~right_a & ~right_b).sum()),
+        },
+        "mcnemar": {"p": p, "independent": independent},
+        "differences": differences,
+        "shown": bool(shown),
+    }  # fmt: skip
+    return {**found, "verdict": _verdict(found, float(right_a.mean()), float(right_b.mean()))}
+
+
+def paired_intervals(
+    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray,
+    of_group: np.ndarray,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Differences, A less B, of accuracy, balanced accuracy and ROC area with 95% intervals.
+
+    Both models are judged on the same 2,000 draws of groups, and the percentiles of their differences taken. Where less
+    than six groups were judged differently, a bootstrap sees too little; the interval is then widened to what the exact
+    bounds of the two shares of groups (Clopper & Pearson 1934, each at 97.5%) leave possible, of balanced accuracy in each
+    class, and of an area that no draw changes to what :func:`heads.evaluate.least_share` does.
+
+    Returns
+    -------
+    ``value`` and ``ci`` of each; Nones of an area where a class has no rows.
+    """
+    draws_a = replicates(y, p_a, predicted_a, of_group)
+    draws_b = replicates(y, p_b, predicted_b, of_group)
+    figures = [_plain(y, p, predicted) for p, predicted in ((p_a, predicted_a), (p_b, predicted_b))]
+    lead = (predicted_a == y).astype(int) - (predicted_b == y)
+    present = np.unique(y)
+    exact = {
+        "accuracy": _exact_bounds(lead, of_group),
+        "balanced_accuracy": np.mean([_exact_bounds(lead[y == c], of_group[y == c]) for c in present], axis=0),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name in _MEASURES:
+        value = figures[0][name] - figures[1][name]
+        draws = draws_a[name] - draws_b[name]
+        draws = draws[np.isfinite(draws)]
+        if not np.isfinite(value) or not len(draws):
+            found[name] = {"value": None, "ci": None}
+            continue
+        low, high = percentile_interval(draws)
+        if name in exact and len(np.unique(of_group[lead != 0])) < _FEW:
+            low, high = min(low, exact[name][0]), max(high, exact[name][1])
+        if name == "roc_auc" and np.ptp(draws) < 1e-12:
+            hidden = 1 - least_share(y, of_group)
+            low, high = low - hidden, high + hidden
+        found[name] = {"value": float(value), "ci": [float(low), float(high)]}
+    return found
+
+
+def _plain(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    area = scores(y, probabilities)["roc_auc"]
+    right = predicted == y
+    recalls = [right[y == label].mean() for label in np.unique(y)]
+    return {
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean(recalls)),
+        "roc_auc": np.nan if area is None else area,
+    }
+
+
+def _exact_bounds(lead: np.ndarray, of_group: np.ndarray) -> tuple[float, float]:
+    """What the difference may be, from how many groups each model is the better on."""
+    _, of_group = np.unique(of_group, return_inverse=True)
+    net = np.bincount(of_group, lead)
+    (low_a, high_a), (low_b, high_b) = (
+        exact_interval(int(n), len(net), 0.975) for n in ((net > 0).sum(), (net < 0).sum())
+    )
+    return low_a - high_b, high_a - low_b
+
+
+def _verdict(found: Mapping[str, Any], accuracy_a: float, accuracy_b: float) -> str:
+    """One sentence that claims no more than was shown."""
+    low, high = found["differences"]["accuracy"]["ci"]
+    by, units = f"n = {found['n']} images", ""
+    if not found["mcnemar"]["independent"]:
+        units = f" of {found['groups']} groups"
+        how = "bootstrap over groups"
+    else:
+        how = f"exact McNemar p = {found['mcnemar']['p']:.2g}"
+    figures = (
+        f"A {accuracy_a:.3f}, B {accuracy_b:.3f}, A less B {accuracy_a - accuracy_b:+.3f} ({low:+.3f} to {high:+.3f})"
+    )
+    if found["shown"]:
+        better = "A" if accuracy_a > accuracy_b else "B"
+        return (
+            f"{better} is the more accurate on images like these: {figures}; {how}, {by}{units}. Of images from elsewhere "
+            "it says nothing"
+        )
+    return (
+        f"no difference in accuracy is shown on {by}{units}: {figures}; {how}. That is not equality: a difference of up to "
+        f"{max(abs(low), abs(high)):.3f} could hide"
+    )
+
+
+def _warnings(
+    bundles: tuple[Bundle, Bundle], seen: Sequence[int], y: np.ndarray, found: Mapping[str, Any]
+) -> list[str]:
+    texts = []
+    for name, bundle, learnt in zip("AB", bundles, seen, strict=True):
+        texts += [f"{name}: {text}" for text in bundle.warnings]
+        if learnt:
+            texts.append(
+                f"{name} learnt from {learnt} of these {found['n']} images: its figures flatter, and so does any lead of it. "
+                "Compare on images that neither has seen: --split test, or --data"
+            )
+    if not found["mcnemar"]["independent"]:
+        texts.append(
+            f"{found['n']} images are of {found['groups']} groups: McNemar's test takes images as independent, so its p "
+            "is too small; the intervals are by bootstrap over groups, and the verdict rests on them"
+        )
+    missing = [label for i, label in enumerate(bundles[0].classes) if i not in y]
+    if missing:
+        texts.append(f"no images of {', '.join(missing)}: the figures say nothing about it")
+    return texts
+
+
+def _on_the_same(
+    a: Bundle, b: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
+) -> tuple[Features, Features, int]:
+    """Features of the images that both models can use, in one order, and how many neither or only one could."""
+    of_a, _ = bundle_features(a, dataset, weights, cache, skip_bad)
+    of_b, _ = bundle_features(b, dataset, weights, cache, skip_bad)
+    rows_b = {path: i for i, path in enumerate(of_b.paths)}
+    both = [i for i, path in enumerate(of_a.paths) if path in rows_b]
+    if not both:
+        raise DataError(f"{dataset.root}: no image that both models can use")
+    of_b = of_b.take([rows_b[of_a.paths[i]] for i in both])
+    return of_a.take(both), of_b, len(dataset) - len(both)

@@ -1,0 +1,420 @@
+"""Probabilities and thresholds settled on validation rows: against sklearn, and on models whose fault is known."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_images
+from PIL import Image
+from scipy.special import softmax
+from scipy.stats import binomtest
+from sklearn import metrics
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from sklearn.datasets import make_classification
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+
+import featcache
+from featcache.errors import BundleError, UsageError
+from heads import bundle as bundles
+from heads.bundle import open_bundle, save_bundle
+from heads.calibration import METHODS, calibrate, check_calibration, fit_calibration
+from heads.evaluate import evaluate, labels_of, scores
+from heads.fitting import fit_head
+from heads.reliability import calibration_figures, reliability
+from heads.serving import evaluate_bundle, predict
+from heads.threshold import choose_threshold, operating_point
+
+GOLDEN = Path(__file__).parent / "golden" / "bundle-v1"
+
+
+def blurred(n: int, classes: int, seed: int = 0, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from probabilities, and these probabilities, their logits made ``sharpness`` times what they are."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (n, classes))
+    p = softmax(logits, axis=1)
+    y = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return y, softmax(sharpness * logits, axis=1)
+
+
+# -- measured --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [62, 95, 400])
+def test_bins_are_sklearns(n):
+    y, p = blurred(n, 2)
+    bins = reliability(y, p)
+    found, stated = calibration_curve(y, p[:, 1], n_bins=min(10, n // 10), strategy="quantile")
+    np.testing.assert_allclose(bins.stated, stated)
+    np.testing.assert_allclose(bins.hits / bins.counts, found)
+    assert bins.counts.sum() == n
+    assert bins.error == pytest.approx(np.abs(found - stated) @ bins.counts / n)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_brier_is_sklearns(classes):
+    y, p = blurred(80, classes)
+    assert scores(y, p)["brier"] == pytest.approx(metrics.brier_score_loss(y, p, labels=range(classes)))
+    by_hand = np.square(p - np.eye(classes)[y]).sum(axis=1).mean()
+    assert scores(y, p)["brier"] == pytest.approx(by_hand / 2 if classes == 2 else by_hand)
+
+
+def test_of_several_classes_it_is_the_label_that_is_judged():
+    y, p = blurred(500, 4)
+    found, stated = calibration_curve(p.argmax(axis=1) == y, p.max(axis=1), n_bins=10, strategy="quantile")
+    np.testing.assert_allclose(reliability(y, p).hits / reliability(y, p).counts, found)
+    np.testing.assert_allclose(reliability(y, p).stated, stated)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_true_probabilities_exceed_chance_in_one_case_of_twenty(classes):
+    above = 0
+    for seed in range(200):
+        found = calibration_figures(*blurred(60, classes, seed))
+        above += found["ece"] > found["ece_by_chance"]
+    assert 1 <= above <= 22  # 10 expected; binomial tails of 1 in 10,000
+
+
+def test_an_overconfident_model_exceeds_chance():
+    found = evaluate(*blurred(300, 2, sharpness=4))
+    assert found["ece"] > 2 * found["ece_by_chance"]
+    assert all(p == 1 for p in reliability(np.ones(5, int), np.tile([0.0, 1.0], (5, 1))).stated)
+
+
+# -- mended ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "classes"), [(m, c) for m in METHODS for c in (2, 3)])
+def test_it_is_sklearns_calibration_of_the_frozen_model(method, classes):
+    X, y = make_classification(900, n_classes=classes, n_informative=6, flip_y=0.2, random_state=1)
+    fit, val, test = np.split(np.arange(900), [200, 600])
+    model = LogisticRegression(C=1000, max_iter=500).fit(X[fit], y[fit])
+    reference = CalibratedClassifierCV(FrozenEstimator(model), method=method).fit(X[val], y[val])
+    calibration, _ = fit_calibration(model.predict_proba(X[val]), y[val], method)
+    ours = calibrate(model.predict_proba(X[test]), json.loads(json.dumps(calibration)))
+    check_calibration(calibration, classes)
+    np.testing.assert_allclose(ours.sum(axis=1), 1)
+    if classes == 3 and method != "temperature":
+        # sklearn's softmax scores are no log-odds of a class against the rest; the curves are its own on those.
+        shares = []
+        for c in range(3):
+            p, q = (np.clip(model.predict_proba(X[rows])[:, c], 1e-15, None) for rows in (val, test))
+            one = CalibratedClassifierCV(FrozenEstimator(Odds()), method=method).fit(
+                np.c_[np.log(p / (1 - p))], y[val] == c
+            )
+            shares.append(one.predict_proba(np.c_[np.log(q / (1 - q))])[:, 1])
+        wanted = np.array(shares).T / np.sum(shares, axis=0)[:, None]
+        np.testing.assert_allclose(ours, wanted, atol=1e-4)
+    else:
+        np.testing.assert_allclose(ours, reference.predict_proba(X[test]), atol=1e-4)
+
+
+class Odds(ClassifierMixin, BaseEstimator):
+    """A model that is given its decisions."""
+
+    def __init__(self):
+        self.classes_ = np.array([False, True])
+
+    def predict(self, X):
+        return X[:, 0] > 0
+
+    def fit(self, X, y):
+        return self
+
+    def decision_function(self, X):
+        return X[:, 0]
+
+
+@pytest.mark.parametrize(("method", "classes"), [(m, c) for m in METHODS for c in (2, 4)])
+def test_an_overconfident_model_is_mended(method, classes):
+    y, p = blurred(3000, classes, sharpness=4)
+    val, test = np.arange(1500), np.arange(1500, 3000)
+    calibration, warnings = fit_calibration(p[val], y[val], method)
+    assert warnings == ()
+    before, after = scores(y[test], p[test]), scores(y[test], calibrate(p[test], calibration))
+    assert after["ece"] < 0.35 * before["ece"]
+    assert after["loss"] < 0.7 * before["loss"]
+    assert after["brier"] < before["brier"]
+    if method == "temperature":
+        assert calibration["inverse_temperature"] == pytest.approx(1 / 4, rel=0.15)
+        assert after["accuracy"] == before["accuracy"]
+
+
+def test_probabilities_of_0_and_1_are_mended_too():
+    y, _ = blurred(200, 2)
+    p = np.eye(2)[np.where(np.arange(200) % 5 == 0, 1 - y, y)]  # wrong once in five, and always sure
+    for method in METHODS:
+        calibration, _ = fit_calibration(p, y, method)
+        mended = calibrate(p, calibration)
+        assert np.isfinite(mended).all()
+        np.testing.assert_allclose(mended.max(axis=1), 0.8, atol=0.06)
+
+
+def test_what_few_or_faultless_rows_cannot_say_is_said():
+    y, p = blurred(60, 2, sharpness=4)
+    assert "isotonic on 60 validation images overfits" in fit_calibration(p, y, "isotonic")[1][0]
+    for method in ("temperature", "isotonic"):
+        calibration, warnings = fit_calibration(np.eye(2)[y] * 0.8 + 0.1, y, method)
+        assert calibration is None
+        assert "left as they are" in warnings[0]
+    calibration, _ = fit_calibration(np.eye(2)[y] * 0.8 + 0.1, y, "sigmoid")
+    assert 0.9 < calibrate(np.eye(2)[y] * 0.8 + 0.1, calibration).max() < 1  # Platt's priors
+    with pytest.raises(UsageError, match="expected one of temperature"):
+        fit_calibration(p, y, "beta")
+
+
+# -- thresholds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.9, 0.95, 1.0])
+def test_no_threshold_finds_as_many_at_a_better_specificity(wanted):
+    y, p = blurred(300, 2)
+    found, _ = choose_threshold(y, p, wanted)
+    false, true, _ = metrics.roc_curve(y, p[:, 1], drop_intermediate=False)
+    assert found["sensitivity"] >= wanted
+    assert found["specificity"] == pytest.approx(1 - false[true >= wanted].min())
+    predicted = labels_of(p, found["value"])
+    assert metrics.recall_score(y, predicted) == found["sensitivity"]
+    assert found["sensitivity_ci"] == pytest.approx(
+        binomtest(int(predicted[y == 1].sum()), int((y == 1).sum())).proportion_ci(0.95, "exact")
+    )
+
+
+def test_a_threshold_on_ties_and_on_scores_that_leave_no_room():
+    y = np.array([0, 0, 1, 1])
+    p = np.array([0.2, 0.4, 0.4, 0.9])
+    found, warnings = choose_threshold(y, np.c_[1 - p, p], 1.0)
+    assert (found["sensitivity"], found["specificity"]) == (1, 0.5)
+    assert "as low as 0.16" in warnings[0]  # two of two
+    next_up = np.nextafter(0.4, 1)
+    p = np.array([0.2, 0.4, next_up, 0.9])
+    assert choose_threshold(y, np.c_[1 - p, p], 1.0)[0]["specificity"] == 1
+    for bad in (0, 1.2, -1):
+        with pytest.raises(UsageError, match="expected a share"):
+            choose_threshold(y, np.c_[1 - p, p], bad)
+
+
+def test_figures_are_those_of_the_labels_that_are_given():
+    y, p = blurred(200, 2)
+    found, point = evaluate(y, p, classes=["a", "b"], threshold=0.2), operating_point(y, p, None, 0.2)
+    predicted = p[:, 1] >= 0.2
+    assert found["accuracy"] == metrics.accuracy_score(y, predicted)
+    assert found["confusion"] == metrics.confusion_matrix(y, predicted).tolist()
+    assert found["recall"] == {"a": point["specificity"], "b": point["sensitivity"]}
+    assert point["sensitivity"] > point["at_half"]["sensitivity"]
+    assert point["specificity"] < point["at_half"]["specificity"]
+    assert point["sensitivity_ci"][0] < point["sensitivity"] < point["sensitivity_ci"][1]
+    assert found["roc_auc"] == evaluate(y, p)["roc_auc"]
+
+
+# -- in a bundle -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A head on noise, some of whose labels can be seen: it is sure, and often wrong."""
+    folder = tmp_path_factory.mktemp("fitted")
+    for split, seed, count in (("train", 0, 60), ("val", 1, 60), ("test", 2, 60)):
+        for i, path in enumerate(write_images(folder / "d" / split, count, size=8, seed=seed)):
+            if i % 3:  # two in three are marked
+                pixels = np.array(Image.open(path)) // 2 + (80 if path.parent.name == "covid" else 0)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    featcache.extract(folder / "d", "pixels", size=8, cache=folder / "c")
+    done = fit_head(
+        "binary", backbone="pixels", cache=folder / "c", out=folder / "run", epochs=30, units=8, dropout=0.0,
+        learning_rate=0.01, calibration="temperature", sensitivity=0.9,
+    )  # fmt: skip
+    return done, folder
+
+
+def test_fit_head_settles_on_val_and_judges_on_test(fitted):
+    done, folder = fitted
+    result, f = done.result, done.features
+    val, test = f.split("val"), f.split("test")
+    raw = done.estimator.predict_proba(val.X.astype(np.float32))
+    assert result["calibration"]["inverse_temperature"] < 1
+    assert result["test"]["ece"] < result["calibration"]["test_before"]["ece"]
+    chosen, _ = choose_threshold(val.y, calibrate(raw, result["calibration"]), 0.9)
+    assert result["threshold"]["chosen_on_val"] == chosen
+    point = result["threshold"]["test"]
+    given = done.probabilities[f.splits == "test"][:, 1] >= chosen["value"]
+    assert point["sensitivity"] == pytest.approx(metrics.recall_score(test.y, given))
+    assert result["test"]["accuracy"] == pytest.approx(metrics.accuracy_score(test.y, given))
+    assert (folder / "run" / "reliability.png").stat().st_size > 10_000
+    assert json.loads((folder / "run" / "run.json").read_text()) == json.loads(json.dumps(result))
+
+
+def test_predict_and_evaluate_apply_what_was_settled(fitted, tmp_path):
+    done, folder = fitted
+    rows = np.flatnonzero(done.features.splits == "test")
+    answer = predict(folder / "run" / "bundle", [done.features.paths[i] for i in rows], cache=tmp_path / "c")
+    found = np.array([list(row["probabilities"].values()) for row in answer["rows"]])
+    np.testing.assert_allclose(found, done.probabilities[rows], atol=1e-6)
+    threshold = done.result["threshold"]["value"]
+    assert answer["threshold"] == threshold
+    assert [row["label"] for row in answer["rows"]] == [("normal", "covid")[int(p >= threshold)] for p in found[:, 1]]
+    assert any(p < 0.5 for p, row in zip(found[:, 1], answer["rows"], strict=True) if row["label"] == "covid")
+    judged = evaluate_bundle(
+        folder / "run" / "bundle", folder / "d", split="test", cache=tmp_path / "c", out=tmp_path / "o"
+    )
+    assert judged["test"] == done.result["test"]
+    assert judged["threshold"] == done.result["threshold"]["test"]
+    assert judged["warnings"] == done.result["warnings"] == answer["warnings"]
+    assert (tmp_path / "o" / "reliability.png").exists()
+
+
+def test_the_verbs_say_it(fitted, cli):
+    _, folder = fitted
+    call = (
+        "fit-head",
+        "--task",
+        "binary",
+        "--backbone",
+        "pixels",
+        "--cache",
+        folder / "c",
+        "--epochs",
+        3,
+        "--units",
+        4,
+    )
+    done = cli(*call, "--calibrate", "sigmoid", "--sensitivity", 0.9, "--out", "o")
+    assert done.code == 0, done.err
+    for words in ("calibrated by sigmoid, on test: loss", "sensitivity", "at 0.5 it is", "by chance, were every"):
+        assert words in done.out
+    assert "the sensitivity may be as low as" in done.err
+    people = cli("predict", "o/bundle", folder / "d" / "test" / "covid", "--cache", folder / "c")
+    assert "warning of this model: threshold: chosen on 30 positive" in people.out
+    assert cli(*call, "--calibrate", "magic").code == 2
+    assert cli(*call, "--sensitivity", 95).code == 2
+
+
+def test_what_cannot_be_had_is_refused_before_the_fit(tmp_path):
+    cache = tmp_path / "c"
+    featcache.extract(None, "pixels", size=8, cache=cache)
+    epochs: list[int] = []
+    with pytest.raises(UsageError, match="is for two classes"):
+        fit_head("multiclass", backbone="pixels", sensitivity=0.9, cache=cache, on_epoch=lambda e, x: epochs.append(e))
+    assert not epochs
+
+
+# -- the format ------------------------------------------------------------------------------------
+
+
+def test_a_bundle_of_format_1_is_read(tmp_path):
+    """Written by the version before format 2; never to be made anew."""
+    opened = open_bundle(GOLDEN)
+    assert opened.about["version"] == 1
+    assert (opened.threshold, opened.novelty, opened.warnings) == (None, None, [])
+    featcache.extract(None, "pixels", size=8, cache=tmp_path / "c")
+    f = featcache.load("pixels", cache=tmp_path / "c")
+    wanted = [  # what the version that wrote it gave
+        [6.537530971e-02, 4.221278979e-01, 1.406866446e-03, 5.110899259e-01],
+        [9.965076230e-01, 3.420728701e-03, 3.255476855e-05, 3.909354343e-05],
+        [2.595472703e-01, 6.577903224e-01, 6.206564250e-08, 8.266234518e-02],
+    ]
+    np.testing.assert_allclose(opened.predict_proba(f)[::50], wanted, rtol=1e-4)
+    row = predict(GOLDEN, [f.paths[0]], cache=tmp_path / "c")["rows"][0]
+    np.testing.assert_allclose(list(row["probabilities"].values()), wanted[0], rtol=1e-4)
+    assert (row["unlike_training"], row["distance"]) == (None, None)
+
+
+def rewritten(folder: Path, change) -> Path:
+    """The bundle with its description changed and signed anew, as a hostile hand could."""
+    about = json.loads((folder / "bundle.json").read_text())
+    change(about)
+    plain = {key: value for key, value in about.items() if key != "digest"}
+    (folder / "bundle.json").write_bytes(bundles._written({**plain, "digest": bundles._digest(plain)}))
+    return folder
+
+
+def put(*place_and_value):
+    *place, last, value = place_and_value
+
+    def change(about):
+        for name in place:
+            about = about[name]
+        about[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put("calibration", "inverse_temperature", float("nan")),
+        put("calibration", "inverse_temperature", -1.0),
+        put("calibration", "inverse_temperature", 10**400),
+        put("calibration", "inverse_temperature", "1"),
+        put("calibration", "method", "pickle"),
+        put("calibration", "method", ["temperature"]),
+        put("calibration", {"method": "sigmoid", "rows": 9, "slope": [1.0, 2.0], "intercept": [0.0, 0.0]}),
+        put("calibration", {"method": "isotonic", "rows": 9, "logits": [[1.0, 0.0]], "shares": [[0.0, 1.0]]}),
+        put("calibration", {"method": "isotonic", "rows": 9, "logits": [[0.0, 1.0]], "shares": [[0.0, 7.0]]}),
+        put("calibration", {"method": "isotonic", "rows": 9, "logits": [[]], "shares": [[]]}),
+        put("calibration", "temperature"),
+        put("threshold", "value", 1.5),
+        put("threshold", "value", float("nan")),
+        put("threshold", "value", True),
+        put("threshold", 0.5),
+        put("threshold", "wanted", "\x1b[2J"),
+        put("warnings", ["all is well\x1b[2K"]),
+        put("warnings", "none"),
+        put("warnings", [7]),
+        put("novelty", None),
+        put("novelty", "threshold", float("inf")),
+        put("novelty", "neighbours", 10**9),
+        put("novelty", "neighbours", 0),
+        put("novelty", "rows", 3),
+        put("novelty", []),
+        lambda about: about.pop("warnings"),
+        put("version", 1),
+    ],
+)
+def test_hostile_values_are_refused_before_the_model_is_opened(fitted, tmp_path, change, monkeypatch):
+    from heads import persistence
+
+    folder = Path(shutil.copytree(fitted[1] / "run" / "bundle", tmp_path / "b"))
+    assert open_bundle(folder).novelty is not None  # sound before
+    rewritten(folder, change)
+    monkeypatch.setattr(persistence, "read", lambda *a: pytest.fail("opened before it was proven"))
+    with pytest.raises(BundleError):
+        open_bundle(folder)
+
+
+def test_vectors_that_are_none_are_refused(fitted, tmp_path):
+    folder = Path(shutil.copytree(fitted[1] / "run" / "bundle", tmp_path / "b"))
+    sound = open_bundle(folder).novelty.reference
+    for reference in (
+        sound.astype(np.float32),
+        sound * np.float16(0.5),
+        sound[:-1],
+        sound[0],
+        np.full_like(sound, np.nan),
+    ):
+        featcache.frozen.write_tensors(folder / "novelty.safetensors", [reference])
+        digest = featcache.durable.sha256_file(folder / "novelty.safetensors")
+        rewritten(folder, put("files", "novelty.safetensors", digest))
+        with pytest.raises(BundleError):
+            open_bundle(folder)
+    featcache.frozen.write_tensors(folder / "novelty.safetensors", [sound])
+    rewritten(
+        folder, put("files", "novelty.safetensors", featcache.durable.sha256_file(folder / "novelty.safetensors"))
+    )
+    assert open_bundle(folder).novelty is not None
+
+
+def test_warnings_of_callers_are_kept_and_harmless(fitted, tmp_path):
+    done, folder = fitted
+    save_bundle(
+        tmp_path / "b", done.estimator, done.features, done.parts.train, task="binary", scores={}, cache=folder / "c",
+        warnings=["labels can be read off the border", "group \x1b[2Jx"],
+    )  # fmt: skip
+    assert open_bundle(tmp_path / "b").warnings == ["labels can be read off the border", "group ?[2Jx"]
+    raw = open_bundle(tmp_path / "b").predict_proba(done.features)
+    assert np.abs(raw - done.probabilities).max() > 0.01  # this one has no calibration
