@@ -1,12 +1,13 @@
 """Class-activation maps from kept maps: which cells speak for a class, without running the backbone.
 
 A cell's contribution is the gradient of the class's logit with respect to the map, times the map, summed over channels,
-in units of the logit; positive speaks for the class. After average pooling into one layer these are the class-activation
-maps of Zhou et al. (2016, "Learning deep features for discriminative localization"). After flattening they are those
-that Draelos & Carin (2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks",
-arXiv:2011.08891) prove to add up to the logit, but for biases, where the layers behind the map are linear; with relu they
-are so for the units that are on. Grad-CAM (Selvaraju et al. 2017) averages the gradient over the cells first: the same
-after average pooling, and elsewhere it can light up cells that the class does not use, so it is not what is done here.
+in units of the logit; positive speaks for the class. After average pooling into one layer these are the
+class-activation maps of Zhou et al. (2016, "Learning deep features for discriminative localization"). After flattening
+they are those that Draelos & Carin (2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
+neural networks", arXiv:2011.08891) prove to add up to the logit, but for a constant, where the layers behind the map
+are linear; with relu, that holds for the units that are on. Grad-CAM (Selvaraju et al. 2017) averages the gradient over the
+cells first: the same after average pooling, and elsewhere it can light up cells that the class does not use, so it is
+not what is done here.
 
 A cell is not its square of the image alone: VGG16's last map sees 212 of 224 pixels from each cell.
 """
@@ -35,6 +36,7 @@ from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 
 _BLOCK_BYTES = 64 << 20
+_IMAGES = 16  # through the own CNN at a time: their maps are some five times as large
 _LINEAR = (LogisticRegression, RidgeClassifier, SGDClassifier, LinearSVC, LinearDiscriminantAnalysis)
 _ORDERS = {"l1": 1, "l2": 2, "max": np.inf}
 _Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,10 +52,10 @@ def contributions(
     estimator : fitted: a :class:`heads.DenseHeadClassifier`; a linear classifier of sklearn, alone or in a pipeline
         behind StandardScaler, Normalizer or PCA (of unit rows the length counts as given, so that a map adds up to the
         decision function, but for a constant); or a :class:`heads.OwnCNNClassifier`.
-    maps : array of shape (n, h, w, c), or :class:`featcache.StoredRows` of that shape; images for the own CNN, whose map
-        is what its dense layers see.
-    pooling : how the estimator's rows came from maps: ``flatten``, ``avg`` or ``max``; ``map`` for the own CNN. Cells that
-        share a channel's maximum share its gradient.
+    maps : array of shape (n, h, w, c), or :class:`featcache.StoredRows` of that shape; images for the own CNN, whose
+        map is what its dense layers see.
+    pooling : how the estimator's rows came from maps: ``flatten``, ``avg`` or ``max``; ``map`` for the own CNN. Cells
+        that share a channel's maximum share its gradient.
     target : position in ``classes_`` for each row, or one for all; None takes the predicted class.
 
     Returns
@@ -98,8 +100,8 @@ def _explainer(estimator: Any, pooling: str) -> Callable[[np.ndarray, np.ndarray
         rows = pool(block, pooling)
         if rows.shape[1] != estimator.n_features_in_:
             raise UsageError(
-                f"maps of {block.shape[1:]} make rows of {rows.shape[1]} by {pooling}; this model was fitted on rows of "
-                f"{estimator.n_features_in_}"
+                f"maps of {block.shape[1:]} make rows of {rows.shape[1]} by {pooling}; this model was fitted on rows "
+                f"of {estimator.n_features_in_}"
             )
         if target is None:
             target = np.searchsorted(estimator.classes_, estimator.predict(rows))
@@ -132,13 +134,13 @@ def _of_own_cnn(estimator: OwnCNNClassifier) -> Callable[[np.ndarray, np.ndarray
     def of_block(images: np.ndarray, target: np.ndarray | None) -> np.ndarray:
         if images.shape[1:] != estimator.image_shape_:
             raise UsageError(f"images of {images.shape[1:]}; this network was fitted on {estimator.image_shape_}")
-        few = range(0, len(images), 16)  # images at a time: their maps are some five times as large
-        return np.concatenate(
-            [
-                contributions(head, body(images[i : i + 16]).numpy(), "flatten", target if target is None else target[i : i + 16])
-                for i in few
-            ]
-        )  # fmt: skip
+        found = []
+        for start in range(0, len(images), _IMAGES):
+            maps = body(images[start : start + _IMAGES]).numpy()
+            found.append(
+                contributions(head, maps, "flatten", None if target is None else target[start : start + _IMAGES])
+            )
+        return np.concatenate(found)
 
     return of_block
 

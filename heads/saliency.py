@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -128,8 +129,8 @@ def saliency(
     require_map(opened.estimator, opened.pooling)
     if "map" not in opened.spec.arrays:
         raise DataError(
-            f"{opened.folder}: its features are averages alone (--keep avg), which have no place in the image left. Run: "
-            f"python cli.py extract --backbone {opened.spec.backbone} --keep map …, and fit again"
+            f"{opened.folder}: its features are averages alone (--keep avg), which no longer say where in the image. "
+            f"Run: python cli.py extract --backbone {opened.spec.backbone} --keep map …, and fit again"
         )
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
@@ -180,7 +181,7 @@ def saliency(
 
 
 def _where(evidence: np.ndarray, border: float) -> tuple[Any, ...]:
-    """Row, column (from 0) and logit of the strongest cell, and the share in the border; empty where none is positive."""
+    """Row, column (from 0) and logit of the strongest cell, and the border's share; empty where no cell is positive."""
     if np.isnan(border):
         return "", "", "", ""
     return (*divmod(int(evidence.argmax()), evidence.shape[1]), f"{evidence.max():.6g}", f"{border:.4f}")
@@ -234,9 +235,8 @@ def _draw_overlays(
     for i in order.tolist():
         path = Path(features.paths[i])
         stem = _plain(f"{path.stem[:80]}-{features.classes[predicted[i]][:40]}")
-        name = next(
-            name for n in range(1, len(order) + 1) if (name := f"{stem}-{n}.png" if n > 1 else f"{stem}.png").lower() not in used
-        )  # fmt: skip
+        candidates = itertools.chain([f"{stem}.png"], (f"{stem}-{n}.png" for n in itertools.count(2)))
+        name = next(candidate for candidate in candidates if candidate.lower() not in used)
         used.add(name.lower())  # file systems need not tell A from a
         picture = Image.fromarray(decode(path.read_bytes()))
         picture.thumbnail((_SIDE, _SIDE))

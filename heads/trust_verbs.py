@@ -1,4 +1,4 @@
-"""The verbs about trust: a kept model on new images, on labelled ones, beside another model, and what speaks for its answers."""
+"""The verbs about trust: a kept model on new images, on labelled ones, beside another, and why it answers as it does."""
 
 from __future__ import annotations
 
@@ -118,8 +118,9 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
     from .saliency import saliency
 
     result = saliency(bundle, images, cache=cache, **options)
+    cells = " x ".join(map(str, result["map"]))
     lines = [
-        f"{result['images']} images, {result['drawn']} drawn one by one; maps of {' x '.join(map(str, result['map']))} cells",
+        f"{result['images']} images, {result['drawn']} drawn one by one; maps of {cells} cells",
         f"positive evidence in the border of the map ({result['border_area']:.0%} of its area), by predicted class:",
     ]  # fmt: skip
     lines += [f"  {name:<20} {share:.0%}" for name, share in result["border"].items() if share is not None]
