@@ -1,4 +1,4 @@
-"""The verbs about trust: a kept model on new images, on labelled ones, beside another, and why it answers as it does."""
+"""The verbs about trust: a kept model on new images, on labelled ones, beside another; and what speaks for it."""
 
 from __future__ import annotations
 
