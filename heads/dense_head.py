@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,17 @@ from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
 from .base import EpochClassifier, Layer, OnEpoch, Prepared, blocks
 from .jobs import Job, TrainedHead, TrainSpec
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """A hidden layer's part in one pass: what enters its activation, what batch normalisation multiplies by (ones where
+    there is none), and what leaves it."""
+
+    kernel: np.ndarray
+    before: np.ndarray
+    scale: np.ndarray
+    output: np.ndarray
 
 
 class DenseHeadClassifier(EpochClassifier):
@@ -175,20 +188,49 @@ class DenseHeadClassifier(EpochClassifier):
         return np.concatenate([self._probabilities(x) for x in blocks(X)])
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        for layer in self._hidden_layers(X):
+            X = layer.output
+        logits = (X @ self.weights_[-2] + self.weights_[-1]).astype(np.float64)
+        if logits.shape[1] == 1:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    def logit_gradient(self, X: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """How a class's logit changes with each feature.
+
+        Parameters
+        ----------
+        X : float32 array of shape (n_samples, n_features)
+        target : int array of shape (n_samples,)
+            Positions in ``classes_``. Of two classes, which share one output, the first has the negative of its logit.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features), dropout and batch normalisation as in prediction
+        """
+        check_is_fitted(self)
+        layers = list(self._hidden_layers(X))
+        last = self.weights_[-2].T
+        gradient = last[target] if len(last) > 1 else last * np.where(target == 1, 1, -1)[:, None].astype(last.dtype)
+        for layer in reversed(layers):
+            gradient = (gradient * self._slope(layer.before) * layer.scale) @ layer.kernel.T
+        return gradient
+
+    def _hidden_layers(self, X: np.ndarray) -> Iterator[_Hidden]:
         shape = self._shape(X.shape[1])
         at = 0
         for _ in shape.units:
-            X = self._activate(X @ self.weights_[at] + self.weights_[at + 1])
+            kernel, bias = self.weights_[at : at + 2]
+            before = X @ kernel + bias
+            X, scale = self._activate(before), np.ones_like(bias)
             at += 2
             if shape.batch_norm:
                 gamma, beta, mean, variance = self.weights_[at : at + 4]
                 X = (X - mean) / np.sqrt(variance + BN_EPSILON) * gamma + beta
+                scale = gamma / np.sqrt(variance + BN_EPSILON)
                 at += 4
-        logits = (X @ self.weights_[at] + self.weights_[at + 1]).astype(np.float64)
-        if shape.n_outputs == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+            yield _Hidden(kernel, before, scale, X)
 
     def to_keras(self) -> Any:
         """The head as a ``keras.Model`` from features to probabilities, weights and all."""
@@ -224,3 +266,17 @@ class DenseHeadClassifier(EpochClassifier):
         if self.activation == "gelu":
             return (0.5 * x * (1 + special.erf(x / np.sqrt(2)))).astype(x.dtype)
         return x
+
+    def _slope(self, x: np.ndarray) -> np.ndarray:
+        """Derivative of :meth:`_activate`."""
+        if self.activation == "relu":
+            return (x > 0).astype(x.dtype)
+        if self.activation == "sigmoid":
+            return special.expit(x) * special.expit(-x)
+        if self.activation == "tanh":
+            return 1 - np.tanh(x) ** 2
+        if self.activation == "elu":
+            return np.exp(np.minimum(x, 0))
+        if self.activation == "gelu":
+            return (special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)).astype(x.dtype)
+        return np.ones_like(x)

@@ -1,4 +1,4 @@
-"""The verbs about trust: a kept model on new images, on labelled ones, and beside another model."""
+"""The verbs about trust: a kept model on new images, on labelled ones, beside another; and what speaks for it."""
 
 from __future__ import annotations
 
@@ -102,4 +102,32 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
     output.result(result, *lines, where_line(result))
 
 
-VERBS: list[click.Command] = [evaluate, predict, compare]
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@DATA
+@GROUPS
+@click.option("--split", help="Only this part of the data: train, val or test.")
+@click.option("--limit", default=50, show_default=True, help="Images drawn one by one, misclassified ones first.")
+@_BUNDLE_WEIGHTS
+@_SKIP_BAD
+@OUT
+@shared_options
+def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
+    """Draw what speaks for a kept model's answers, over the given images or over labelled data."""
+    from .saliency import saliency
+
+    result = saliency(bundle, images, cache=cache, **options)
+    cells = " x ".join(map(str, result["map"]))
+    lines = [
+        f"{result['images']} images, {result['drawn']} drawn one by one; maps of {cells} cells",
+        f"positive evidence in the border of the map ({result['border_area']:.0%} of its area), by predicted class:",
+    ]  # fmt: skip
+    lines += [f"  {name:<20} {share:.0%}" for name, share in result["border"].items() if share is not None]
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
+    if result["synthetic"]:
+        lines.append("SYNTHETIC images: no medical result")
+    output.result(result, *lines, f"figures and tables: {result['run']}")
+
+
+VERBS: list[click.Command] = [evaluate, predict, compare, saliency]
