@@ -247,7 +247,8 @@ def fitted(tmp_path_factory):
             Image.fromarray(pixels).save(path)
     featcache.extract(folder / "d", "pixels", size=8, cache=folder / "c")
     command = (
-        "fit-head --task binary --backbone pixels --epochs 40 --units 4 --dropout 0 --learning-rate 0.0005 --cache c"
+        "fit-head --task binary --backbone pixels --cache c --out run --epochs 40 --units 4 --activation linear "
+        "--dropout 0 --learning-rate 0.0005 --calibrate temperature --sensitivity 0.9"
     )
     done = subprocess.run(
         [sys.executable, str(ROOT / "cli.py"), *command.split()], cwd=folder, capture_output=True, text=True, check=True

@@ -175,12 +175,13 @@ def test_evaluate_says_which_share_is_unlike(fitted, tmp_path, caplog):
     assert "of these 16 images are unlike the model's training images" in caplog.text
 
 
-def test_a_bundle_with_too_few_images_tells_nothing(tmp_path, fitted):
+def test_a_bundle_with_too_few_images_tells_nothing(tmp_path, fitted, caplog):
     folder, _ = fitted
     f = featcache.load("pixels", task="binary", cache=folder / "c")
     few = [int(np.flatnonzero(f.y == label)[i]) for label in (0, 1) for i in range(2)]
     fit = LogisticRegression(max_iter=500).fit(f.X[few] / 255.0, f.y[few])
     save_bundle(tmp_path / "b", fit, f, np.array(few), task="binary", scores={}, cache=folder / "c")
+    assert "4 training images are too few" in caplog.text
     assert open_bundle(tmp_path / "b").novelty is None
     assert not (tmp_path / "b" / "novelty.safetensors").exists()
     row = predict(tmp_path / "b", [f.paths[0]], cache=folder / "c")["rows"][0]
