@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 _DRAWS = 2000
 _BLOCK = 5_000_000  # numbers drawn at a time
+_AT_ONCE = 100_000  # weights of rows judged at a time: what a processor's cache holds
 
 
 def group_codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.ndarray:
@@ -49,16 +49,19 @@ def replicates(
     there = np.flatnonzero(np.bincount(y, minlength=n_classes))
     labels = () if len(there) < n_classes else (1,) if n_classes == 2 else there
     areas = [_Area(y == label, probabilities[:, label]) for label in labels]
-    values: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "macro_f1": [], "roc_auc": []}
-    for drawn in itertools.chain.from_iterable(group_draws(count, seed)):
-        table = np.tensordot(drawn, tables, 1)
-        true, taken, hit = table.sum(axis=1), table.sum(axis=0), np.diagonal(table)
-        there_now = true > 0
-        values["accuracy"].append(float(hit.sum() / true.sum()))
-        values["balanced_accuracy"].append(float(np.mean(hit[there_now] / true[there_now])))
-        values["macro_f1"].append(float(np.mean(2 * hit[there_now] / (true + taken)[there_now])))
-        values["roc_auc"].append(float(np.mean([area(drawn[of_group]) for area in areas])) if areas else np.nan)
-    return {name: np.array(draws) for name, draws in values.items()}
+    found: list[tuple[np.ndarray, ...]] = []
+    for block in group_draws(count, seed):
+        for drawn in np.array_split(block, max(1, len(block) * len(y) // _AT_ONCE)):
+            table = (drawn @ tables.reshape(count, -1)).reshape(-1, n_classes, n_classes)
+            true, taken, hit = table.sum(axis=2), table.sum(axis=1), np.diagonal(table, axis1=1, axis2=2)
+            own = np.where(true > 0, true, np.nan)  # of a class that was not drawn there is no recall
+            ranked = [area(drawn[:, of_group]) for area in areas] or [np.full(len(drawn), np.nan)]
+            found.append(
+                (hit.sum(axis=1) / true.sum(axis=1), np.nanmean(hit / own, axis=1),
+                 np.nanmean(2 * hit / (own + taken), axis=1), np.mean(ranked, axis=0))
+            )  # fmt: skip
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -77,10 +80,11 @@ class _Area:
         self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of runs of equal scores
         self._positive = positive[self._order]
 
-    def __call__(self, weight: np.ndarray) -> float:
-        weight = weight[self._order]
-        positive = np.add.reduceat(weight * self._positive, self._starts)
-        negative = np.add.reduceat(weight * ~self._positive, self._starts)
-        below = np.cumsum(negative) - negative / 2
-        total = positive.sum() * negative.sum()
-        return float(positive @ below / total) if total else np.nan
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """Areas of some drawings, array of shape (n_draws,); ``weights`` is of shape (n_draws, n_rows)."""
+        weights = weights[:, self._order]
+        positive = np.add.reduceat(weights * self._positive, self._starts, axis=1)
+        negative = np.add.reduceat(weights * ~self._positive, self._starts, axis=1)
+        below = np.cumsum(negative, axis=1) - negative / 2
+        total = positive.sum(axis=1) * negative.sum(axis=1)
+        return np.divide((positive * below).sum(axis=1), total, out=np.full(len(weights), np.nan), where=total > 0)

@@ -224,7 +224,12 @@ def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelt
     if features.feature_set not in store.feature_sets() or not rows.keys() <= store.rows(features.feature_set).keys():
         _log.warning("bundle: its features are not in the cache %s; it cannot tell images unlike them", store.cache)
         return None
-    return fit_novelty(image_vectors(store, features.feature_set, list(rows)), features.groups[list(rows.values())])
+    found = fit_novelty(image_vectors(store, features.feature_set, list(rows)), features.groups[list(rows.values())])
+    if found is None:
+        _log.warning(
+            "bundle: %d training images are too few, or of too few groups, to tell images unlike them", len(rows)
+        )
+    return found
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
