@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from featcache.dataset import Dataset, label_array, open_dataset
 from featcache.errors import BadImage, DataError, StoreError
 from featcache.extraction import choose_data, row_keys
-from featcache.features import read_pooled
+from featcache.features import Features, read_pooled
 from featcache.store import Store
 from featcache.tasks import task_classes
 
@@ -30,6 +30,7 @@ from .runs import run_folder, write_json, write_table
 from .splits import clean_splits
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 2000  # images that are audited unasked: some seconds to a minute
 _FAULTS = ("tiny", "blank", "inverted", "low contrast")
 
 
@@ -105,6 +106,21 @@ def audit(
         links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
         cautions.keep(cache, own.keys, cautions.Cautions(result["warnings"], links, str(folder)))
         return result
+
+
+def audited(
+    features: Features,
+    task: str,
+    data: str | os.PathLike[str] | None,
+    group_regex: str | None,
+    cache: str | os.PathLike[str],
+    wanted: bool,
+) -> tuple[Features, list[str]]:
+    """:func:`heads.cautions.heed`, with an audit before where there was none, it is wanted, and the images are few."""
+    if wanted and len(features) <= _AT_ONCE and cautions.recall(cache, features.keys) is None:
+        _log.info("audit: looking at %d images for copies and shortcuts, once; --no-audit leaves it out", len(features))
+        audit(data, task=task, classes=features.classes, group_regex=group_regex, cache=cache)
+    return cautions.heed(features, cache)
 
 
 # -- what is looked at ---------------------------------------------------------------------------
@@ -216,7 +232,7 @@ def _per_split(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
     """What was found, in the order of how much it may mislead."""
-    found = [f"shortcut: {probe['verdict']}" for probe in result["shortcuts"] if probe["flag"]]
+    found = list(_shortcut_warnings([probe for probe in result["shortcuts"] if probe["flag"]]))
     leaks = result["split_leaks"]
     if leaks["duplicates"] or leaks["near_duplicates"]:
         found.append(
@@ -252,6 +268,18 @@ def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
         if paths:
             found.append(f"images: {len(paths)} {'are' if len(paths) > 1 else 'is'} {fault.replace('_', ' ')}")
     return found + _balance(dataset)
+
+
+def _shortcut_warnings(flagged: Sequence[dict[str, Any]]) -> Iterator[str]:
+    meanings = {
+        False: "a model can score as much without looking at a lung",
+        True: "in part that may be the disease, which changes brightness; in part it needs no medicine",
+    }
+    for disease_shows, meaning in meanings.items():
+        alike = [probe for probe in flagged if probe["disease_shows"] is disease_shows]
+        if alike:
+            scores = ", ".join(f"{probe['probe']} {probe['score']:.0%}" for probe in alike)
+            yield f"shortcut: alone they tell the classes apart, guessing being {alike[0]['chance']:.0%} right: {scores}; {meaning}"
 
 
 def _balance(dataset: Dataset) -> list[str]:

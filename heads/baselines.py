@@ -32,8 +32,8 @@ from featcache.errors import UsageError
 from featcache.features import Features
 
 from . import figures
+from .auditing import audited
 from .bundle import save_bundle
-from .cautions import heed
 from .evaluate import evaluate
 from .isometry import isometric
 from .runs import marks, run_folder, write_json, write_table
@@ -149,6 +149,7 @@ def baselines(
     cv: int = 5,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
+    audit: bool = False,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """The leaderboard: each model with the best of its grid, cross-validated on the training rows, and on test.
@@ -160,6 +161,7 @@ def baselines(
     cv : folds; classes in proportion, groups whole. Validation rows of the data count as training rows here.
     seed : of the folds and the models.
     out : folder for ``leaderboard.csv``, ``.png``, ``run.json`` and the bundle of the best; None makes one in ``runs``.
+    audit : as in :func:`heads.fit_head`.
     on_row : called with each row as it is done.
 
     Returns
@@ -178,7 +180,7 @@ def baselines(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
     # These models learn from all rows at once.
-    features, cautions = heed(replace(features, X=np.asarray(features.X)), cache)
+    features, cautions = audited(replace(features, X=np.asarray(features.X)), task, data, group_regex, cache, audit)
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     y = features.y[train]

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .looks import SQUARE
 
-_COPY = 0.72  # correlation of details from which two pictures show one exposure; see near_duplicates
+_COPY = 0.75  # correlation of details from which two pictures show one exposure; see near_duplicates
 _HOPEFUL = 0.35  # at every third scale; of copies the least was 0.41, and 98 in 100 other pairs are below
 _WORTH_A_LOOK = 0.6  # correlation of details of the squared pictures, without alignment
 _ALIKE = 0.6  # correlation of features about their mean

@@ -18,9 +18,9 @@ from featcache.features import Features
 from featcache.weights import network_parameters
 
 from . import figures
+from .auditing import audited
 from .base import EpochClassifier, Layer, OnEpoch
 from .bundle import save_bundle
-from .cautions import heed
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate, scores
@@ -64,6 +64,7 @@ def fit_head(
     validation_fraction: float = 0.2,
     calibration: str | None = None,
     sensitivity: float | None = None,
+    audit: bool = False,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -82,6 +83,7 @@ def fit_head(
         :mod:`heads.calibration`.
     sensitivity : of two classes, the share of the second one that the label must find on the validation rows; see
         :mod:`heads.threshold`. The figures are then those of the labels it gives.
+    audit : audit the images first where that was never done; what was found stands in ``warnings`` either way.
     on_epoch : called after each epoch with its number and figures.
     settings : hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
 
@@ -99,7 +101,7 @@ def fit_head(
     estimator = _estimator(task, model, seed, settings)
     check_wishes(calibration, sensitivity)
     loaded = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
-    features, cautions = heed(loaded, cache)
+    features, cautions = audited(loaded, task, data, group_regex, cache, audit)
     check_wishes(calibration, sensitivity, len(features.classes))
     parts = partition(features, validation_fraction, seed)
     backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone

@@ -18,9 +18,9 @@ from featcache.errors import DataError, UsageError
 from featcache.features import Features
 
 from . import figures
+from .auditing import audited
 from .baselines import TABLE, seeded, short_names
 from .bundle import save_bundle
-from .cautions import heed
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate
@@ -73,6 +73,7 @@ def grid(
     memory: int | None = None,
     restart: bool = False,
     out: str | os.PathLike[str] | None = None,
+    audit: bool = False,
     on_cell: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Search by cross-validation on the training rows, refit the best on all of them, and judge it on test.
@@ -92,6 +93,7 @@ def grid(
     memory : bytes that the process may hold at its peak; None is what it holds already and half of what is free.
     restart : forget the cells that an earlier search of this kind left in the journal, ``cache/searches``.
     out : folder for the results; None makes one in ``runs``.
+    audit : as in :func:`heads.fit_head`.
     on_cell : called after each finished cell.
 
     Returns
@@ -111,7 +113,7 @@ def grid(
     estimator, space = _space(task, model, preset, params, method, seed)
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
-    features, warnings = heed(replace(features, X=np.asarray(features.X)), cache)
+    features, warnings = audited(replace(features, X=np.asarray(features.X)), task, data, group_regex, cache, audit)
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     X, y, groups = features.X[train], features.y[train], features.groups[train]

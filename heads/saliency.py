@@ -22,7 +22,7 @@ from featcache.images import decode
 from featcache.store import Store
 from featcache.stored import StoredRows
 
-from . import figures
+from . import evidence_figures, figures
 from .bundle import Bundle, open_bundle
 from .class_activation import contributions, require_map
 from .runs import marks, run_folder, write_json, write_table
@@ -59,7 +59,7 @@ def overlay(image: Image.Image | np.ndarray, evidence: np.ndarray, size: int) ->
     strongest = positive.max()
     share = positive / strongest if strongest > 0 else positive
     fine = np.asarray(Image.fromarray(share).resize(extent, Image.Resampling.BILINEAR))
-    colours = figures.evidence_colours()(fine)
+    colours = evidence_figures.evidence_colours()(fine)
     blended = grey * (1 - colours[:, :, 3:]) + colours[:, :, :3] * colours[:, :, 3:]
     return Image.fromarray((blended * 255 + 0.5).astype(np.uint8))
 
@@ -243,7 +243,7 @@ def _draw_overlays(
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
         titles = ("", _title(features.classes[predicted[i]], evidence[i]))
         caption = f"{path.name}: {answers[i]}\n{features.feature_set}{marks(features)}"
-        figures.save(figures.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
+        figures.save(evidence_figures.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
 
@@ -268,7 +268,7 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
         name = features.classes[code]
         titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _title(name, mean_map)))
     caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
-    return figures.evidence(pictures, titles, evidence.shape[1:], caption)
+    return evidence_figures.evidence(pictures, titles, evidence.shape[1:], caption)
 
 
 def _grey(path: str) -> np.ndarray:

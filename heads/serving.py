@@ -25,6 +25,7 @@ from featcache.recipe import Resolved, resolve_spec
 from featcache.store import Store
 
 from .bundle import Bundle, open_bundle
+from .cautions import recall
 from .evaluate import accuracy_interval, evaluate
 from .novelty import image_vectors
 from .runs import run_folder, write_evaluation, write_json, write_predictions
@@ -153,7 +154,7 @@ def evaluate_bundle(
             "threshold": None if opened.threshold is None else operating_point(
                 features.y, probabilities, features.groups, opened.threshold
             ),
-            "unlike_training": unlike, "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
+            "unlike_training": unlike, "warnings": [*opened.warnings, *_of_data(cache, features)], "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
         everything = np.arange(len(features))
         write_predictions(
@@ -164,6 +165,12 @@ def evaluate_bundle(
         )
         write_json(folder / "run.json", result)
         return result
+
+
+def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:
+    """What an audit of just these images found."""
+    found = recall(cache, features.keys)
+    return [] if found is None else [f"of these images: {text}" for text in found.warnings]
 
 
 def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) -> tuple[Dataset, int]:

@@ -1,19 +1,78 @@
-"""The verbs about trust: a kept model on new images, on labelled ones, beside another; and what speaks for it."""
+"""The verbs about trust: what can be wrong with images, a kept model on new images, on labelled ones, beside another; and what speaks for it."""
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from featcache.console import DATA, GROUPS, Output, shared_options
+from featcache.console import CLASSES, DATA, GROUPS, TASK, Output, shared_options
 
-from .verbs import OUT, figures_table, interval_text, threshold_lines, where_line
+from .verbs import OUT, SEED, figures_table, interval_text, names, threshold_lines, where_line
 
 _BUNDLE_WEIGHTS = click.option(
     "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
 )
 _SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
+
+
+@click.command()
+@DATA
+@click.option("--against", metavar="PATH", help="A second set of images: what the two share is looked for as well.")
+@TASK
+@CLASSES
+@GROUPS
+@SEED
+@OUT
+@shared_options
+def audit(cache: str, output: Output, classes: str | None, **options: Any) -> None:
+    """Look for what makes figures lie: copies, torn patients, shortcuts, images unfit to learn from."""
+    from .auditing import audit
+
+    with _progress(output) as on_progress:
+        result = audit(classes=names(classes), cache=cache, on_progress=on_progress, **options)
+    lines = [f"{result['images']} images of {', '.join(result['classes'])}; {result['groups']} groups"]
+    if result["shortcuts"]:
+        lines += ["", f"{'without a lung':<18}{'score':>8}   {'95% interval':<16}{'guessing':>8}{'p':>9}"]
+    for probe in result["shortcuts"]:
+        low, high = probe["score_ci"]
+        mark = "   SHORTCUT" if probe["flag"] else ""
+        figures = (
+            f"{probe['score']:>8.3f}   {f'{low:.3f} to {high:.3f}':<16}{probe['chance']:>8.2f}{probe['p_value']:>9.4f}"
+        )
+        lines.append(f"{probe['probe']:<18}{figures}{mark}")
+    lines += [
+        "",
+        f"{len(result['duplicates'])} set(s) of identical files, {len(result['near_duplicates'])} pair(s) of near-duplicates",
+    ]
+    if result["against"]:
+        other = result["against"]
+        lines.append(f"{other['shared_images']} of the {other['images']} images of {other['data']} are in this set too")
+    if inflation := result["leak_inflation"]:
+        low, high = inflation["interval"]
+        lines.append(
+            f"folds that tear groups apart: {inflation['image_wise']:.3f}; that keep them whole: {inflation['group_wise']:.3f}; "
+            f"flattery {inflation['difference']:+.3f}   {low:+.3f} to {high:+.3f}"
+        )
+    lines += ["", *(f"! {text}" for text in result["warnings"] or ["nothing found"])]
+    if result["synthetic"]:
+        lines.append("SYNTHETIC images: no medical result")
+    output.result(result, *lines, f"figures, tables and manifest.csv with clean splits: {result['run']}")
+
+
+@contextlib.contextmanager
+def _progress(output: Output) -> Iterator[Callable[[str, int], None]]:
+    """What is going on, on a terminal."""
+    if output.quiet or not sys.stderr.isatty():
+        yield lambda what, done: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda what, done: status.update(f"{what}{f', {done} images' if done else ''}")
 
 
 @click.command()
@@ -130,4 +189,4 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
     output.result(result, *lines, f"figures and tables: {result['run']}")
 
 
-VERBS: list[click.Command] = [evaluate, predict, compare, saliency]
+VERBS: list[click.Command] = [audit, evaluate, predict, compare, saliency]

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
+_NO_AUDIT = click.option(
+    "--no-audit", "audit", is_flag=True, default=True, flag_value=False, help="Do not audit images that never were."
+)
 OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
-_SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
+SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
 
 
 @click.command("fit-head")
@@ -60,7 +63,8 @@ _SEED = click.option("--seed", default=0, show_default=True, help="Of initial we
     metavar="SHARE",
     help="Of two classes: label so that this share of the second is found among the validation images.",
 )
-@_SEED
+@SEED
+@_NO_AUDIT
 @OUT
 @shared_options
 def fit_head(cache: str, output: Output, units: str | None, classes: str | None, **options: Any) -> None:
@@ -80,6 +84,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
         "",
         *figures_table(result),
         *_settled(result),
+        *caution_lines(result),
         _kept(result),
     )
 
@@ -93,7 +98,8 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
 @GROUPS
 @click.option("--models", metavar="A,B", help="Some of the table [default: all].")
 @click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
-@_SEED
+@SEED
+@_NO_AUDIT
 @OUT
 @shared_options
 def baselines(cache: str, output: Output, classes: str | None, models: str | None, **options: Any) -> None:
@@ -112,7 +118,7 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
         lines.append(
             f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
         )
-    output.result(result, *lines, where_line(result))
+    output.result(result, *lines, *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -134,7 +140,8 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
     "--memory", metavar="SIZE", help="That the process may hold at its peak: 2GB [default: half of the free]."
 )
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
-@_SEED
+@SEED
+@_NO_AUDIT
 @OUT
 @shared_options
 def grid(
@@ -163,7 +170,7 @@ def grid(
     if "nested" in result:
         low, high = result["nested"]["accuracy_ci"]
         lines.append(f"nested cross-validation: accuracy {result['nested']['accuracy']:.4f}   {low:.3f} to {high:.3f}")
-    output.result(result, *lines, where_line(result))
+    output.result(result, *lines, *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -176,7 +183,7 @@ def grid(
 @GROUPS
 @click.option("--split", help="Only this part of the data: train, val or test.")
 @click.option("--perplexity", default=30.0, show_default=True, help="About how many neighbours each image has.")
-@_SEED
+@SEED
 @OUT
 @shared_options
 def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **options: Any) -> None:
@@ -195,7 +202,7 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 @click.option("--quick", is_flag=True, help="5 epochs a row; the table says so.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="Of backbones not extracted yet.")
 @click.option("--preprocess", default="model", show_default=True, help="model (the backbone's own) or rescale (1/255).")
-@_SEED
+@SEED
 @click.option(
     "--out", default="runs/reproduce", show_default=True, metavar="DIR", help="Rows done there are not repeated."
 )
@@ -327,6 +334,11 @@ def _kept(result: dict[str, Any]) -> str:
     if result["best_epoch"] != result["epochs_run"]:
         notes.append(f"weights of epoch {result['best_epoch']}")
     return "; ".join([*notes, where_line(result)])
+
+
+def caution_lines(result: dict[str, Any]) -> list[str]:
+    """What an audit found in the images, or that there was none."""
+    return [f"! {text}" for text in result["warnings"]]
 
 
 def where_line(result: dict[str, Any]) -> str:

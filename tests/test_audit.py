@@ -25,7 +25,7 @@ SIZES = (24, 60, 160)
 @pytest.fixture(scope="session")
 def pool() -> list[Image.Image]:
     """Synthetic radiographs without lesions: whatever labels they are given mean nothing."""
-    return [Image.fromarray(draw("normal", np.random.default_rng([9, number]))) for number in range(max(SIZES))]
+    return [Image.fromarray(draw("normal", np.random.default_rng([8, number]))) for number in range(max(SIZES))]
 
 
 def lay_out(folder: Path, images, labels, splits=None) -> Path:
@@ -72,12 +72,12 @@ def test_a_marker_in_the_corner_of_one_class_is_flagged(size, pool, tmp_path):
             ImageDraw.Draw(image).text((8, 8), "PORTABLE", fill=255)
     result = audit(lay_out(tmp_path / "data", marked, labels), cache=tmp_path / "cache", out=tmp_path / "o")
     assert "corners" in flagged(result)
-    assert not flagged(result) & {"file properties", "thumbnail"} or size > 100
+    assert "file properties" not in flagged(result)
     corner = next(row for row in result["shortcuts"] if row["probe"] == "corners")
     assert corner["score"] > 0.9
     assert corner["p_value"] < 0.01
     assert corner["score_ci"][0] <= corner["score"] <= corner["score_ci"][1]
-    assert any(text.startswith("shortcut: corners alone") for text in result["warnings"])
+    assert any(text.startswith("shortcut:") and f"corners {corner['score']:.0%}" in text for text in result["warnings"])
     assert (tmp_path / "o" / "shortcuts.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -165,7 +165,7 @@ def test_folds_that_tear_patients_apart_flatter(pool, tmp_path):
     rng = np.random.default_rng(0)
     labels = coin(30)
     for number in range(30):
-        for view in range(5):
+        for _ in range(5):
             shift = tuple(int(v) for v in rng.integers(-12, 12, 2))
             images.append(pool[number].transform((256, 256), Image.Transform.AFFINE, (1, 0, shift[0], 0, 1, shift[1])))
             lines.append(f"images/{labels[number]}/image{len(images) - 1:04d}.png,{labels[number]},{number}")
