@@ -26,7 +26,7 @@ from featcache.store import Store
 
 from .bundle import Bundle, open_bundle
 from .evaluate import evaluate
-from .runs import run_folder, write_evaluation, write_json, write_predictions
+from .runs import run_folder, stamp, write_evaluation, write_json, write_predictions
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +143,8 @@ def evaluate_bundle(
         if missing:
             _log.warning("no images of %s: the figures say nothing about it", ", ".join(missing))
         result = {
-            "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
+            **stamp("evaluate", features),
+            "bundle": str(Path(bundle).absolute()), "task": opened.about["task"],
             "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
             "trained_on": seen, "other_classes": len(dataset) - len(known), "skipped": len(bad),
             "synthetic": features.synthetic, "run": str(folder),
@@ -187,6 +188,7 @@ def _features(
             pooling=bundle.pooling,
             map_shape=tuple(result.shape),
             synthetic=dataset.synthetic or bundle.synthetic,
+            data=dataset.root,
         )
     return features, result.bad
 
