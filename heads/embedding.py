@@ -96,7 +96,7 @@ def tsne(
     opened = open_bundle(bundle) if bundle is not None else None
     if opened is not None:
         task, classes, pooling = str(opened.about["task"]), opened.classes, opened.pooling
-        backbone = opened.spec.backbone if opened.spec.backbone == "pixels" else _set_of(opened.spec.hex, cache)
+        backbone = opened.spec.backbone if opened.spec.backbone == "pixels" else set_of(opened.spec.hex, cache)
         if not hasattr(opened.estimator, "hidden"):
             raise UsageError(f"{bundle}: a {opened.about['model']['name']} has no dense layer; leave the bundle out")
     features = featcache.load(
@@ -132,7 +132,7 @@ def tsne(
         return result
 
 
-def _set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
+def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
     """The feature set of a spec, whatever its weights were called."""
     with featcache.Store(cache) as store:
         for name in store.feature_sets():
