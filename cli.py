@@ -1,4 +1,5 @@
-"""The command line: ``python cli.py VERB``. The verbs stand in :mod:`featcache.verbs` and :mod:`heads.verbs`."""
+"""The command line: ``python cli.py VERB``. The verbs stand in :mod:`featcache.verbs`, :mod:`heads.verbs` and
+:mod:`heads.trust_verbs`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import click
 
 import featcache
 import featcache.verbs
+import heads.trust_verbs
 import heads.verbs
 
 
@@ -22,7 +24,7 @@ def cli() -> None:
 
 cli.add_command(featcache.verbs.extract)
 cli.add_command(featcache.verbs.cache_group)
-for _verb in heads.verbs.VERBS:
+for _verb in [*heads.verbs.VERBS, *heads.trust_verbs.VERBS]:
     cli.add_command(_verb)
 
 

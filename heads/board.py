@@ -127,17 +127,15 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
                 "n": (inside or {}).get("n"),
                 "n_outside": outside["n"],
                 "recall": [
-                    {
-                        "class": name,
-                        "inside": _recall(inside, name),
-                        "outside": _recall(outside, name),
-                    }
+                    {"class": name, "inside": _recall(inside, name), "outside": _recall(outside, name)}
                     for name in run.classes
                 ],
-                "confusion": confusion(outside["confusion"], run.classes, f"On {Path(run.data).name}", f"n = {outside['n']}"),
+                "confusion": confusion(
+                    outside["confusion"], run.classes, f"On {Path(run.data).name}", f"n = {outside['n']}"
+                ),
                 "trained_on": about.get("trained_on", 0),
                 "same_data": run.data == made.data,
-                "fell": bool(inside) and outside["accuracy_ci"][1] < inside["accuracy_ci"][0],
+                "fell": inside is not None and outside["accuracy_ci"][1] < inside["accuracy_ci"][0],
             }
         )
     return found
@@ -214,19 +212,23 @@ def search(run: Run) -> dict[str, Any] | None:
     top = float(scores.max())
     low = min(float(scores.min()), top - 0.05)  # a hair's breadth shall look like one
     maps = []
-    for across, down in list(itertools.combinations(drawn, 2)) or [(name, None) for name in drawn]:
-        if down is None:
+    for across, down in list(itertools.combinations(drawn, 2)) or [(name, "") for name in drawn]:
+        if not down:
             table = means[across].to_frame().T
         else:
             table = results.pivot_table(index=down, columns=across, values="mean_score", aggfunc="mean")
         values = [[None if not np.isfinite(v) else float(v) for v in row] for row in table.to_numpy()]
         maps.append(
             {
-                "across": across.replace("_", " "), "down": (down or "").replace("_", " "),
-                "columns": [str(v) for v in table.columns], "index": [str(v) if down else "" for v in table.index],
-                "rows": [[None if v is None else {"value": v, "shade": (v - low) / (top - low)} for v in row]
-                         for row in values],
-            }  # fmt: skip
+                "across": across.replace("_", " "),
+                "down": down.replace("_", " "),
+                "columns": [str(v) for v in table.columns],
+                "index": [str(v) if down else "" for v in table.index],
+                "rows": [
+                    [None if v is None else {"value": v, "shade": (v - low) / (top - low)} for v in row]
+                    for row in values
+                ],
+            }
         )
     return {
         "run": run.folder.name, "title": f"{_MODELS.get(about['model'], about['model'])}, {' / '.join(run.classes)}",

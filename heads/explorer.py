@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _POINTS = 20_000  # at most, on one map
 _BUDGET = 7_000_000  # characters that all pictures may take
 _FEW = 1000  # so many images get large pictures
-_LARGE, _SMALL = 144, 96  # pixels
+_LARGE, _SMALL = 176, 96  # pixels
 
 
 def explore(
@@ -75,8 +75,8 @@ def explore(
     points, before = embed(opened.estimator.hidden(chosen.X), seed=seed)
     points = (points - points.mean(axis=0)) / np.abs(points - points.mean(axis=0)).max()
     split = [(parts or {}).get(p, str(s)) or "no split" for p, s in zip(chosen.paths, chosen.splits, strict=True)]
-    splits = sorted(set(split), key=lambda name: (("train", "val", "test") + (name,)).index(name))
-    pictures, overlays, reason = _pictures(opened, chosen, predicted[shown], wrong[shown], rng, cache, images)
+    splits = sorted(set(split), key=lambda name: ("train", "val", "test", name).index(name))
+    pictures, overlays, reason = _pictures(opened, chosen, wrong[shown], rng, cache, images)
     place = {row: position for position, row in enumerate(pictures)}
     return {
         "classes": list(opened.classes),
@@ -109,7 +109,7 @@ def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | 
 
 
 def _pictures(
-    opened: Bundle, features: Features, predicted: np.ndarray, wrong: np.ndarray, rng: np.random.Generator,
+    opened: Bundle, features: Features, wrong: np.ndarray, rng: np.random.Generator,
     cache: str | os.PathLike[str], images: bool,
 ) -> tuple[dict[int, str], dict[int, str], str]:  # fmt: skip
     """Thumbnails and overlays by row, misclassified rows first; and why there are no overlays."""
@@ -118,23 +118,19 @@ def _pictures(
     from .thumbnails import thumbnails
 
     order = np.argsort(~wrong + rng.random(len(wrong)) * 0.5, kind="stable").tolist()
-    over, reason = None, ""
-    try:
-        over = _saliency(opened, features, predicted, cache)
-    except FeatcacheError as error:
-        reason = str(error)
     side = _LARGE if len(features) <= _FEW else _SMALL
-    pictures, overlays = thumbnails(features.paths, order, side, _BUDGET, over)
-    return pictures, overlays, reason
+    try:
+        over = _saliency(opened, features, cache)
+        return *thumbnails(features.paths, order, side, _BUDGET, over), ""
+    except FeatcacheError as error:  # no maps, or a model that has none
+        return *thumbnails(features.paths, order, side, _BUDGET), str(error)
 
 
-def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: str | os.PathLike[str]) -> Any:
+def _saliency(opened: Bundle, features: Features, cache: str | os.PathLike[str]) -> Any:
     """What draws the evidence for the predicted class over thumbnails.
 
     Raises :class:`DataError` where there are no maps to draw it from.
     """
-    if opened.spec.backbone == "pixels":
-        raise DataError("saliency is drawn from the maps of a frozen network; this head learnt from pixels")
     try:
         saliency = importlib.import_module("heads.saliency")
     except ModuleNotFoundError:
@@ -145,11 +141,10 @@ def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: 
     )  # fmt: skip
     row_of = {path: row for row, path in enumerate(maps.paths)}
 
-    def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image | None]:
-        rows = [row for row, _ in block]
-        of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row in rows]])
-        evidence = saliency.contributions(opened.estimator, of_block, opened.pooling, target=predicted[rows])
-        return [saliency.overlay(image, one, image.size) for (_, image), one in zip(block, evidence, strict=True)]
+    def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:
+        of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row, _ in block]])
+        evidence = saliency.contributions(opened.estimator, of_block, opened.pooling)
+        return [saliency.overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)]
 
     return over
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources

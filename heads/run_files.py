@@ -131,7 +131,9 @@ def _read(folder: Path) -> Run | None:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a run's description ({error}); remove the folder, or make the run anew") from error
+        raise DataError(
+            f"{path}: not a run's description ({error}); remove the folder, or make the run anew"
+        ) from error
     if not isinstance(about, dict):
         raise DataError(f"{path}: expected an object, found {type(about).__name__}; make the run anew")
     # Runs of earlier versions say their verb in the folder's name alone.
@@ -157,7 +159,7 @@ def judged_run(evaluation: Run, fitted: Sequence[Run]) -> Run | None:
 def _audit(named: Place | None, found: Sequence[Run], data: str) -> Run | None:
     if named is None:
         return next((run for run in found if run.verb == "audit" and run.data == data), None)
-    (audit,) = _found([named]) or [None]
+    audit = next(iter(_found([named])), None)
     if audit is None or audit.verb != "audit":
         raise UsageError(f"{named}: not the folder of an audit; expected one that python cli.py audit has made")
     if audit.data != data:

@@ -375,6 +375,10 @@
     button.addEventListener("click", () => { pinned = true; show(Number(button.dataset.point)); $("explorer").scrollIntoView({ block: "start" }); });
   }
 
+  // While printing no frame is drawn any more: leave a picture of the map in its place.
+  addEventListener("beforeprint", () => { place(); draw(); $("map-print").src = canvas.toDataURL(); $("map-print").hidden = false; });
+  addEventListener("afterprint", () => { $("map-print").hidden = true; place(); });
+
   canvas.positionOf = (i) => [X[i], Y[i]]; // for scripts: where an image is drawn, in pixels of the canvas
   new ResizeObserver(place).observe(canvas);
   document.addEventListener("themechange", place);
