@@ -73,7 +73,8 @@ def explore(
     shown = np.sort(order[:_POINTS])
     chosen = features.take(shown)
     points, before = embed(opened.estimator.hidden(chosen.X), seed=seed)
-    points = (points - points.mean(axis=0)) / np.abs(points - points.mean(axis=0)).max()
+    points = points - points.mean(axis=0)
+    points /= np.abs(points).max() or 1
     split = [(parts or {}).get(p, str(s)) or "no split" for p, s in zip(chosen.paths, chosen.splits, strict=True)]
     splits = sorted(set(split), key=lambda name: ("train", "val", "test", name).index(name))
     pictures, overlays, reason = _pictures(opened, chosen, wrong[shown], rng, cache, images)

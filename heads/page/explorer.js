@@ -66,7 +66,7 @@
   }
 
   function project() {
-    const scale = Math.min((width - 48) / (right - left), (height - 48) / (high - low)) * view.k;
+    const scale = Math.min((width - 48) / (right - left || 1), (height - 48) / (high - low || 1)) * view.k;
     for (let i = 0; i < count; i++) {
       X[i] = width / 2 + view.x + (data.x[i] - (left + right) / 2) * scale;
       Y[i] = height / 2 + view.y - (data.y[i] - (low + high) / 2) * scale;
