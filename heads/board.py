@@ -79,10 +79,9 @@ def cells(test: Mapping[str, Any]) -> list[dict[str, float] | None]:
 
 
 def _cell(value: float | None, interval: Sequence[float] | None) -> dict[str, float] | None:
-    if value is None:
+    if value is None or interval is None:  # no figure without its interval
         return None
-    low, high = interval or (value, value)
-    return {"value": value, "low": low, "high": high}
+    return {"value": value, "low": interval[0], "high": interval[1]}
 
 
 def _settings(values: Mapping[str, Any]) -> str:

@@ -100,7 +100,9 @@ def _map(
     """The map, or why there is none; a bundle that was named must give one."""
     data = collected.data or None
     if bundle is not None:
-        return explore(bundle, data=data, parts=_parts(Path(bundle).parent), cache=cache, images=images, seed=seed), ""
+        folder = Path(bundle).absolute().parent
+        found = explore(bundle, data=data, parts=_parts(folder), cache=cache, images=images, seed=seed)
+        return {**found, "run": folder.name}, ""
     heads = [run for run in collected.runs if run.about.get("model") in ("dense", "own-cnn")]
     heads = sorted(heads, key=lambda run: run.about["model"] != "dense")
     heads = [run for run in heads if (run.folder / "bundle").is_dir()]
@@ -139,9 +141,10 @@ def _render(
     boards = board.leaderboards(collected.runs)
     newest = max(collected.runs, key=lambda run: len(run.classes))
     # One colour and shape a class, whichever table or map it stands in.
+    now = datetime.now()
     names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
     page = environment.get_template("report.html").render(
-        data=collected.data, title=Path(collected.data).name or "report", now=datetime.now().strftime("%-d %B %Y, %H:%M"),
+        data=collected.data, title=Path(collected.data).name or "report", now=f"{now.day} {now:%B %Y, %H:%M}",
         version=featcache.__version__, verdict=verdict, metrics=list(board.METRICS.values()), boards=boards,
         runs=collected.runs, left_out=collected.left_out, audit=_audit_view(collected, images), about=_about(newest),
         confusions=_confusions(boards), elsewhere=elsewhere, points=points, missing=missing,

@@ -165,6 +165,9 @@ def test_a_named_bundle_and_no_images(made, tmp_path):
     )  # fmt: skip
     assert (result["points"], result["pictures"], len(result["runs"])) == (60, 0, 1)
     assert "data:image" not in (tmp_path / "page.html").read_text()
+    empty = report(folder / "runs", cache=tmp_path / "empty", out=tmp_path / "empty.html")
+    assert empty["points"] == 0
+    assert "could not be drawn" in Page((tmp_path / "empty.html").read_text()).text
     with pytest.raises(UsageError, match="no dense layer"):
         report(folder / "runs", bundle=folder / "runs/grid-1/bundle", cache=folder / "cache")
 

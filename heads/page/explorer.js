@@ -153,8 +153,8 @@
     const at = data.picture[i];
     if (at >= 0) {
       const layers = [["image", data.pictures[at]]];
-      if (data.overlays.length && data.overlays[at]) layers.push(["what spoke for " + guess, data.overlays[at]]);
-      if (layers.length > 1) box.classList.add("two");
+      if (data.overlays.length && data.overlays[at]) layers.push(["evidence for " + guess, data.overlays[at]]);
+      card.classList.toggle("both", layers.length > 1);
       for (const [words, uri] of layers) {
         const holder = element("div");
         const picture = element("img");
