@@ -21,6 +21,7 @@ from .embedding import embed, set_of
 
 _log = logging.getLogger(__name__)
 _POINTS = 20_000  # at most, on one map
+_SLOW = 5000  # from here on the map takes minutes, and says so
 _BUDGET = 7_000_000  # characters that all pictures may take
 _FEW = 1000  # so many images get large pictures
 _LARGE, _SMALL = 176, 96  # pixels
@@ -72,6 +73,8 @@ def explore(
     order = np.argsort(~wrong + rng.random(len(wrong)) * 0.5, kind="stable")
     shown = np.sort(order[:_POINTS])
     chosen = features.take(shown)
+    if len(shown) > _SLOW:
+        _log.info("map: t-SNE of %d images takes some minutes", len(shown))
     points, before = embed(opened.estimator.hidden(chosen.X), seed=seed)
     points = points - points.mean(axis=0)
     points /= np.abs(points).max() or 1
