@@ -46,6 +46,7 @@ class Features:
     pooling : how a map became a row.
     map_shape : shape of a row before pooling.
     synthetic : whether the images are the built-in sample.
+    data : folder or manifest that they come from.
     """
 
     X: np.ndarray | StoredRows
@@ -60,6 +61,7 @@ class Features:
     pooling: str
     map_shape: tuple[int, ...]
     synthetic: bool
+    data: str = ""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -202,6 +204,7 @@ def load(
             pooling=pooling,
             map_shape=store.shapes(feature_set)[spec.arrays[0]],
             synthetic=dataset.synthetic,
+            data=dataset.root,
         )
 
 

@@ -36,7 +36,7 @@ from .auditing import audited
 from .bundle import save_bundle
 from .evaluate import evaluate
 from .isometry import isometric
-from .runs import marks, run_folder, write_json, write_table
+from .runs import marks, run_folder, stamp, write_json, write_table
 from .splits import partition, training_folds
 
 _log = logging.getLogger(__name__)
@@ -220,6 +220,7 @@ def baselines(
             warnings=cautions,
         )
         result = {
+            **stamp("baselines", features, {"train": train, "test": parts.test}),
             "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
             "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": [part for part in parts.made if part != "val"],
             "run": str(folder), "bundle": str(bundle),

@@ -25,7 +25,7 @@ from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate, scores
 from .report_rows import defaults
-from .runs import marks, run_folder, write_evaluation, write_json, write_predictions, write_table
+from .runs import marks, run_folder, stamp, write_evaluation, write_json, write_predictions, write_table
 from .settling import check_wishes, settle
 from .splits import Partition, partition
 
@@ -134,6 +134,7 @@ def _fit(
     )
     total, trainable = _parameters(_layers(estimator, features), model)
     result = {
+        **stamp("fit-head", features, parts.parts()),
         "task": task,
         "classes": list(features.classes),
         "feature_set": features.feature_set,

@@ -26,7 +26,7 @@ from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate
 from .fitting import MODELS, load_for
 from .report_rows import BEST, GRIDS, defaults
-from .runs import marks, run_folder, write_evaluation, write_json, write_table
+from .runs import marks, run_folder, stamp, write_evaluation, write_json, write_table
 from .search import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
 from .splits import group_folds, partition, training_folds
 
@@ -145,6 +145,7 @@ def grid(
         test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
         results, best = search.cv_results_, search.best_index_
         result: dict[str, Any] = {
+            **stamp("grid", features, {"train": train, "test": parts.test}),
             "task": task, "model": model, "method": method, "classes": list(features.classes),
             "feature_set": features.feature_set, "pooling": features.pooling, "synthetic": features.synthetic,
             "candidates": len(results["params"]), "folds": cv, "fits": len(results["params"]) * cv,

@@ -59,6 +59,32 @@ def _new_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
     raise UsageError(f"runs/{stem} is there a thousand times; name a folder with --out")
 
 
+def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
+    """What every ``run.json`` begins with: which verb, when, on what.
+
+    Returns
+    -------
+    ``verb``, ``finished`` (local time), ``data`` (its root), ``feature_set``, ``pooling``, ``weights``, ``images``,
+    ``groups``, and ``per_split``, images of each class in each part; without ``parts``, in each of the data's own.
+    """
+    if parts is None:
+        parts = {str(name) or "all": np.flatnonzero(features.splits == name) for name in np.unique(features.splits)}
+    counts = {name: np.bincount(features.y[rows], minlength=len(features.classes)) for name, rows in parts.items()}
+    return {
+        "verb": verb,
+        "finished": datetime.now().isoformat(timespec="seconds"),
+        "data": features.data,
+        "feature_set": features.feature_set,
+        "pooling": features.pooling,
+        "weights": features.spec.weights,
+        "images": len(features),
+        "groups": len(set(features.groups)),
+        "per_split": {
+            name: dict(zip(features.classes, map(int, of_class), strict=True)) for name, of_class in counts.items()
+        },
+    }
+
+
 def marks(features: Features) -> str:
     """What must stand beside every figure of such features; empty for real ones."""
     words = ["SYNTHETIC images"] if features.synthetic else []

@@ -28,7 +28,7 @@ from .bundle import Bundle, open_bundle
 from .cautions import recall
 from .evaluate import accuracy_interval, evaluate
 from .novelty import image_vectors
-from .runs import run_folder, write_evaluation, write_json, write_predictions
+from .runs import run_folder, stamp, write_evaluation, write_json, write_predictions
 from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
@@ -148,7 +148,8 @@ def evaluate_bundle(
         if missing:
             _log.warning("no images of %s: the figures say nothing about it", ", ".join(missing))
         result = {
-            "bundle": str(Path(bundle)), "data": dataset.root, "task": opened.about["task"],
+            **stamp("evaluate", features),
+            "bundle": str(Path(bundle).absolute()), "task": opened.about["task"],
             "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
             "trained_on": seen, "other_classes": left_out, "skipped": len(bad),
             "threshold": None if opened.threshold is None else operating_point(
@@ -229,6 +230,7 @@ def bundle_features(
             pooling=bundle.pooling,
             map_shape=tuple(result.shape),
             synthetic=dataset.synthetic or bundle.synthetic,
+            data=dataset.root,
         )
     return features, result.bad
 
