@@ -7,8 +7,9 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from featcache.tasks import task_classes
 
 from . import audit_figures, cautions, figures
 from .duplicates import Pair, exact_duplicates, near_duplicates, units
+from .findings import warnings_of
 from .inflation import leak_inflation
 from .looks import Look, take_looks
 from .probes import shortcuts
@@ -97,9 +99,8 @@ def audit(
             result["against"] = _against(own, other, features, str(against))
         images, groups = len(own.dataset), len(set(own.dataset.groups))
         result = {
-            "verb": "audit", "data": dataset.root, "task": task, "classes": list(names), "images": images,
-            "groups": groups, "features": feature_set, "per_split": _per_split(own.dataset), **result,
-            "warnings": _warnings(result, own.dataset), "synthetic": dataset.synthetic, "seed": seed,
+            "verb": "audit", "finished": datetime.now().isoformat(timespec="seconds"), "data": dataset.root, "task": task, "classes": list(names), "images": images,
+            "groups": groups, "features": feature_set, **result, "warnings": warnings_of(result), "synthetic": dataset.synthetic, "seed": seed,
             "run": str(folder), "seconds": round(time.perf_counter() - started, 2),
         }  # fmt: skip
         _write(folder, result, own, other, pairs)
@@ -168,6 +169,7 @@ def _findings(
             quality[fault].append(path)
     described = [_described(dataset, pair) for pair in pairs if own.keys[pair.a] != own.keys[pair.b]]
     result = {
+        "per_split": _per_split(dataset),
         "duplicates": [_copies(dataset, group) for group in copies],
         "near_duplicates": described,
         "split_leaks": {
@@ -228,66 +230,6 @@ def _per_split(dataset: Dataset) -> dict[str, dict[str, int]]:
     for (split, label), count in sorted(Counter(zip(dataset.splits, dataset.labels, strict=True)).items()):
         table.setdefault(split or "all", {})[label] = count
     return table
-
-
-def _warnings(result: dict[str, Any], dataset: Dataset) -> list[str]:
-    """What was found, in the order of how much it may mislead."""
-    found = list(_shortcut_warnings([probe for probe in result["shortcuts"] if probe["flag"]]))
-    leaks = result["split_leaks"]
-    if leaks["duplicates"] or leaks["near_duplicates"]:
-        found.append(
-            f"leak: {leaks['duplicates']} set(s) of identical files and {leaks['near_duplicates']} pair(s) of "
-            "near-duplicates stand in different splits: the test has been seen"
-        )
-    if result["group_leaks"]:
-        first = result["group_leaks"][0]
-        found.append(
-            f"leak: {len(result['group_leaks'])} group(s) stand in more than one split, such as {first['group']} in "
-            f"{' and '.join(first['splits'])}"
-        )
-    conflicts = [pair for pair in result["near_duplicates"] if pair["kind"] == "label conflict"]
-    conflicts += [group for group in result["duplicates"] if len(set(group["labels"])) > 1]
-    if conflicts:
-        found.append(f"labels: {len(conflicts)} pair(s) of copies are labelled differently; one label of each is wrong")
-    inflation = result["leak_inflation"]
-    if inflation and inflation["interval"][0] > 0:
-        low, high = inflation["interval"]
-        found.append(
-            f"leak inflation: folds that tear patients apart flatter by {100 * inflation['difference']:.1f} points "
-            f"({100 * low:.1f} to {100 * high:.1f})"
-        )
-    within = sum(pair["kind"] == "same class" for pair in result["near_duplicates"])
-    within += sum(len(set(group["labels"])) == 1 == len(set(group["splits"])) for group in result["duplicates"])
-    if within:
-        found.append(
-            f"copies: {within} pair(s) or sets of near-duplicates within a class and a split: fewer patients than images"
-        )
-    if result["unreadable"]:
-        found.append(f"images: {len(result['unreadable'])} cannot be read")
-    for fault, paths in result["quality"].items():
-        if paths:
-            found.append(f"images: {len(paths)} {'are' if len(paths) > 1 else 'is'} {fault.replace('_', ' ')}")
-    return found + _balance(dataset)
-
-
-def _shortcut_warnings(flagged: Sequence[dict[str, Any]]) -> Iterator[str]:
-    meanings = {
-        False: "a model can score as much without looking at a lung",
-        True: "in part that may be the disease, which changes brightness; in part it needs no medicine",
-    }
-    for disease_shows, meaning in meanings.items():
-        alike = [probe for probe in flagged if probe["disease_shows"] is disease_shows]
-        if alike:
-            scores = ", ".join(f"{probe['probe']} {probe['score']:.0%}" for probe in alike)
-            yield f"shortcut: alone they tell the classes apart, guessing being {alike[0]['chance']:.0%} right: {scores}; {meaning}"
-
-
-def _balance(dataset: Dataset) -> list[str]:
-    counts = Counter(dataset.labels)
-    most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
-    if counts[most] <= 4 * counts[least]:
-        return []
-    return [f"balance: {counts[most]} images of {most}, {counts[least]} of {least}: look at the balanced accuracy"]
 
 
 # -- what is written -----------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
@@ -221,4 +222,5 @@ def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
     from .thumbnails import data_uri, thumbnail
 
     pictures = [thumbnail(Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")]
-    return {**pair, "pictures": [data_uri(picture) if picture else None for picture in pictures]}
+    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
+    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}

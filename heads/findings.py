@@ -1,0 +1,96 @@
+"""What an audit found, in words that can stand beside a figure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_SKEWED = 4  # times as many images of one class as of another
+
+
+def warnings_of(result: Mapping[str, Any]) -> list[str]:
+    """The findings of :func:`heads.audit` that a reader of figures must know, what misleads most first."""
+    return [
+        *_shortcuts(result),
+        *_leaks(result),
+        *_labels(result),
+        *_copies(result),
+        *_images(result),
+        *_balance(result),
+    ]
+
+
+def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:
+    flagged = [probe for probe in result["shortcuts"] if probe["flag"]]
+    blind = [probe for probe in flagged if not probe["disease_shows"]]
+    if blind:
+        yield f"shortcut: without seeing a lung, {_scores(blind)}: a model can score as much and know no medicine"
+    partly = [probe for probe in flagged if probe["disease_shows"]]
+    if partly:
+        yield f"shortcut, in part: {_scores(partly)}; some of it may be the disease, which changes brightness"
+
+
+def _scores(probes: Sequence[Mapping[str, Any]]) -> str:
+    scores = [f"{probe['score']:.0%} by {probe['probe']}" for probe in probes]
+    return f"the classes are told apart to {_and(scores)} alone (guessing: {probes[0]['chance']:.0%})"
+
+
+def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
+    leaks = result["split_leaks"]
+    copies = [
+        _count(leaks["duplicates"], "set", "of identical files"), _count(leaks["near_duplicates"], "pair", "of near-copies")
+    ]  # fmt: skip
+    if any(leaks.values()):
+        yield f"leak: {_and([text for text in copies if text])} in different splits; the test has partly been seen in training"
+    if groups := result["group_leaks"]:
+        first = groups[0]
+        text = _count(len(groups), "group", "in more than one split")
+        yield f"leak: {text}, such as {first['group']} in {_and(first['splits'])}"
+    inflation = result["leak_inflation"]
+    if inflation and inflation["interval"][0] > 0:
+        low, high = inflation["interval"]
+        yield (
+            f"leak inflation: folds that tear groups apart flatter by {100 * inflation['difference']:.1f} points "
+            f"({100 * low:.1f} to {100 * high:.1f})"
+        )
+
+
+def _labels(result: Mapping[str, Any]) -> Iterator[str]:
+    conflicts = sum(pair["kind"] == "label conflict" for pair in result["near_duplicates"])
+    conflicts += sum(len(set(group["labels"])) > 1 for group in result["duplicates"])
+    if conflicts:
+        yield f"labels: {_count(conflicts, 'pair', 'of copies')} labelled differently, so one label of each is wrong"
+
+
+def _copies(result: Mapping[str, Any]) -> Iterator[str]:
+    near = sum(pair["kind"] == "same class" for pair in result["near_duplicates"])
+    same = sum(len(set(group["labels"])) == 1 == len(set(group["splits"])) for group in result["duplicates"])
+    texts = [_count(same, "set", "of identical files"), _count(near, "pair", "of near-copies")]
+    if near or same:
+        yield f"copies: {_and([text for text in texts if text])} within a class; there are fewer patients than images"
+
+
+def _images(result: Mapping[str, Any]) -> Iterator[str]:
+    if result["unreadable"]:
+        yield f"images: {len(result['unreadable'])} cannot be read"
+    for fault, paths in result["quality"].items():
+        if paths:
+            yield f"images: {len(paths)} {'are' if len(paths) > 1 else 'is'} {fault.replace('_', ' ')}"
+
+
+def _balance(result: Mapping[str, Any]) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for of_split in result["per_split"].values():
+        counts.update(of_split)
+    (most, many), *_, (least, few) = counts.most_common()
+    if many > _SKEWED * few:
+        yield f"balance: {many} images of {most}, {few} of {least}; look at the balanced accuracy"
+
+
+def _count(number: int, thing: str, rest: str) -> str:
+    return f"{number} {thing}{'s' if number != 1 else ''} {rest}" if number else ""
+
+
+def _and(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
