@@ -27,11 +27,16 @@ _SPLIT_NAMES = {
 }  # fmt: skip
 
 # How well-known collections write the patient into a file name: Kermany's paediatric set
-# (person12_bacteria_47, IM-0115-0001, NORMAL2-IM-0045-0001) and NIH ChestX-ray (00001362_001).
+# (person12_bacteria_47, IM-0115-0001, NORMAL2-IM-0045-0001), NIH ChestX-ray (00001362_001), and BIDS, so BIMCV
+# (sub-S03044_ses-E06025_run-1_bp-chest_vp-ap).
 _GROUP_PATTERNS = (
     r"^(?P<group>person\d+_(?:bacteria|virus))_\d+",
     r"^(?P<group>(?:NORMAL2-)?IM-\d{4})-\d{4}",
     r"^(?P<group>\d{8})_\d{3}$",
+    r"^(?P<group>sub-[A-Za-z0-9]+)_",
+    # In the folders above it: CheXpert (patient00001/study1/view1_frontal) and MIMIC-CXR (p10000032/s50414267/…).
+    r"(?:^|/)(?P<group>patient\d{5})/study\d+/",
+    r"(?:^|/)(?P<group>p\d{8})/s\d{8}/",
 )
 
 
@@ -83,8 +88,8 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     Parameters
     ----------
     data : a folder in one of the two layouts, or a ``.csv`` or ``.parquet`` manifest.
-    group_regex : pattern searched in each file's stem; its group ``group``, else its first group, else the
-        whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
+    group_regex : pattern searched in each file's stem, or with a ``/`` in it, in its path below the root; its group
+        ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
         well-known collections.
 
     Raises
@@ -132,7 +137,7 @@ def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
 def _group(name: str, patterns: Sequence[re.Pattern[str]]) -> str:
     stem = os.path.splitext(os.path.basename(name))[0]
     for pattern in patterns:
-        match = pattern.search(stem)
+        match = pattern.search(name if "/" in pattern.pattern else stem)
         if match:
             part: str | int = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
             found = match.group(part)

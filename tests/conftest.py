@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("FEATCACHE_REFERENCE", ROOT.parent / "shared"))
 # An address where nothing answers: what a machine without internet looks like to a downloader.
 OFFLINE = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the commands that tests start hear it: what a shell runs in the background is deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

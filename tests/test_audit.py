@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,16 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 import featcache
 from featcache.errors import DataError, StoreError
 from featcache.sample import draw
-from heads import audit, fit_head
+from heads import audit, fit_head, open_bundle
 from heads.duplicates import near_duplicates, units
 
-SIZES = (24, 60, 160)
+SIZES = (24, 60, pytest.param(160, marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="session")
 def pool() -> list[Image.Image]:
     """Synthetic radiographs without lesions: whatever labels they are given mean nothing."""
-    return [Image.fromarray(draw("normal", np.random.default_rng([8, number]))) for number in range(max(SIZES))]
+    return [Image.fromarray(draw("normal", np.random.default_rng([8, number]))) for number in range(160)]
 
 
 def lay_out(folder: Path, images, labels, splits=None) -> Path:
@@ -302,3 +303,31 @@ def test_crops_are_found_and_patients_told_apart():
     features = np.concatenate([features[: len(images)], features[:10] + 0.5]).astype(np.float32)
     pairs = near_duplicates(squares, wholes, features)
     assert {(pair.a, pair.b) for pair in pairs} == {(k, len(images) + k) for k in range(10)}
+
+
+# -- the verbs ------------------------------------------------------------------------------------
+
+
+def test_the_verb_and_what_it_leaves_behind(cli, pool, tmp_path):
+    labels = coin(40)
+    marked = [image.copy() for image in pool[:40]]
+    for image, label in zip(marked, labels, strict=True):
+        if label == "covid":
+            ImageDraw.Draw(image).text((8, 8), "PORTABLE", fill=255)
+    data = lay_out(tmp_path / "data", marked, labels)
+    other = lay_out(tmp_path / "other", [recoded(marked[3]), *pool[100:104]], ["covid"] * 5)
+    featcache.extract(data, "mobilenet", weights="random", size=64, cache=tmp_path / "cache")
+    # Unasked, before the figures.
+    fitted = cli("fit-head", "--task", "binary", "--pooling", "avg", "--epochs", 1)
+    assert "audit: looking at 40 images" in fitted.err
+    assert re.search(r"^! shortcut: .* by corners", fitted.out, re.MULTILINE)
+    assert len(list((tmp_path / "runs").glob("audit-*"))) == 1
+    again = fit_head("binary", pooling="avg", epochs=1, cache=tmp_path / "cache", out=tmp_path / "again", audit=True)
+    assert again.result["warnings"][0].startswith("shortcut")
+    assert len(list((tmp_path / "runs").glob("audit-*"))) == 1  # once
+    assert open_bundle(again.result["bundle"]).warnings == again.result["warnings"]
+    asked = cli("audit", "--task", "binary", "--against", other, "--json")
+    assert asked.code == 0
+    wanted = {"duplicates", "near_duplicates", "split_leaks", "group_leaks", "shortcuts", "unreadable"}
+    assert wanted <= set(asked.json)
+    assert asked.json["against"]["shared_images"] == 1

@@ -99,10 +99,10 @@ def test_every_model_survives_a_bundle(name, leaderboard, tmp_path):
 
 def test_bad_calls(cli, leaderboard):
     *_, cache = leaderboard
-    done = cli("baselines", "--cache", cache, "--models", "logistic,magic")
+    done = cli("baselines", "--no-audit", "--cache", cache, "--models", "logistic,magic")
     assert done.code == 2
     assert "magic" in done.err
-    done = cli("baselines", "--cache", cache, "--cv", 100)
+    done = cli("baselines", "--no-audit", "--cache", cache, "--cv", 100)
     assert done.code == 3
     assert "100 folds" in done.err
 
@@ -110,10 +110,23 @@ def test_bad_calls(cli, leaderboard):
 def test_the_verb(cli, leaderboard, tmp_path):
     *_, cache = leaderboard
     done = cli(
-        "baselines", "--cache", cache, "--task", "binary", "--models", "knn,dummy", "--cv", 3, "--out", "o", "--json"
+        "baselines",
+        "--no-audit",
+        "--cache",
+        cache,
+        "--task",
+        "binary",
+        "--models",
+        "knn,dummy",
+        "--cv",
+        3,
+        "--out",
+        "o",
+        "--json",
     )
     assert done.code == 0, done.err
     assert [set(row) >= {"name", "cv_score", "cv_std", "test", "seconds"} for row in done.json["rows"]] == [True, True]
-    assert "SYNTHETIC" in cli("baselines", "--cache", cache, "--models", "dummy", "--cv", 3).out
-    assert cli("baselines", "--cache", cache, "--models", "dummy", "--out", "o").code == 2
+    assert not list(tmp_path.glob("runs/audit-*"))
+    assert "SYNTHETIC" in cli("baselines", "--no-audit", "--cache", cache, "--models", "dummy", "--cv", 3).out
+    assert cli("baselines", "--no-audit", "--cache", cache, "--models", "dummy", "--out", "o").code == 2
     assert {p.name for p in (tmp_path / "o").iterdir()} == {"bundle", "leaderboard.csv", "leaderboard.png", "run.json"}

@@ -109,12 +109,17 @@ def test_links_are_followed_and_loops_are_not(tmp_path):
         ("IM-0115-0001", "IM-0115"),
         ("NORMAL2-IM-0045-0001", "NORMAL2-IM-0045"),
         ("00001362_001", "00001362"),
+        ("sub-S03044_ses-E06025_run-1_bp-chest_vp-ap", "sub-S03044"),
+        ("patient00001/study1/view1_frontal", "patient00001"),
+        ("p10/p10000032/s50414267/02aa804e", "p10000032"),
         ("scan_17", "a/scan_17.png"),
     ],
 )
 def test_patients_in_the_names_of_well_known_collections(tmp_path, stem, group):
     path = write_images(tmp_path / "d", 1, classes=("a",))[0]
-    path.rename(path.with_name(f"{stem}.png"))
+    target = path.parent / f"{stem}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
     assert open_dataset(tmp_path / "d").groups == [group]
 
 
@@ -122,6 +127,7 @@ def test_group_regex(tmp_path):
     write_images(tmp_path / "d", 4)
     assert open_dataset(tmp_path / "d", group_regex=r"^(\d\d)").groups == ["00"] * 4
     assert open_dataset(tmp_path / "d", group_regex=r"\d(?P<group>\d)$").groups == ["0", "2", "1", "3"]
+    assert open_dataset(tmp_path / "d", group_regex=r"^(.)\w*/").groups == ["c", "c", "n", "n"]
     with pytest.raises(UsageError, match="regular expression"):
         open_dataset(tmp_path / "d", group_regex="(")
 

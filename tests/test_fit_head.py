@@ -264,7 +264,7 @@ def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
 def test_a_bundle_is_never_overwritten(fitted, cli):
     _done, cache, bundle = fitted
     before = {p.name: p.read_bytes() for p in bundle.iterdir()}
-    again = cli("fit-head", "--cache", cache, "--pooling", "avg", "--epochs", 1, "--out", bundle.parent)
+    again = cli("fit-head", "--no-audit", "--cache", cache, "--pooling", "avg", "--epochs", 1, "--out", bundle.parent)
     assert again.code == 2
     assert "there already" in again.err
     assert {p.name: p.read_bytes() for p in bundle.iterdir()} == before
@@ -278,7 +278,7 @@ def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     write_images(tmp_path / "d" / "train", 16, size=20)
     write_images(tmp_path / "d" / "test", 8, size=20, seed=1)
     done = cli(
-        "fit-head", "--task", "binary", "--model", "own-cnn", "--data", "d", "--epochs", 2, "--units", 8,
+        "fit-head", "--no-audit", "--task", "binary", "--model", "own-cnn", "--data", "d", "--epochs", 2, "--units", 8,
         "--checkpoint", "--out", "o", "--json",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -331,7 +331,7 @@ def test_the_own_cnn_learns_reproduces_and_stops():
     ],
 )
 def test_bad_calls(fitted, cli, tmp_path, options, code, message):
-    done = cli("fit-head", "--cache", fitted[1], *options)
+    done = cli("fit-head", "--no-audit", "--cache", fitted[1], *options)
     assert (done.code, message in done.err) == (code, True), done.err
     assert not list(tmp_path.glob("runs/*"))
 
@@ -347,7 +347,16 @@ def test_all_labels_equal(tmp_path):
 
 def test_a_line_for_each_epoch_on_a_terminal(fitted, tmp_path):
     read, write = pty.openpty()
-    command = [sys.executable, str(ROOT / "cli.py"), "fit-head", "--cache", str(fitted[1]), "--pooling", "avg"]
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "fit-head",
+        "--no-audit",
+        "--cache",
+        str(fitted[1]),
+        "--pooling",
+        "avg",
+    ]
     process = subprocess.Popen(
         [*command, "--epochs", "3"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=write, text=True,
         env={**os.environ, **OFFLINE, "TERM": "xterm"},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -37,7 +40,7 @@ def kept(tmp_path_factory):
 
 
 def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
-    call = ("grid", "--cache", kept, "--pooling", "avg", "--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10",
+    call = ("grid", "--no-audit", "--cache", kept, "--pooling", "avg", "--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10",
             "--param", "units=8x4", "--json")  # fmt: skip
     done = cli(*call, "--out", "o")
     assert done.code == 0, done.err
@@ -118,7 +121,7 @@ def test_the_reports_grids():
     ],
 )
 def test_bad_calls(kept, cli, options, code, message):
-    done = cli("grid", "--cache", kept, "--pooling", "avg", *options)
+    done = cli("grid", "--no-audit", "--cache", kept, "--pooling", "avg", *options)
     assert done.code == code
     assert message in done.err
     assert "Traceback" not in done.err
@@ -127,7 +130,7 @@ def test_bad_calls(kept, cli, options, code, message):
 def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
     grid(params={"epochs": [1]}, cache=kept, out=tmp_path / "first")  # makes the journal
     values = ",".join(str(round(0.01 * i, 2)) for i in range(1, 60))
-    call = [sys.executable, ROOT / "cli.py", "grid", "--cache", kept, "--param", "learning_rate=0.001",
+    call = [sys.executable, ROOT / "cli.py", "grid", "--no-audit", "--cache", kept, "--param", "learning_rate=0.001",
             "--param", f"dropout={values}", "--param", "epochs=40"]  # fmt: skip
     env = {**os.environ, **OFFLINE}
     process = subprocess.Popen([*call, "--out", "a"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
@@ -150,3 +153,25 @@ def test_heat_maps_of_one_parameter_and_of_failures():
     rows = [[a, b, c] for a in (1, 2) for b in ("relu", "sigmoid") for c in (None, 3)]
     three = figures.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
     assert sum(axis.get_visible() for axis in three.axes) == 3
+
+
+def test_a_bar_on_a_terminal_shows_the_best_so_far(kept, tmp_path):
+    master, slave = pty.openpty()
+    arguments = ("grid", "--model", "knn", "--pooling", "avg", "--cache", kept, "--out", tmp_path / "o", "--no-audit")
+    command = [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+    with subprocess.Popen(
+        command, stderr=slave, stdout=subprocess.PIPE, env={**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    ) as run:
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal is gone with the process
+            while part := os.read(master, 4096):
+                shown += part
+        out = run.stdout.read().decode()
+    os.close(master)
+    assert run.returncode == 0
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    best = json.loads((tmp_path / "o" / "run.json").read_text())["best_score"]
+    assert re.search(r"(\d+)/\1 fits; best", text)
+    assert f"best {best:.4f}" in text
+    assert "fits; best" not in out
