@@ -20,7 +20,7 @@ from featcache.sample import draw
 from heads import audit, fit_head, open_bundle
 from heads.duplicates import near_duplicates, units
 
-SIZES = (24, 60, pytest.param(160, marks=pytest.mark.slow))
+SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,8 @@ def peak(folder: Path, backbone: str, size: int) -> int:
     return int(done.stdout.split()[-1])
 
 
-@pytest.mark.parametrize(("backbone", "size"), [("pixels", 96), pytest.param("mobilenet", 128, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("backbone", "size"), [("pixels", 96), ("mobilenet", 128)])
 def test_2000_images_take_no_more_memory_than_200(tmp_path, backbone, size):
     sample = write_sample(tmp_path / "sample", train=40, test=10)
     originals = sorted(sample.glob("*/*/*.png"))

@@ -149,7 +149,11 @@ HEADS = [
     pytest.param(
         {"epochs": [2, 4], "checkpoint": [True], "activation": ["relu", "sigmoid"]}, 2, marks=pytest.mark.slow
     ),
-    ([{"units": [(8, 4)], "epochs": [2]}, {"optimizer": ["sgd"], "batch_norm": [True], "epochs": [1, 3]}], 4),
+    pytest.param(
+        [{"units": [(8, 4)], "epochs": [2]}, {"optimizer": ["sgd"], "batch_norm": [True], "epochs": [1, 3]}],
+        4,
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         {"l2": [0.01], "optimizer": ["adamw"], "batch_size": [8, 64], "class_weight": ["balanced"], "epochs": [3]},
         2,
@@ -326,6 +330,7 @@ def test_is_an_estimator_like_its_parent():
     assert isinstance(again, GridSearchCV)
 
 
+@pytest.mark.slow
 def test_sklearns_own_tests_hold(tmp_path):
     """sklearn's tests of its searches, run with ours in their place."""
     (tmp_path / "in_their_place.py").write_text(
@@ -450,6 +455,7 @@ print(json.dumps(keep))
 """
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_and_resumed(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(SEARCH)

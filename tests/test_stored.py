@@ -103,7 +103,9 @@ def test_compressed_and_compacted_while_in_use(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"batch_norm": True}, {"patience": 2}, {"l2": 1e-3, "units": (16, 8)}], ids=str
+    "settings",
+    [{}, {"batch_norm": True}, {"patience": 2}, pytest.param({"l2": 1e-3, "units": (16, 8)}, marks=pytest.mark.slow)],
+    ids=str,
 )
 def test_trains_as_from_memory(cache, settings, small_blocks):
     whole = featcache.load("mobilenet", cache=cache, stream=False)

@@ -93,7 +93,7 @@ def test_sample_weights_equal_keras():
 
 
 @pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("classes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_stack_equals_heads_alone(classes, norm):
     """Configurations and folds of unequal length together, with dropout."""
     X, y = data(90, 128, classes)
