@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
+_KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance")
 _SKEWED = 4  # times as many images of one class as of another
 
 
@@ -19,6 +21,11 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
         *_images(result),
         *_balance(result),
     ]
+
+
+def from_audit(warning: str) -> bool:
+    """Whether a warning is one of these."""
+    return warning.startswith(_KINDS)
 
 
 def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .findings import NOT_AUDITED, from_audit
 from .run_files import Collected
 
 
@@ -86,6 +87,8 @@ def _warnings(collected: Collected) -> list[str]:
     if not told:  # never silent where a probe was flagged
         told = [str(s.get("verdict") or s["probe"]) for s in audit.get("shortcuts", ()) if s.get("flag")]
     runs = [str(w) for run in (*collected.evaluations, *collected.runs) for w in run.about.get("warnings", ())]
+    # That there was no audit is said better elsewhere, and what an earlier one found is no news beside this one.
+    runs = [text for text in runs if text != NOT_AUDITED and not (collected.audit and from_audit(text))]
     return list(dict.fromkeys([*told, *runs]))
 
 
