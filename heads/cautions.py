@@ -21,6 +21,7 @@ from featcache.errors import StoreError
 from featcache.features import Features
 
 from .duplicates import units
+from .findings import NOT_AUDITED
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
@@ -71,9 +72,7 @@ def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, l
     """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
     found = recall(cache, features.keys)
     if found is None:
-        return features, [
-            "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
-        ]
+        return features, [NOT_AUDITED]
     position = {key: place for place, key in enumerate(features.keys)}
     linked = [(position[a], position[b]) for a, b in found.links]
     if linked:

@@ -24,6 +24,7 @@ import featcache
 from featcache.errors import DataError, UsageError
 from heads.bundle import open_bundle
 from heads.embedding import embed
+from heads.findings import NOT_AUDITED
 from heads.fitting import fit_head
 from heads.grids import grid
 from heads.report import report
@@ -253,6 +254,10 @@ def write_runs(folder: Path, **runs: dict) -> Path:
     ("runs", "answer", "reasons"),
     [
         ({"fit_1": FIT}, "Nobody has checked.", ["No audit of this data"]),
+        ({"fit_1": {**FIT, "warnings": [NOT_AUDITED]}}, "Nobody has checked.", ["No audit of this data"]),
+        ({"fit_1": {**FIT, "warnings": ["shortcut: an old finding", NOT_AUDITED]}, "audit_1": CLEAN},
+         "Nothing was found against them.", ["no warning"]),
+        ({"fit_1": {**FIT, "warnings": ["shortcut: kept with the images"]}}, "Not as they stand.", ["kept with", "No audit"]),
         ({"fit_1": FIT, "audit_1": CLEAN}, "Nothing was found against them.", ["no warning"]),
         ({"fit_1": FIT, "audit_1": AUDIT}, "Not as they stand.", ["The size of the file gives"]),
         ({"fit_1": {**FIT, "synthetic": True}}, "No: nothing here is real.", ["SYNTHETIC", "No audit"]),
@@ -271,7 +276,7 @@ def write_runs(folder: Path, **runs: dict) -> Path:
             "Nothing was found against them.", ["no warning"],
         ),
     ],
-    ids=["unaudited", "clean", "warned", "synthetic", "random", "run warns", "falls elsewhere", "holds elsewhere"],
+    ids=["unaudited", "says so", "old news", "kept", "clean", "warned", "synthetic", "random", "run warns", "falls elsewhere", "holds elsewhere"],
 )  # fmt: skip
 def test_the_answer(runs, answer, reasons, tmp_path):
     result = report(write_runs(tmp_path / "runs", **runs))
