@@ -158,16 +158,23 @@ def _findings(
 ) -> tuple[dict[str, Any], list[Pair]]:
     dataset, mine = own.dataset, None if features is None else features[: len(own.keys)]
     squares = np.stack([look.square for look in own.looks])
-    pairs = near_duplicates(squares, [look.whole for look in own.looks], mine)
+    copies = exact_duplicates(own.keys)
+    again = {position for group in copies for position in group[1:]}
+    once = np.array([position for position in range(len(own.keys)) if position not in again])  # else all copies pair up
+    wholes = [own.looks[position].whole for position in once]
+    near = [
+        Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity)
+        for pair in near_duplicates(squares[once], wholes, None if mine is None else mine[once])
+    ]
+    pairs = near + [Pair(group[0], position, 1.0) for group in copies for position in group[1:]]
     of_unit = units(dataset.groups, [(pair.a, pair.b) for pair in pairs])
     y = label_array(dataset.labels, classes)
-    copies = exact_duplicates(own.keys)
     rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
     quality: dict[str, list[str]] = {fault: [] for fault in _FAULTS}
     for path, look in zip(dataset.paths, own.looks, strict=True):
         for fault in look.faults():
             quality[fault].append(path)
-    described = [_described(dataset, pair) for pair in pairs if own.keys[pair.a] != own.keys[pair.b]]
+    described = [_described(dataset, pair) for pair in near]
     result = {
         "per_split": _per_split(dataset),
         "duplicates": [_copies(dataset, group) for group in copies],

@@ -22,6 +22,7 @@ _HOPEFUL = 0.35  # at every third scale; of copies the least was 0.41, and 98 in
 _WORTH_A_LOOK = 0.6  # correlation of details of the squared pictures, without alignment
 _ALIKE = 0.6  # correlation of features about their mean
 _NEIGHBOURS = 2  # of each image that are looked at
+_ALIKE_AT_MOST = 10  # of each image that have the same details: frames of one film would all pair up
 _BLUR = 1.4  # pixels; coarser is build and pose, which all chests share
 _MARGIN = 3
 _PAD = 128  # holds the longest picture: windows that lie wholly in it need no more
@@ -99,7 +100,7 @@ def units(groups: Sequence[str], linked: Sequence[tuple[int, int]]) -> list[str]
 def _same_details(squares: np.ndarray, first: int | None) -> set[tuple[int, int]]:
     inner = slice(_MARGIN, -_MARGIN)
     rows = np.stack([_details(square)[inner, inner].ravel() for square in squares])
-    return _pairs_above(_normalised(rows), _WORTH_A_LOOK, first)
+    return _pairs_above(_normalised(rows), _WORTH_A_LOOK, first, most=_ALIKE_AT_MOST)
 
 
 def _shades(squares: np.ndarray) -> np.ndarray:
@@ -113,7 +114,7 @@ def _neighbours(features: np.ndarray, first: int | None) -> set[tuple[int, int]]
     return _pairs_above(_normalised(rows - rows.mean(axis=0)), _ALIKE, first, most=_NEIGHBOURS)
 
 
-def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int | None = None) -> set[tuple[int, int]]:
+def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int) -> set[tuple[int, int]]:
     """Pairs of rows of unit length whose product is ``least`` or more; of each row, the ``most`` highest."""
     found: set[tuple[int, int]] = set()
     for start in range(0, len(rows), _BLOCK):
@@ -123,7 +124,7 @@ def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int | 
         if first is not None:
             allowed &= (number < first) != (other < first)
         products[~allowed] = -1
-        if most is not None and most < products.shape[1]:
+        if most < products.shape[1]:
             kth = np.partition(products, -most, axis=1)[:, -most, None]
             products[products < kth] = -1
         for a, b in zip(*np.nonzero(products >= least), strict=True):

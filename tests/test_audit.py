@@ -133,6 +133,15 @@ def test_copies_across_splits_are_found(size, pool, tmp_path):
     assert (tmp_path / "o" / "near_duplicates.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_copies_by_the_hundred_are_one_group(pool, tmp_path):
+    data = lay_out(tmp_path / "data", [*pool[:24], *[pool[0]] * 100], [*coin(24), *["covid"] * 100])
+    result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
+    assert [len(group["paths"]) for group in result["duplicates"]] == [101]
+    assert result["near_duplicates"] == []
+    with open(tmp_path / "o" / "manifest.csv") as file:
+        assert len({row["group"] for row in csv.DictReader(file)}) == 24
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_one_patient_under_two_names(size, pool, tmp_path):
     images, labels = [*pool[:size], recoded(pool[5], 200)], coin(size)
