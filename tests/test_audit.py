@@ -84,6 +84,7 @@ def test_a_marker_in_the_corner_of_one_class_is_flagged(size, pool, tmp_path):
     assert (tmp_path / "o" / "shortcuts.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_file_format_of_one_class_is_flagged(pool, tmp_path):
     labels = coin(60)
     for number, label in enumerate(labels):
@@ -174,6 +175,7 @@ def test_units_join_groups_that_are_linked():
     assert units(["p", "q", "p", "r"], []) == ["p", "q", "p", "r"]
 
 
+@pytest.mark.slow
 def test_folds_that_tear_patients_apart_flatter(pool, tmp_path):
     """Five pictures of each patient, whose label means nothing: only a leak can tell it."""
     images, lines = [], []
@@ -259,6 +261,7 @@ def test_warnings_and_groups_travel_with_the_images(pool, tmp_path):
 # -- real radiographs ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(not (REFERENCE / "data").is_dir(), reason="needs the reference radiographs")
 def test_the_case_it_must_catch(tmp_path):

@@ -66,6 +66,7 @@ def test_killed_at_every_step_of_a_commit(tmp_path):
         shutil.rmtree(cache) if step % 5 else assert_whole(tmp_path / "images", cache)
 
 
+@pytest.mark.slow
 def test_killed_at_20_random_moments_and_resumed(tmp_path):
     data = tmp_path / "images"
     write_images(data, 600, size=200)

@@ -46,6 +46,7 @@ def assert_equal_to_keras(f, rows, file: str) -> None:
     np.testing.assert_allclose(f.X[rows], wanted.reshape(len(rows), -1), rtol=1e-4, atol=1e-6 * wanted.max())
 
 
+@pytest.mark.slow
 def test_ten_radiographs_of_each_kind(reference, vgg16, tmp_path):
     """JPEG grey, JPEG colour, PNG with alpha: every format the collection has."""
     dataset = open_dataset(reference / "data" / "xray4")

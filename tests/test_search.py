@@ -306,6 +306,7 @@ def test_models_with_no_way_of_their_own_go_the_ordinary_one(jobs, tmp_path):
     assert all(p.cells == 6 and 0 <= p.score <= 1 for p in seen)
 
 
+@pytest.mark.slow
 def test_random_and_halving_equal_sklearns():
     X, y, _ = data(2, d=40)
     head = DenseHeadClassifier(8, epochs=4, random_state=0)
