@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +47,16 @@ def load_tensorflow() -> tuple[Any, Any]:
             _log.debug("memory growth not set on %s: %s", device.name, error)
     tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf, keras
+
+
+def gpu_likely() -> bool:
+    """Whether TensorFlow may find a GPU here, asked without loading it."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return False
+    drivers = ("/proc/driver/nvidia/version", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+    if any(os.path.exists(path) for path in drivers) or shutil.which("nvidia-smi"):
+        return True
+    return importlib.util.find_spec("tensorflow-plugins") is not None  # Metal and the like
 
 
 @contextlib.contextmanager

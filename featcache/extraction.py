@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import backbones, pipeline
+from . import backbones, ledger, pipeline
 from .dataset import Dataset, open_dataset
 from .errors import BadImage, DataError, UsageError
+from .ledger import Ledger
 from .recipe import Recipe, Resolved, resolve
 from .sample import VERSION, write_sample
 from .shard import COMPRESSIONS, Rows
@@ -20,6 +22,7 @@ from .spec import FeatureSpec
 from .store import Store
 
 _log = logging.getLogger(__name__)
+_WORTH_TELLING = 10.0  # seconds; what is done sooner needs no forecast
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ class Plan:
 
 @dataclass
 class ExtractResult:
-    """What an extraction did. ``images == computed + reused + copies + skipped``."""
+    """What an extraction did. ``images == computed + reused + copies + skipped``.
+
+    ``seconds`` are those from the first file to the last committed shard; ``phases`` has those before it too: ``plan``,
+    and ``ready`` (loading, building or converting the network). ``runtime`` is ``none`` where nothing was computed.
+    """
 
     feature_set: str
     backbone: str
@@ -58,6 +65,8 @@ class ExtractResult:
     shape: list[int]
     runtime: str
     synthetic: bool
+    batch_size: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,8 +183,9 @@ def extract(
     keep : ``map`` (the layer's map and its average) or ``avg`` (the average alone, some 50 times smaller).
     dtype : ``float32`` or ``float16``, what is stored.
     precision : ``float32``, ``mixed_float16`` or ``mixed_bfloat16``, what is computed in.
-    runtime : ``auto`` or ``tensorflow``.
-    batch_size : images a step; halved when memory runs out.
+    runtime : ``tensorflow``, ``openvino`` (CPUs), or ``auto``: see :func:`featcache.runtime.choose`. The features are the
+        same, to a relative 1e-5 of the largest, and one set may be filled by several.
+    batch_size : images a step, halved when memory runs out; found by trying where None.
     skip_bad : go on without images that cannot be decoded.
     compression : ``none``, ``gzip``, or ``zstd`` (extra ``zstd``).
     group_regex : where in the file name the patient stands (see :func:`featcache.dataset.open_dataset`).
@@ -248,21 +258,41 @@ def extract_paths(
 ) -> ExtractResult:
     """Fill the store for these files; bad ones are listed in the result, and raise nothing."""
     spec = resolved.spec
+    begun = time.perf_counter()
     todo = plan(store, spec, paths)
+    planned = time.perf_counter()
     on_start(todo)
     outcome = pipeline.Outcome()
     used = "none"
+    before = {"plan": planned - begun, "ready": 0.0}
     if todo.jobs:
-        computing = resolved.build()
+        computing = resolved.build(len(todo.jobs))
         used = computing.info["name"]
+        before["ready"] = time.perf_counter() - planned
+        times = Ledger(store.cache / "ledger.jsonl")
+        work = _work(spec, computing.info)
+        usual = times.usual_pace(work)
 
         def commit(rows: Rows) -> str:
             return store.commit(spec, rows, compression)
 
+        def foretell(pace: float, left: int) -> None:
+            if left / pace >= _WORTH_TELLING:
+                known = f"; {usual:.1f} before" if usual else ""
+                _log.info(
+                    "%s: about %s for the other %d images (%.1f images/s on %s%s)",
+                    spec.backbone, ledger.duration(left / pace), left, pace, used, known,
+                )  # fmt: skip
+
         outcome = pipeline.run(
             todo.jobs, spec.size, computing, commit,
-            batch_size=batch_size or computing.default_batch, commit_rows=commit_rows, progress=on_progress,
+            batch_size=batch_size, commit_rows=commit_rows, progress=on_progress, on_pace=foretell,
         )  # fmt: skip
+        if outcome.computed and outcome.seconds:
+            slow = ledger.slowdown(outcome.computed / outcome.seconds, usual, outcome.phases, outcome.seconds)
+            if slow:
+                _log.warning("%s: %s", spec.backbone, slow)
+            times.note(work, outcome.computed, outcome.seconds, before | outcome.phases)
     feature_set = store.find(spec)
     bad = todo.unreadable + outcome.bad + _bad_copies(todo, outcome.bad)
     shards = store.shards(feature_set).values()
@@ -283,8 +313,16 @@ def extract_paths(
         shape=list(shapes[spec.arrays[0]]) if shapes else [],
         runtime=used,
         synthetic=synthetic,
+        batch_size=outcome.batch_size,
+        phases={name: round(taken, 3) for name, taken in (before | outcome.phases).items()},
         bad=bad,
     )
+
+
+def _work(spec: FeatureSpec, info: Mapping[str, Any]) -> str:
+    """All that decides the pace, besides the machine."""
+    place = f" up to {spec.layer}" if spec.layer else ""
+    return f"extract {spec.backbone}{place}, {spec.size} px, {spec.precision}, on {info['name']} ({info.get('device', 'cpu')})"
 
 
 def _bad_copies(todo: Plan, bad: Sequence[BadImage]) -> list[BadImage]:

@@ -3,6 +3,7 @@
 Decoding runs in a pool of threads some batches ahead (Pillow releases the interpreter while it works),
 committing in a thread of its own behind; the network runs in the calling thread and waits for neither
 unless it outruns them. What is in flight is bounded, so memory does not grow with the number of images.
+The size of a batch is found on the run's own first images; nothing is computed for the clock alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from . import images
+from .batch_size import BatchSize
 from .errors import BadImage, DataError
 from .runtime import OutOfMemoryError, Runtime
 from .shard import Rows
@@ -31,6 +33,7 @@ _log = logging.getLogger(__name__)
 COMMIT_ROWS = 128
 COMMIT_SECONDS = 15.0
 _COMMIT_BYTES = 64 << 20
+_WARM_SECONDS = 3.0  # of steady work, before the pace is told
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,20 @@ class Job:
 
 @dataclass
 class Outcome:
-    """What a run did."""
+    """What a run did.
+
+    ``phases`` are seconds of work by what was done: ``decode`` (of all threads together), ``network``, ``commit``, and
+    ``wait``, in which the network stood still for the others. They overlap, so they add up to more than ``seconds``.
+    """
 
     computed: int = 0
     bad: list[BadImage] = field(default_factory=list)
     seconds: float = 0.0
     shards: list[str] = field(default_factory=list)
+    phases: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("decode", "network", "commit", "wait"), 0.0)
+    )
+    batch_size: int = 0
 
 
 def run(
@@ -57,11 +68,12 @@ def run(
     runtime: Runtime,
     commit: Callable[[Rows], str],
     *,
-    batch_size: int,
+    batch_size: int | None = None,
     commit_rows: int = COMMIT_ROWS,
     commit_seconds: float = COMMIT_SECONDS,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    on_pace: Callable[[float, int], None] = lambda pace, left: None,
 ) -> Outcome:
     """Compute all jobs and commit them.
 
@@ -71,7 +83,9 @@ def run(
     size : side of the square to decode to, pixels.
     runtime : computes a batch; where it runs out of memory the batch is halved.
     commit : makes rows durable; called in another thread, one call at a time.
+    batch_size : images a call of the runtime; None finds it among the runtime's own.
     progress : told the number of images dealt with, after each batch.
+    on_pace : told once, when the run is warm, its images a second, and how many are left.
 
     Returns
     -------
@@ -82,65 +96,101 @@ def run(
     outcome = Outcome()
     started = time.perf_counter()
     pending: list[tuple[Job, np.ndarray]] = []
+    batches = BatchSize((batch_size,) if batch_size else runtime.batches, len(jobs))
+    pace = _Pace(len(jobs), on_pace)
 
-    def compute(least: int) -> None:
-        """Work through what is decoded, while at least so many are waiting."""
-        nonlocal pending, batch_size
-        while len(pending) >= least:
-            batch = pending[:batch_size]
+    def compute(least: int | None = None) -> None:
+        """Work through what is decoded, while at least so many are waiting; None is a whole batch."""
+        nonlocal pending
+        while pending and len(pending) >= (least or batches.current):
+            batch = pending[: batches.current]
+            begun = time.perf_counter()
             try:
                 arrays = runtime(np.stack([pixels for _, pixels in batch]))
             except OutOfMemoryError as error:
-                batch_size = _halved(batch_size, error)
+                if not batches.shrink():
+                    raise DataError(
+                        f"not enough memory for a single image ({error}); try a smaller --size, or a smaller backbone"
+                    ) from error
+                _log.info("out of memory with batches of %d images; going on with %d", len(batch), batches.current)
                 continue
+            seconds = time.perf_counter() - begun
+            outcome.phases["network"] += seconds
+            batches.took(len(batch), seconds)
             pending = pending[len(batch) :]
             committer.add([job.key for job, _ in batch], arrays)
             progress(committer.rows + len(outcome.bad))
+            pace.done(committer.rows + len(outcome.bad), steady=batches.settled)
 
     with (
         _Committer(commit, outcome, runtime, commit_rows, commit_seconds) as committer,
-        contextlib.closing(_decoded(jobs, size, 3 * batch_size, workers)) as decoded,
+        contextlib.closing(_decoded(jobs, size, 3 * batches.largest, workers, outcome.phases)) as decoded,
     ):
         for job, result in decoded:
             if isinstance(result, str):
                 outcome.bad.append(BadImage(job.path, result))
                 continue
             pending.append((job, result))
-            compute(least=batch_size)
+            compute()
         compute(least=1)
     outcome.seconds = time.perf_counter() - started
+    outcome.batch_size = batches.current
     return outcome
 
 
-def _halved(batch_size: int, error: OutOfMemoryError) -> int:
-    if batch_size == 1:
-        raise DataError(
-            f"not enough memory for a single image ({error}); try a smaller --size, or a smaller backbone"
-        ) from error
-    _log.info("out of memory with batches of %d images; going on with half", batch_size)
-    return batch_size // 2
+class _Pace:
+    """Tells the pace once, from a stretch of work after the warm-up."""
+
+    def __init__(self, images: int, tell: Callable[[float, int], None]) -> None:
+        self._images, self._tell = images, tell
+        self._from: tuple[float, int] | None = None
+        self._told = False
+
+    def done(self, images: int, steady: bool) -> None:
+        now = time.perf_counter()
+        if self._told or not steady:
+            return
+        if self._from is None:  # the batch before this one may have compiled
+            self._from = (now, images)
+        elif now - self._from[0] >= _WARM_SECONDS:
+            self._told = True
+            self._tell((images - self._from[1]) / (now - self._from[0]), self._images - images)
 
 
 def _decoded(
-    jobs: Sequence[Job], size: int, ahead: int, workers: int | None
+    jobs: Sequence[Job], size: int, ahead: int, workers: int | None, phases: dict[str, float]
 ) -> Generator[tuple[Job, np.ndarray | str], None, None]:
     """Each job with its pixels, or with the reason why there are none; in order."""
     waiting: collections.deque[tuple[Job, Future]] = collections.deque()
+
+    def first() -> tuple[Job, np.ndarray | str]:
+        job, future = waiting.popleft()
+        begun = time.perf_counter()
+        result, seconds = future.result()
+        phases["wait"] += time.perf_counter() - begun
+        phases["decode"] += seconds
+        return job, result
+
     pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
     try:
         for job in jobs:
             waiting.append((job, pool.submit(_load, job, size)))
             if len(waiting) >= ahead:
-                done, future = waiting.popleft()
-                yield done, future.result()
+                yield first()
         while waiting:
-            done, future = waiting.popleft()
-            yield done, future.result()
+            yield first()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(job: Job, size: int) -> np.ndarray | str:
+def _load(job: Job, size: int) -> tuple[np.ndarray | str, float]:
+    """What there is of a job's image, and the seconds that took."""
+    begun = time.perf_counter()
+    found = _pixels(job, size)
+    return found, time.perf_counter() - begun
+
+
+def _pixels(job: Job, size: int) -> np.ndarray | str:
     try:
         with open(job.path, "rb") as file:
             data = file.read()
@@ -203,12 +253,16 @@ class _Committer:
         """Wait for the block that is being written; its error is raised here."""
         running, self._running = self._running, None
         if running is not None:
+            begun = time.perf_counter()
             running.result()
+            self._outcome.phases["wait"] += time.perf_counter() - begun
 
     def _write(self, keys: list[bytes], blocks: list[dict[str, np.ndarray]], seconds: float) -> None:
+        begun = time.perf_counter()
         joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         blocks.clear()  # the batches are not needed twice while the disk is at work
         flat = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
         name = self._commit(Rows(flat, joined, seconds, self._runtime.info))
         self._outcome.shards.append(name)
         self._outcome.computed += len(keys)
+        self._outcome.phases["commit"] += time.perf_counter() - begun

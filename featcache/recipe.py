@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import backbones, frozen, images, runtime, weights
-from .errors import UsageError, WeightsError
+from . import backbones, frozen, images, openvino_runtime, runtime, tensorflow_runtime, weights
+from .errors import FeatcacheError, UsageError, WeightsError
 from .spec import FeatureSpec
 from .store import Store
 
@@ -33,10 +33,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, and how to get the runtime for it (which may load TensorFlow)."""
+    """A spec, and how to get the runtime for so many images of it (which may load TensorFlow)."""
 
     spec: FeatureSpec
-    build: Callable[[], runtime.Runtime]
+    build: Callable[[int], runtime.Runtime]
     fell_back: bool = False
 
 
@@ -57,8 +57,7 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
     size = backbone.size if recipe.size is None else recipe.size
     if not 1 <= size <= 4096:
         raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
-    if recipe.runtime not in runtime.NAMES:
-        raise UsageError(f"runtime {recipe.runtime!r} is unknown; expected one of {', '.join(runtime.NAMES)}")
+    runtime.check(recipe.runtime, recipe.precision)
     if backbone.name == "pixels":
         return _resolve_pixels(recipe, size)
     source = weights.parse(recipe.weights)
@@ -91,7 +90,7 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
         precision=recipe.precision,
     )
 
-    return Resolved(spec, lambda: _runtime(spec, load(), store, memo), fell_back)
+    return Resolved(spec, lambda count: _runtime(spec, load, store, memo, recipe.runtime, count), fell_back)
 
 
 def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved:
@@ -113,20 +112,42 @@ def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved
     if spec.recipe != images.RECIPE:
         raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {images.RECIPE!r}")
     if spec.backbone == "pixels":
-        return Resolved(spec, runtime.PixelsRuntime)
+        return Resolved(spec, lambda count: runtime.PixelsRuntime())
 
-    def build() -> runtime.Runtime:
+    def load() -> Any:
         if kept is None:
             raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
         source = weights.WeightsSource("kept", path=str(kept))
-        model = weights.build(backbones.get(spec.backbone), spec.size, source, spec.precision)
-        return _runtime(spec, model, store, None)
+        return weights.build(backbones.get(spec.backbone), spec.size, source, spec.precision)
 
-    return Resolved(spec, build)
+    return Resolved(spec, lambda count: _runtime(spec, load, store, None, "auto", count))
 
 
-def _runtime(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> runtime.Runtime:
-    """The runtime, once the network's weights are proven to be the spec's; they are kept for bundles."""
+def _runtime(
+    spec: FeatureSpec, load: Callable[[], Any], store: Store, memo: str | None, asked: str, count: int
+) -> runtime.Runtime:
+    """The runtime for so many images. A converted network carries the digest of its weights, and needs no TensorFlow."""
+    path = store.converted(spec)
+    converted = path.exists() and store.network(spec).exists()
+    if runtime.choose(asked, spec, count, converted) == "tensorflow":
+        return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(), store, memo), spec)
+    model = openvino_runtime.load(path) if converted else None
+    if model is None:
+        try:
+            model = openvino_runtime.convert(_proven(spec, load(), store, memo), spec)
+            openvino_runtime.keep(model, path)
+        except FeatcacheError:
+            raise
+        except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
+            if asked != "auto":
+                raise
+            _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
+            return tensorflow_runtime.TensorFlowRuntime(load(), spec)
+    return openvino_runtime.OpenVINORuntime(model, spec)
+
+
+def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
+    """The network, once its weights are proven to be the spec's; they are kept for bundles."""
     found = weights.digest(model)
     if found != spec.weights_digest:
         if memo:
@@ -137,7 +158,7 @@ def _runtime(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> r
             f"expected {spec.weights_digest[:8]}).{hint}"
         )
     frozen.keep(model, store.network(spec))
-    return runtime.TensorFlowRuntime(model, spec)
+    return model
 
 
 def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:
@@ -149,7 +170,7 @@ def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:
     if odd or recipe.dtype not in ("float32", "uint8"):
         raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
     spec = FeatureSpec("pixels", "", "none", "", size, images.RECIPE, "none", "map", "uint8", "float32")
-    return Resolved(spec, runtime.PixelsRuntime)
+    return Resolved(spec, lambda count: runtime.PixelsRuntime())
 
 
 def _preprocess(asked: str, backbone: backbones.Backbone) -> str:

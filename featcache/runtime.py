@@ -1,19 +1,25 @@
-"""Runtimes: from a batch of pixels to features."""
+"""Runtimes: what the pipeline needs of one, and which one to take."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.metadata
+import importlib.util
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
-from .accelerator import load_tensorflow
+from .accelerator import gpu_likely
 from .errors import UsageError
 from .spec import FeatureSpec
 
-NAMES = ("auto", "tensorflow")
+_log = logging.getLogger(__name__)
+
+NAMES = ("auto", "tensorflow", "openvino")
+
+# Converting a network takes 1 to 7 s once (VGG16 to InceptionResNetV2), saves up to a third of the time of each
+# image, and from then on the time to load TensorFlow and to build the network (4 to 8 s) of every extraction.
+_REPAYS = 200  # images
 
 
 class OutOfMemoryError(MemoryError):
@@ -21,16 +27,17 @@ class OutOfMemoryError(MemoryError):
 
 
 class Runtime(Protocol):
-    """What the pipeline needs of a runtime.
+    """From a batch of pixels to features.
 
-    ``info`` is recorded with the rows. Calling it with a uint8 array of shape (n, size, size, 3) gives the
+    ``info`` is recorded with the rows, and is no part of their identity. ``batches`` are the numbers of images a call
+    that are worth trying, the usual one first. Calling it with a uint8 array of shape (n, size, size, 3) gives the
     spec's arrays, each with n rows, or raises :class:`OutOfMemoryError`.
     """
 
     @property
     def info(self) -> Mapping[str, Any]: ...
     @property
-    def default_batch(self) -> int: ...
+    def batches(self) -> tuple[int, ...]: ...
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]: ...
 
 
@@ -38,72 +45,40 @@ class PixelsRuntime:
     """Keeps the decoded image itself."""
 
     info: Mapping[str, Any] = {"name": "none"}
-    default_batch = 32
+    batches = (32,)
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
         return {"map": images}
 
 
-class TensorFlowRuntime:
-    """One compiled graph: cast, preprocessing, network, average, cast to what is stored.
+def check(asked: str, precision: str) -> None:
+    """Raise :class:`UsageError` where what is asked for cannot be had."""
+    if asked not in NAMES:
+        raise UsageError(f"runtime {asked!r} is unknown; expected one of {', '.join(NAMES)}")
+    if asked != "openvino":
+        return
+    if not _openvino_installed():
+        raise UsageError("runtime 'openvino' is not installed here; run: pip install openvino, or take tensorflow")
+    if precision != "float32":
+        raise UsageError(f"runtime 'openvino' computes in float32; for --precision {precision} take tensorflow")
+
+
+def choose(asked: str, spec: FeatureSpec, images: int, converted: bool) -> str:
+    """The runtime to take, ``tensorflow`` or ``openvino``.
 
     Parameters
     ----------
-    model : keras.Model without its top, its weights loaded.
-    spec : says the layer, the preprocessing and what is kept.
+    asked : one of :data:`NAMES`.
+    spec : OpenVINO serves those that compute in float32.
+    images : how many there are to compute.
+    converted : whether the network has been converted before.
     """
-
-    def __init__(self, model: Any, spec: FeatureSpec) -> None:
-        tf, keras = load_tensorflow()
-        gpus = tf.config.list_physical_devices("GPU")
-        self.info = {
-            "name": "tensorflow",
-            "version": importlib.metadata.version("tensorflow"),
-            "device": "gpu" if gpus else "cpu",
-        }
-        self.default_batch = 32 if gpus else 16
-        self._exhausted = tf.errors.ResourceExhaustedError
-        network = keras.Model(model.inputs, _output(model, spec.layer))
-        rank = len(network.outputs[0].shape)
-        if rank not in (2, 4):
-            raise UsageError(f"layer {spec.layer!r} gives {network.outputs[0].shape}; expected a map or a vector")
-        if rank == 2 and "map" in spec.arrays:
-            raise UsageError(f"layer {spec.layer!r} gives vectors, not maps: ask for --keep avg")
-
-        def forward(images: Any) -> dict[str, Any]:
-            x = preprocess(keras, tf.cast(images, tf.float32), spec.preprocess)
-            output = tf.cast(network(x, training=False), tf.float32)
-            average = tf.reduce_mean(output, axis=(1, 2)) if rank == 4 else output
-            arrays = {"map": output, "avg": average}
-            return {name: tf.cast(arrays[name], spec.dtype) for name in spec.arrays}
-
-        signature = [tf.TensorSpec((None, spec.size, spec.size, 3), tf.uint8)]
-        self._forward = tf.function(forward, input_signature=signature)
-
-    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        try:
-            return {name: value.numpy() for name, value in self._forward(images).items()}
-        except self._exhausted as error:
-            raise OutOfMemoryError(str(error).splitlines()[0]) from None
+    if asked != "auto":
+        return asked
+    if spec.precision != "float32" or not _openvino_installed() or gpu_likely():
+        return "tensorflow"
+    return "openvino" if converted or images >= _REPAYS else "tensorflow"
 
 
-def preprocess(keras: Any, pixels: Any, mode: str) -> Any:
-    """What a backbone expects, from float RGB pixels of 0 to 255."""
-    if mode in ("caffe", "tf", "torch"):
-        return keras.applications.imagenet_utils.preprocess_input(pixels, data_format="channels_last", mode=mode)
-    if mode == "rescale":
-        return pixels / 255.0
-    if mode == "builtin":
-        return pixels
-    raise UsageError(f"preprocessing {mode!r} is unknown")
-
-
-def _output(model: Any, layer: str) -> Any:
-    if not layer:
-        return model.outputs[0]
-    names = [found.name for found in model.layers]
-    if layer not in names:
-        close = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"its last ones are {', '.join(names[-5:])}"
-        raise UsageError(f"{model.name} has no layer {layer!r}; {hint}")
-    return model.get_layer(layer).output
+def _openvino_installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None

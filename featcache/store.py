@@ -5,6 +5,7 @@
     cache/features/<feature set>/spec.json          the spec, for people and for repair
     cache/features/<feature set>/<sha256>.h5        shards; the name is the commit
     cache/networks/<digest>.safetensors             frozen networks, for bundles
+    cache/networks/<digest>-<spec>.openvino         the same, converted: made again where it is gone
     cache/index.sqlite                              derived
     cache/last-extract.json                         what was extracted last: the default of other verbs
 
@@ -96,6 +97,10 @@ class Store:
     def network(self, spec: FeatureSpec) -> Path:
         """Where the weights of the spec's network are kept (:mod:`featcache.frozen`)."""
         return self.cache / "networks" / f"{spec.weights_digest}.safetensors"
+
+    def converted(self, spec: FeatureSpec) -> Path:
+        """Where the spec's network is kept as :mod:`featcache.openvino_runtime` runs it."""
+        return self.cache / "networks" / f"{spec.weights_digest}-{spec.hex}.openvino"
 
     def remove(self, feature_set: str) -> int:
         """Delete a set; returns the bytes that were freed."""

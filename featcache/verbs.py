@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--precision", default="float32", show_default=True, help="Computed in: float32, mixed_float16, mixed_bfloat16."
 )
-@click.option("--runtime", default="auto", show_default=True, help="auto or tensorflow.")
-@click.option("--batch-size", type=int, metavar="N", help="Images a step; halved when memory runs out.")
+@click.option("--runtime", default="auto", show_default=True, help="auto, tensorflow or openvino (CPUs).")
+@click.option("--batch-size", type=int, metavar="N", help="Images a step [default: found by trying].")
 @click.option("--compression", default="none", show_default=True, help="none, gzip or zstd.")
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
 @GROUPS

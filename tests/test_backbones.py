@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from featcache import backbones, runtime, weights
+from featcache import backbones, network, openvino_runtime, tensorflow_runtime, weights
 from featcache.accelerator import load_tensorflow
 from featcache.errors import UsageError
 from featcache.spec import FeatureSpec
@@ -17,6 +17,8 @@ NETWORKS = [row for row in backbones.TABLE.values() if row.name != "pixels"]
 QUICK = {"resnet50v2", "inceptionv3", "mobilenet",
          "mobilenetv2", "mobilenetv3small", "densenet121", "nasnetmobile", "efficientnetb0", "efficientnetv2b0",
          "convnexttiny"}  # fmt: skip
+
+SLOWER = sorted((QUICK - {"efficientnetb0"}) | {"resnet50", "vgg19", "inceptionresnetv2"})
 
 # From the layer tables of the report: output at 224 x 224, and parameters.
 REPORT = {
@@ -59,7 +61,7 @@ def formula(mode: str) -> np.ndarray:
 def test_preprocessing_is_the_backbones_own(row):
     tf, keras = load_tensorflow()
     own = getattr(keras.applications, row.module).preprocess_input(PIXELS.copy())
-    ours = runtime.preprocess(keras, tf.constant(PIXELS), row.preprocess).numpy()
+    ours = network.preprocess(keras, tf.constant(PIXELS), row.preprocess).numpy()
     np.testing.assert_allclose(ours, own, rtol=1e-6, atol=1e-5)
     assert digest(ours) == GOLDEN[row.preprocess], "preprocessing changed or was swapped"
 
@@ -114,17 +116,22 @@ IMAGES = np.random.default_rng(5).integers(0, 256, (5, 96, 96, 3), dtype=np.uint
 
 
 @pytest.mark.parametrize(
-    "name", ["vgg16", pytest.param("resnet50", marks=pytest.mark.slow), "xception", "efficientnetb0"]
+    "name", ["vgg16", "xception", "efficientnetb0", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWER)]
 )
 def test_features_equal_keras_own_prediction(name):
+    """On both runtimes; the small members of all other families, and the report's networks, with the slow tests."""
     _, keras = load_tensorflow()
     row = backbones.get(name)
     model = _build(row, 96)
     own = getattr(keras.applications, row.module).preprocess_input(IMAGES.astype(np.float32))
     wanted = model.predict(own, verbose=0)
-    got = runtime.TensorFlowRuntime(model, _spec(name))(IMAGES)
-    np.testing.assert_allclose(got["map"], wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
-    np.testing.assert_allclose(got["avg"], wanted.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+    for computing in (
+        tensorflow_runtime.TensorFlowRuntime(model, _spec(name)),
+        openvino_runtime.OpenVINORuntime(openvino_runtime.convert(model, _spec(name)), _spec(name)),
+    ):
+        got = computing(IMAGES)
+        np.testing.assert_allclose(got["map"], wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
+        np.testing.assert_allclose(got["avg"], wanted.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_any_layer_half_precision_and_averages_alone():
@@ -132,10 +139,10 @@ def test_any_layer_half_precision_and_averages_alone():
     model = _build(backbones.get("vgg16"), 96)
     own = keras.applications.vgg16.preprocess_input(IMAGES.astype(np.float32))
     wanted = keras.Model(model.inputs, model.get_layer("block3_pool").output).predict(own, verbose=0)
-    got = runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block3_pool", dtype="float16"))(IMAGES)
+    got = tensorflow_runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block3_pool", dtype="float16"))(IMAGES)
     assert got["map"].dtype == np.float16
     np.testing.assert_allclose(got["map"], wanted, rtol=2e-3, atol=1e-3)
-    alone = runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block3_pool", keep="avg"))(IMAGES)
+    alone = tensorflow_runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block3_pool", keep="avg"))(IMAGES)
     assert set(alone) == {"avg"}
     np.testing.assert_allclose(alone["avg"], wanted.mean(axis=(1, 2)), rtol=1e-4)
 
@@ -143,15 +150,15 @@ def test_any_layer_half_precision_and_averages_alone():
 def test_an_unknown_layer_suggests_one():
     model = _build(backbones.get("vgg16"), 96)
     with pytest.raises(UsageError, match="did you mean block5_conv3"):
-        runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block5_conv"))
+        tensorflow_runtime.TensorFlowRuntime(model, _spec("vgg16", layer="block5_conv"))
 
 
 def test_mixed_precision_computes_in_half_and_gives_float32():
     row = backbones.get("mobilenet")
     half = weights.build(row, 96, weights.WeightsSource("random"), "mixed_bfloat16")
     assert half.layers[2].compute_dtype == "bfloat16"
-    got = runtime.TensorFlowRuntime(half, _spec("mobilenet", precision="mixed_bfloat16"))(IMAGES)["map"]
-    full = runtime.TensorFlowRuntime(_build(row, 96), _spec("mobilenet"))(IMAGES)["map"]
+    got = tensorflow_runtime.TensorFlowRuntime(half, _spec("mobilenet", precision="mixed_bfloat16"))(IMAGES)["map"]
+    full = tensorflow_runtime.TensorFlowRuntime(_build(row, 96), _spec("mobilenet"))(IMAGES)["map"]
     assert got.dtype == np.float32
     assert np.abs(got - full).max() < 0.1 * np.abs(full).max()
     _, keras = load_tensorflow()

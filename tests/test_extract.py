@@ -14,7 +14,7 @@ from conftest import age, write_images
 from PIL import Image
 
 import featcache
-from featcache import backbones, pipeline, runtime, weights
+from featcache import backbones, pipeline, tensorflow_runtime, weights
 from featcache.accelerator import load_tensorflow
 from featcache.dataset import open_dataset
 from featcache.errors import DataError, StoreError, UsageError, WeightsError
@@ -123,7 +123,7 @@ def test_bad_images_are_all_listed_and_the_good_ones_kept(tmp_path, images, cli)
 
 def test_features_do_not_depend_on_batches_or_on_being_interrupted(tmp_path, images, monkeypatch):
     featcache.extract(images, cache=tmp_path / "one", **{**SMALL, "batch_size": 24})
-    real = runtime.TensorFlowRuntime.__call__
+    real = tensorflow_runtime.TensorFlowRuntime.__call__
     calls = 0
 
     def interrupted(self, batch):
@@ -133,7 +133,7 @@ def test_features_do_not_depend_on_batches_or_on_being_interrupted(tmp_path, ima
             raise KeyboardInterrupt
         return real(self, batch)
 
-    monkeypatch.setattr(runtime.TensorFlowRuntime, "__call__", interrupted)
+    monkeypatch.setattr(tensorflow_runtime.TensorFlowRuntime, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         featcache.extract(images, cache=tmp_path / "two", **{**SMALL, "batch_size": 5})
     monkeypatch.undo()
@@ -148,12 +148,13 @@ def test_out_of_memory_halves_the_batch(tmp_path, images):
     tf, _ = load_tensorflow()
     seen = []
 
-    class Limited(runtime.TensorFlowRuntime):
+    class Limited(tensorflow_runtime.TensorFlowRuntime):
         def __init__(self):
             self.info = {"name": "tensorflow"}
-            self.default_batch = 16
+            self.batches = (16,)
+            self._fixed_size, self._largest = False, 0
             self._exhausted = tf.errors.ResourceExhaustedError
-            self._forward = self.forward
+            self._forward = self._numpy(self.forward)
 
         def forward(self, batch):
             seen.append(len(batch))
@@ -191,7 +192,7 @@ def test_pixels_are_the_decoded_images(tmp_path, images):
         ({"dtype": "bfloat16"}, UsageError, "opaque"),
         ({"keep": "max"}, UsageError, "expected one of map, avg"),
         ({"preprocess": "caffe"}, UsageError, "expected model or rescale"),
-        ({"runtime": "torch"}, UsageError, "expected one of auto, tensorflow"),
+        ({"runtime": "torch"}, UsageError, "expected one of auto, tensorflow, openvino"),
         ({"compression": "lzma"}, UsageError, "expected one of none, gzip, zstd"),
         ({"weights": "nowhere.h5"}, WeightsError, "no such file"),
         ({"backbone": "pixels", "keep": "avg"}, UsageError, "pixels are kept as decoded"),

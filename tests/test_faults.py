@@ -104,7 +104,7 @@ def test_a_kill_costs_at_most_one_commit(tmp_path):
 
     class Slow:
         info = {"name": "slow"}  # noqa: RUF012
-        default_batch = 8
+        batches = (8,)
         given = 0
 
         def __call__(self, images):

@@ -47,7 +47,8 @@ def assert_equal_to_keras(f, rows, file: str) -> None:
 
 
 @pytest.mark.slow
-def test_ten_radiographs_of_each_kind(reference, vgg16, tmp_path):
+@pytest.mark.parametrize("runtime", ["tensorflow", "openvino"])
+def test_ten_radiographs_of_each_kind(reference, vgg16, tmp_path, runtime):
     """JPEG grey, JPEG colour, PNG with alpha: every format the collection has."""
     dataset = open_dataset(reference / "data" / "xray4")
     wanted = [i for i, n in enumerate(dataset.names) if n.endswith(".png")][:3]
@@ -56,7 +57,7 @@ def test_ten_radiographs_of_each_kind(reference, vgg16, tmp_path):
         target = tmp_path / "d" / dataset.labels[i] / Path(dataset.paths[i]).name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(dataset.paths[i], target)
-    featcache.extract(tmp_path / "d", "vgg16", weights=vgg16, batch_size=5, cache=tmp_path / "cache")
+    featcache.extract(tmp_path / "d", "vgg16", weights=vgg16, batch_size=5, runtime=runtime, cache=tmp_path / "cache")
     f = featcache.load("vgg16", data=tmp_path / "d", cache=tmp_path / "cache")
     assert_equal_to_keras(f, list(range(len(f))), vgg16)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featcache import backbones, pipeline, runtime, weights
+from featcache import backbones, pipeline, tensorflow_runtime, weights
 from featcache.dataset import open_dataset
 from featcache.extraction import row_keys
 from featcache.images import RECIPE, decode
@@ -31,14 +31,14 @@ IMAGES = {"vgg16": 32, "xception": 64, "resnet50": 64, "mobilenet": 128}
 def test_extract_against_bare_forward(name, tmp_path, benchmark):
     row = backbones.get(name)
     spec = FeatureSpec(name, "", "random0", "0" * 64, 224, RECIPE, row.preprocess, "map", "float32", "float32")
-    network = runtime.TensorFlowRuntime(weights.build(row, 224, weights.WeightsSource("random")), spec)
+    network = tensorflow_runtime.TensorFlowRuntime(weights.build(row, 224, weights.WeightsSource("random")), spec)
     dataset = open_dataset(write_sample(tmp_path / "sample", train=IMAGES[name] // 4, test=1))
     paths = dataset.paths[: IMAGES[name]]
     with Store(tmp_path / "keys") as store:
         keys, _ = row_keys(store, paths)
     jobs = [pipeline.Job(path, key) for path, key in zip(paths, keys, strict=True)]
     pixels = np.stack([decode(Path(path).read_bytes(), 224) for path in paths])
-    batch = network.default_batch
+    batch = network.batches[0]
     bare: list[float] = []
     whole: list[float] = []
 
