@@ -33,12 +33,12 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, data: bytes | memoryview) -> None:
-    """Write ``data`` to ``path`` durably, replacing what stood there.
+def write_bytes(path: Path, data: bytes | memoryview, digest: str | None = None) -> None:
+    """Write ``data``, whose SHA-256 the caller may know, to ``path`` durably, replacing what stood there.
 
     Raises :class:`StoreError` where the disk is full, refuses, or gives back other bytes.
     """
-    wanted = hashlib.sha256(data).hexdigest()
+    wanted = digest or hashlib.sha256(data).hexdigest()
     with writing(path) as file:
         # One bounded slice at a time: Linux writes at most 2 GiB in a call.
         view = memoryview(data)

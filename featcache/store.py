@@ -128,7 +128,7 @@ class Store:
         folder = self.features / feature_set
         if not (folder / "spec.json").exists():
             durable.write_bytes(folder / "spec.json", spec.to_json().encode())
-        durable.write_bytes(folder / name, data)
+        durable.write_bytes(folder / name, data, digest=Path(name).stem)
         self.index.add_shard(feature_set, name, len(data), rows.seconds, rows.keys)
         return name
 
