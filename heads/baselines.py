@@ -30,6 +30,7 @@ from xgboost import XGBClassifier
 import featcache
 from featcache.errors import UsageError
 from featcache.features import Features
+from featcache.stopwatch import Stopwatch
 
 from . import figures
 from .auditing import audited
@@ -176,16 +177,21 @@ def baselines(
         An unknown model.
     """
     chosen = _chosen(models)
+    watch = Stopwatch()
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
     # These models learn from all rows at once.
-    features, cautions = audited(replace(features, X=np.asarray(features.X)), task, data, group_regex, cache, audit)
+    features = replace(features, X=np.asarray(features.X))
+    watch.lap("load")
+    features, cautions = audited(features, task, data, group_regex, cache, audit)
+    watch.lap("audit")
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     y = features.y[train]
     with run_folder(out, "baselines", task, features.spec.backbone) as folder:
         projected = isometric(features.X) if any(row.isometric for row in chosen) else None
+        watch.lap("project")
         rows: list[dict[str, Any]] = []
         for baseline in chosen:
             started = time.perf_counter()
@@ -202,6 +208,7 @@ def baselines(
             }  # fmt: skip
             rows.append(row)
             on_row(row)
+        watch.lap("search")
         rows.sort(key=lambda row: -row["cv_score"])
         best = TABLE[rows[0]["name"]]
         # On the columns themselves: a bundle has no other rows to be projected with.
@@ -219,10 +226,11 @@ def baselines(
             cache=cache,
             warnings=cautions,
         )
+        watch.lap("bundle")
         result = {
             **stamp("baselines", features, {"train": train, "test": parts.test}),
             "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
-            "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "rows": rows, "made": [part for part in parts.made if part != "val"],
+            "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "phases": watch.phases, "rows": rows, "made": [part for part in parts.made if part != "val"],
             "run": str(folder), "bundle": str(bundle),
         }  # fmt: skip
         _write(result, features, parts.test)

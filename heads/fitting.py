@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import featcache
 from featcache.errors import UsageError
 from featcache.features import Features
+from featcache.stopwatch import Stopwatch
 from featcache.weights import network_parameters
 
 from . import figures
@@ -100,27 +100,30 @@ def fit_head(
     """
     estimator = _estimator(task, model, seed, settings)
     check_wishes(calibration, sensitivity)
+    watch = Stopwatch()
     loaded = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
+    watch.lap("load")
     features, cautions = audited(loaded, task, data, group_regex, cache, audit)
+    watch.lap("audit")
     check_wishes(calibration, sensitivity, len(features.classes))
     parts = partition(features, validation_fraction, seed)
     backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone
     with run_folder(out, "fit-head", task, backbone_name) as folder:
         return _fit(
-            folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity, cautions
+            folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity, cautions,
+            watch,
         )  # fmt: skip
 
 
 def _fit(
     folder: Path, estimator: EpochClassifier, features: Features, parts: Partition, task: str, model: str, seed: int,
     cache: str | os.PathLike[str], on_epoch: OnEpoch | None, method: str | None, sensitivity: float | None,
-    cautions: Sequence[str],
+    cautions: Sequence[str], watch: Stopwatch,
 ) -> Fitted:  # fmt: skip
-    started = time.perf_counter()
     train, val = (features.take(rows) for rows in (parts.train, parts.val))
     fitting: Any = estimator
     fitting.fit(train.X, train.y, validation_data=(val.X, val.y), on_epoch=on_epoch)
-    seconds = time.perf_counter() - started
+    seconds = watch.lap("train")
     raw = np.asarray(estimator.predict_proba(features.X))
     trust = settle(features, parts, raw, method, sensitivity)
     probabilities, threshold = trust.probabilities, trust.value
@@ -132,6 +135,7 @@ def _fit(
     test = evaluate(
         features.y[parts.test], probabilities[parts.test], features.groups[parts.test], features.classes, threshold
     )
+    watch.lap("evaluate")
     total, trainable = _parameters(_layers(estimator, features), model)
     result = {
         **stamp("fit-head", features, parts.parts()),
@@ -150,6 +154,8 @@ def _fit(
         "warnings": [*cautions, *trust.warnings],
         "made": list(parts.made),
         "seconds": round(seconds, 2),
+        "images_per_second": round(len(train) * fitting.n_iter_ / seconds, 1),
+        "phases": watch.phases,
         "seed": seed,
         "run": str(folder),
         "bundle": str(folder / "bundle"),
@@ -159,7 +165,8 @@ def _fit(
         folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache,
         calibration=trust.calibration, threshold=trust.threshold, warnings=[*cautions, *trust.warnings],
     )  # fmt: skip
-    _write_run(folder, fitted)
+    watch.lap("bundle")
+    _write_run(folder, fitted, watch)
     return fitted
 
 
@@ -220,7 +227,7 @@ def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
 
 
-def _write_run(folder: Path, fitted: Fitted) -> None:
+def _write_run(folder: Path, fitted: Fitted, watch: Stopwatch) -> None:
     result, features, estimator = fitted.result, fitted.features, fitted.estimator
     history: dict[str, list[float]] = getattr(estimator, "history_")  # noqa: B009
     rows = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
@@ -235,6 +242,7 @@ def _write_run(folder: Path, fitted: Fitted) -> None:
     figures.save(curves, folder / "curves.png")
     test = parts["test"]
     write_evaluation(folder, features, test, fitted.probabilities[test], result["test"], f"{title}, test")
+    watch.lap("draw")
     write_json(folder / "run.json", result)
     if not (folder / "bundle" / "network.safetensors").exists() and features.spec.backbone != "pixels":
         _log.warning(

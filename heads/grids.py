@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from sklearn.base import clone
 
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.stopwatch import Stopwatch
 
 from . import figures
 from .auditing import audited
@@ -111,9 +111,13 @@ def grid(
     if method not in METHODS:
         raise UsageError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
     estimator, space = _space(task, model, preset, params, method, seed)
+    watch = Stopwatch()
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
-    features, warnings = audited(replace(features, X=np.asarray(features.X)), task, data, group_regex, cache, audit)
+    features = replace(features, X=np.asarray(features.X))
+    watch.lap("load")
+    features, warnings = audited(features, task, data, group_regex, cache, audit)
+    watch.lap("audit")
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
     X, y, groups = features.X[train], features.y[train], features.groups[train]
@@ -132,7 +136,6 @@ def grid(
             on_cell(progress)
 
     with run_folder(out, "grid", task, model) as folder:
-        started = time.perf_counter()
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
         try:
@@ -140,9 +143,10 @@ def grid(
         except KeyboardInterrupt:
             _write_partial(folder, seen)
             raise
-        seconds = time.perf_counter() - started
+        seconds = watch.lap("search")
         probabilities = search.predict_proba(features.X[parts.test])
         test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
+        watch.lap("evaluate")
         results, best = search.cv_results_, search.best_index_
         result: dict[str, Any] = {
             **stamp("grid", features, {"train": train, "test": parts.test}),
@@ -153,14 +157,16 @@ def grid(
             "best_params": short_names(search.best_params_), "best_score": float(results["mean_test_score"][best]),
             "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
-            "seconds": round(seconds, 2), "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
+            "seconds": round(seconds, 2), "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
             "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
         }  # fmt: skip
         result["top"] = _table(folder, search)
         _draw(folder, search, features, task, model, cv)
+        watch.lap("draw")
         if nested:
             result["nested"] = _nested(estimator, space, method, iterations, X, y, groups, features.classes, cv, seed,
                                        {**options, "on_cell": note})  # fmt: skip
+            watch.lap("nested")
         save_bundle(
             folder / "bundle",
             search.best_estimator_,
@@ -171,8 +177,10 @@ def grid(
             cache=cache,
             warnings=warnings,
         )
+        watch.lap("bundle")
         title = f"{features.feature_set}, {model}, {task}, best of {result['candidates']}, test"
         write_evaluation(folder, features, parts.test, probabilities, test, title)
+        watch.lap("draw")
         write_json(folder / "run.json", result)
         return result
 

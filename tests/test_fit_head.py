@@ -47,6 +47,9 @@ def test_the_result_and_its_files(fitted):
     result, run = done.result, bundle.parent
     keys = "task feature_set model parameters hyperparameters epochs_run train val test seconds bundle run"
     assert set(keys.split()) <= set(result)
+    assert list(result["phases"]) == ["load", "audit", "train", "evaluate", "bundle", "draw"]
+    assert result["phases"]["train"] == pytest.approx(result["seconds"], abs=0.01)
+    assert result["images_per_second"] == pytest.approx(76 * 12 / result["seconds"], rel=0.05)
     assert set(result["train"]) >= PARTS
     assert set(result["val"]) >= PARTS
     assert PARTS | {"accuracy_ci", "confusion"} <= set(result["test"])

@@ -47,6 +47,7 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
     result = done.json
     assert (result["candidates"], result["folds"], result["fits"], result["from_journal"]) == (4, 3, 12, 0)
     assert set(result["best_params"]) == {"learning_rate", "epochs", "units"}
+    assert {"load", "audit", "search", "evaluate", "bundle", "draw"} <= set(result["phases"])
     assert {"accuracy", "accuracy_ci", "confusion", "n"} <= set(result["test"])
     out = tmp_path / "o"
     for name in ("heat_maps.png", "confusion.png", "roc.png", "precision_recall.png", "run.json"):
