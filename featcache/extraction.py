@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -11,8 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import backbones, ledger, pipeline
+from . import backbones, chunks, ledger, pipeline
+from .chunks import Workers
 from .dataset import Dataset, open_dataset
+from .devices import DeviceProcesses
+from .devices import parse as parse_devices
 from .errors import BadImage, DataError, UsageError
 from .ledger import Ledger
 from .recipe import Recipe, Resolved, resolve
@@ -167,6 +171,9 @@ def extract(
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     commit_rows: int = pipeline.COMMIT_ROWS,
+    devices: str | None = None,
+    scheduler: str | None = None,
+    send_back: bool = False,
     on_start: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ExtractResult:
@@ -191,6 +198,9 @@ def extract(
     group_regex : where in the file name the patient stands (see :func:`featcache.dataset.open_dataset`).
     cache : folder of the store.
     commit_rows : rows a commit.
+    devices : ``gpu:0,gpu:1`` or ``cpu:2``: a process for each, over the same plan.
+    scheduler : ``tcp://HOST:PORT`` of a Dask scheduler, or ``local[:N]``: its workers compute (extra ``dask``).
+    send_back : Dask's workers send shards over the network, where they do not see the cache folder.
     on_start, on_progress : called with the plan, and with the number of images dealt with.
 
     Raises
@@ -203,9 +213,14 @@ def extract(
         raise UsageError(f"--batch-size {batch_size}: expected at least 1")
     if compression not in COMPRESSIONS:
         raise UsageError(f"compression {compression!r} is unknown; expected one of {', '.join(COMPRESSIONS)}")
+    if devices and scheduler:
+        raise UsageError("--devices and --scheduler exclude each other: Dask's workers have devices of their own")
+    if send_back and not scheduler:
+        raise UsageError("--send-back says how Dask's workers answer; give --scheduler with it")
+    parsed = parse_devices(devices) if devices else None
     recipe = Recipe(backbone, weights, size, layer, preprocess, keep, dtype, precision, runtime)
     backbones.get(backbone)  # a misspelt name fails before anything is read
-    with Store(cache) as store:
+    with Store(cache) as store, _workers(store, parsed, scheduler, send_back) as workers:
         dataset = choose_data(store, data, group_regex)
         resolved = resolve(recipe, store, dataset.synthetic)
         if resolved.fell_back:
@@ -215,7 +230,8 @@ def extract(
             )
         result = extract_paths(
             store, resolved, dataset.paths, synthetic=dataset.synthetic, batch_size=batch_size,
-            compression=compression, commit_rows=commit_rows, on_start=on_start, on_progress=on_progress,
+            compression=compression, commit_rows=commit_rows, workers=workers, on_start=on_start,
+            on_progress=on_progress,
         )  # fmt: skip
         if result.bad and not skip_bad:
             raise DataError(
@@ -226,6 +242,16 @@ def extract(
             )
         _remember(store, dataset, group_regex, result)
     return result
+
+
+def _workers(
+    store: Store, devices: Sequence[str] | None, scheduler: str | None, send_back: bool
+) -> contextlib.AbstractContextManager[Workers | None]:
+    if scheduler:
+        from .distributed import DaskWorkers
+
+        return DaskWorkers(scheduler, store.cache, send_back)
+    return contextlib.nullcontext(DeviceProcesses(devices) if devices else None)
 
 
 def _remember(store: Store, dataset: Dataset, group_regex: str | None, result: ExtractResult) -> None:
@@ -253,10 +279,11 @@ def extract_paths(
     batch_size: int | None = None,
     compression: str = "none",
     commit_rows: int = pipeline.COMMIT_ROWS,
+    workers: Workers | None = None,
     on_start: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ExtractResult:
-    """Fill the store for these files; bad ones are listed in the result, and raise nothing."""
+    """Fill the store for these files, here or by workers; bad ones are listed in the result, and raise nothing."""
     spec = resolved.spec
     begun = time.perf_counter()
     todo = plan(store, spec, paths)
@@ -270,7 +297,7 @@ def extract_paths(
         used = computing.info["name"]
         before["ready"] = time.perf_counter() - planned
         times = Ledger(store.cache / "ledger.jsonl")
-        work = _work(spec, computing.info)
+        work = _work(spec, computing.info) + (f", {len(workers)} workers" if workers else "")
         usual = times.usual_pace(work)
 
         def commit(rows: Rows) -> str:
@@ -284,10 +311,19 @@ def extract_paths(
                     spec.backbone, ledger.duration(left / pace), left, pace, used, known,
                 )  # fmt: skip
 
-        outcome = pipeline.run(
-            todo.jobs, spec.size, computing, commit,
-            batch_size=batch_size, commit_rows=commit_rows, progress=on_progress, on_pace=foretell,
-        )  # fmt: skip
+        if workers is None:
+            outcome = pipeline.run(
+                todo.jobs, spec.size, computing, commit,
+                batch_size=batch_size, commit_rows=commit_rows, progress=on_progress, on_pace=foretell,
+            )  # fmt: skip
+        else:
+            del computing  # it proved and kept the network; the workers need the memory
+            started = time.perf_counter()
+            outcome = chunks.run(
+                workers, store, spec, todo.jobs, used, batch_size=batch_size, compression=compression,
+                commit_rows=commit_rows, progress=on_progress,
+            )  # fmt: skip
+            outcome.seconds = time.perf_counter() - started
         if outcome.computed and outcome.seconds:
             slow = ledger.slowdown(outcome.computed / outcome.seconds, usual, outcome.phases, outcome.seconds)
             if slow:

@@ -101,15 +101,19 @@ class OpenVINORuntime:
     ----------
     converted : what :func:`convert` or :func:`load` gave.
     spec : says what is kept.
+    threads : of the processor; None for all.
     """
 
-    def __init__(self, converted: Any, spec: FeatureSpec) -> None:
+    def __init__(self, converted: Any, spec: FeatureSpec, threads: int | None = None) -> None:
         import openvino
 
-        settings = {
+        settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16, which moves features by 1e-2
         }
+        if threads:
+            # Beside other processes: pinned threads would all be pinned to the same cores.
+            settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
         self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.batches = (min(_PER_STREAM * streams, _AT_MOST),)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import backbones, frozen, images, openvino_runtime, runtime, tensorflow_runtime, weights
+from . import backbones, frozen, images, openvino_runtime, tensorflow_runtime, weights
+from . import runtime as runtimes
 from .errors import FeatcacheError, UsageError, WeightsError
 from .spec import FeatureSpec
 from .store import Store
@@ -36,7 +37,7 @@ class Resolved:
     """A spec, and how to get the runtime for so many images of it (which may load TensorFlow)."""
 
     spec: FeatureSpec
-    build: Callable[[int], runtime.Runtime]
+    build: Callable[[int], runtimes.Runtime]
     fell_back: bool = False
 
 
@@ -57,7 +58,7 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
     size = backbone.size if recipe.size is None else recipe.size
     if not 1 <= size <= 4096:
         raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
-    runtime.check(recipe.runtime, recipe.precision)
+    runtimes.check(recipe.runtime, recipe.precision)
     if backbone.name == "pixels":
         return _resolve_pixels(recipe, size)
     source = weights.parse(recipe.weights)
@@ -93,7 +94,9 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
     return Resolved(spec, lambda count: _runtime(spec, load, store, memo, recipe.runtime, count), fell_back)
 
 
-def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved:
+def resolve_spec(
+    spec: FeatureSpec, kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
+) -> Resolved:
     """The way to compute rows of a spec that is known.
 
     Parameters
@@ -101,6 +104,7 @@ def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved
     spec : of a bundle, or of a feature set.
     kept : the network's weights as :func:`featcache.frozen.keep` wrote them.
     store : remembers digests.
+    runtime, threads : what to compute with; None takes all threads.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved
     if spec.recipe != images.RECIPE:
         raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {images.RECIPE!r}")
     if spec.backbone == "pixels":
-        return Resolved(spec, lambda count: runtime.PixelsRuntime())
+        return Resolved(spec, lambda count: runtimes.PixelsRuntime())
 
     def load() -> Any:
         if kept is None:
@@ -120,16 +124,22 @@ def resolve_spec(spec: FeatureSpec, kept: Path | None, store: Store) -> Resolved
         source = weights.WeightsSource("kept", path=str(kept))
         return weights.build(backbones.get(spec.backbone), spec.size, source, spec.precision)
 
-    return Resolved(spec, lambda count: _runtime(spec, load, store, None, "auto", count))
+    return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
 
 
 def _runtime(
-    spec: FeatureSpec, load: Callable[[], Any], store: Store, memo: str | None, asked: str, count: int
-) -> runtime.Runtime:
+    spec: FeatureSpec,
+    load: Callable[[], Any],
+    store: Store,
+    memo: str | None,
+    asked: str,
+    count: int,
+    threads: int | None = None,
+) -> runtimes.Runtime:
     """The runtime for so many images. A converted network carries the digest of its weights, and needs no TensorFlow."""
     path = store.converted(spec)
     converted = path.exists() and store.network(spec).exists()
-    if runtime.choose(asked, spec, count, converted) == "tensorflow":
+    if runtimes.choose(asked, spec, count, converted) == "tensorflow":
         return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(), store, memo), spec)
     model = openvino_runtime.load(path) if converted else None
     if model is None:
@@ -143,7 +153,7 @@ def _runtime(
                 raise
             _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
             return tensorflow_runtime.TensorFlowRuntime(load(), spec)
-    return openvino_runtime.OpenVINORuntime(model, spec)
+    return openvino_runtime.OpenVINORuntime(model, spec, threads)
 
 
 def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
@@ -170,7 +180,7 @@ def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:
     if odd or recipe.dtype not in ("float32", "uint8"):
         raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
     spec = FeatureSpec("pixels", "", "none", "", size, images.RECIPE, "none", "map", "uint8", "float32")
-    return Resolved(spec, lambda count: runtime.PixelsRuntime())
+    return Resolved(spec, lambda count: runtimes.PixelsRuntime())
 
 
 def _preprocess(asked: str, backbone: backbones.Backbone) -> str:

@@ -132,6 +132,20 @@ class Store:
         self.index.add_shard(feature_set, name, len(data), rows.seconds, rows.keys)
         return name
 
+    def adopt(self, spec: FeatureSpec, name: str, data: bytes) -> None:
+        """Keep a shard that another process encoded.
+
+        Raises :class:`StoreError` where the bytes are not what the name says, or belong to another spec.
+        """
+        if not shard.is_shard_name(name) or shard.shard_name(data) != name:
+            raise StoreError(f"shard {name[:12]}… arrived damaged; extract again")
+        feature_set = self.find(spec)
+        folder = self.features / feature_set
+        if not (folder / "spec.json").exists():
+            durable.write_bytes(folder / "spec.json", spec.to_json().encode())
+        durable.write_bytes(folder / name, data, digest=Path(name).stem)
+        self.shards(feature_set)  # reads its spec and keys
+
     def discard(self, feature_set: str, name: str) -> None:
         """Delete one shard."""
         (self._folder(feature_set) / name).unlink(missing_ok=True)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 )
 @click.option("--runtime", default="auto", show_default=True, help="auto, tensorflow or openvino (CPUs).")
 @click.option("--batch-size", type=int, metavar="N", help="Images a step [default: found by trying].")
+@click.option("--devices", metavar="D,D", help="A process for each: gpu:0,gpu:1, or cpu:2.")
+@click.option("--scheduler", metavar="ADDRESS", help="Compute on Dask: tcp://HOST:PORT, or local[:PROCESSES].")
+@click.option("--send-back", is_flag=True, help="Dask's workers do not see the cache: they send shards.")
 @click.option("--compression", default="none", show_default=True, help="none, gzip or zstd.")
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
 @GROUPS
