@@ -178,6 +178,33 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str =
     return figure
 
 
+def speeds(rows: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Figure:
+    """Bars of the pace of each contender (or of its seconds, where there is no unit), whiskers from least to most; a roof is
+    a line. ``rows`` are those of :func:`heads.side_by_side.rows`."""
+    name, label = ("pace", unit) if unit else ("seconds", "seconds")
+    bars = [row for row in rows if not row["roof"]]
+    figure, (axis,) = canvas(7.5, 1.5 + 0.5 * len(bars) + 0.2 * caption.count("\n"), caption)
+    middle = np.array([row[name] for row in bars])
+    spread = np.abs([[row[name] - row[f"{name}_{end}"] for row in bars] for end in ("min", "max")])
+    places = np.arange(len(bars))
+    colours = [COLOURS[0] if row["ours"] else "#B0B0B0" for row in bars]
+    axis.barh(places, middle, xerr=spread, color=colours, height=0.62, error_kw={"ecolor": "black", "capsize": 3})
+    for place, row, end in zip(places, bars, middle + spread[1], strict=True):
+        text = f"{row[name]:,.0f}" if row[name] >= 100 else f"{row[name]:.3g}"
+        axis.annotate(text, (end, place), (6, 0), textcoords="offset points", va="center", fontsize=9)
+    for row in rows:
+        if row["roof"]:
+            axis.axvline(row[name], color=COLOURS[6], linestyle="--", linewidth=1.2)
+            axis.annotate(row["name"], (row[name], -0.5), (0, 3), textcoords="offset points", ha="center", va="bottom",
+                          fontsize=8, color=COLOURS[6], annotation_clip=False)  # fmt: skip
+    most = max((middle + spread[1]).max(), *(row[name] for row in rows))
+    axis.set_xlim(right=most * 1.15)
+    axis.set(yticks=places, yticklabels=[row["name"] for row in bars], xlabel=label)
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def heat_maps(
     names: Sequence[str], rows: Sequence[Sequence[Any]], scores: Sequence[float], caption: str = ""
 ) -> Figure:

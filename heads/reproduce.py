@@ -14,13 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import featcache
 from featcache import backbones, durable
-from featcache.accelerator import load_tensorflow
 from featcache.errors import UsageError, WeightsError
 
+from .convolution import RUNS, convolutions
 from .embedding import tsne
 from .fitting import fit_head
 from .report_rows import CONVOLUTION, ROWS, TSNE_OF, ReportRow
@@ -277,24 +275,16 @@ def _tsne(
 
 def _speed(quick: bool) -> dict[str, Any]:
     """The toy problem: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times."""
-    tf, _ = load_tensorflow()
-    rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((120, 224, 224, 3), dtype=np.float32))
-    filters = tf.constant(rng.random((3, 3, 3, 32), dtype=np.float32))
-    runs = 5 if quick else 50
+    runs = 5 if quick else RUNS
     ours: dict[str, float] = {}
-    for device in ("CPU", "GPU"):
-        if not tf.config.list_physical_devices(device):
-            continue
-        with tf.device(f"/{device}:0"):
-            placed, kernel = tf.identity(images), tf.identity(filters)
-            tf.nn.conv2d(placed, kernel, 1, "SAME").numpy()
-            seconds = []
-            for _ in range(runs):
-                started = time.perf_counter()
-                float(tf.nn.conv2d(placed, kernel, 1, "SAME")[0, 0, 0, 0])  # waits for the result
-                seconds.append(time.perf_counter() - started)
-        ours[f"{device.lower()}_seconds"] = round(statistics.median(seconds) * 50, 3)
+    for device, once in convolutions().items():
+        once()
+        seconds = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            once()
+            seconds.append(time.perf_counter() - started)
+        ours[f"{device.lower()}_seconds"] = round(statistics.median(seconds) * RUNS, 3)
     cpu, gpu = ours["cpu_seconds"], ours.get("gpu_seconds")
     remark = f"50 convolutions: CPU {cpu:.2f} s (report {CONVOLUTION['cpu_seconds']} s)"
     remark += (
