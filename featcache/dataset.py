@@ -134,16 +134,24 @@ def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
         raise UsageError(f"--group-regex {group_regex!r} is no regular expression: {error}") from error
 
 
-def _group(name: str, patterns: Sequence[re.Pattern[str]]) -> str:
-    stem = os.path.splitext(os.path.basename(name))[0]
-    for pattern in patterns:
-        match = pattern.search(name if "/" in pattern.pattern else stem)
-        if match:
-            part: str | int = "group" if "group" in pattern.groupindex else min(pattern.groups, 1)
-            found = match.group(part)
-            if found:
-                return found
-    return name
+def _groups(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list[str]:
+    """The group that each name tells, by the first pattern that fits; the name itself where none does."""
+    # With a million names every call counts: what depends on the pattern alone is settled before.
+    parts = [
+        (pattern.search, "/" in pattern.pattern, "group" if "group" in pattern.groupindex else min(pattern.groups, 1))
+        for pattern in patterns
+    ]
+    groups = []
+    for name in names:
+        stem, _ = os.path.splitext(os.path.basename(name))
+        group = name
+        for search, in_path, part in parts:
+            match = search(name if in_path else stem)
+            if match and match.group(part):
+                group = match.group(part)
+                break
+        groups.append(group)
+    return groups
 
 
 def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
@@ -177,43 +185,47 @@ def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
             f"{root}: no images found ({len(ignored)} other files); expected DIR/<class>/* or "
             f"DIR/{{train,val,test}}/<class>/* with files such as {', '.join(sorted(images.SUFFIXES)[:6])} …"
         )
-    paths = [os.path.join(root, name) for name in names]
-    return Dataset(str(root), paths, names, labels, splits, [_group(n, patterns) for n in names], ignored)
+    inside = os.path.join(root, "")
+    paths = [inside + name for name in names]
+    return Dataset(str(root), paths, names, labels, splits, _groups(names, patterns), ignored)
 
 
 def _walk(root: Path) -> tuple[list[str], list[str]]:
     """Image files and other files below ``root``, relative, sorted; hidden ones are passed over."""
     found: list[str] = []
     ignored: list[str] = []
-    for name in _files(root, "", set()):
-        (found if _looks_like_image(root, name) else ignored).append(name)
+    for prefix, names in _folders(root, "", set()):
+        for name in names:
+            (found if _looks_like_image(root, prefix, name) else ignored).append(prefix + name)
     return sorted(found), sorted(ignored)
 
 
-def _files(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterator[str]:
-    """Walk with links followed, but never into a folder that contains the link itself."""
+def _folders(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder and the files in it: walk with links followed, but never into a folder that contains the link itself."""
     status = os.stat(root / prefix)
     here = (status.st_dev, status.st_ino)
     if here in ancestors:
         return
+    files: list[str] = []
+    folders: list[str] = []
     with os.scandir(root / prefix) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _files(root, f"{prefix}{entry.name}/", ancestors | {here})
-            else:
-                yield prefix + entry.name
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else files).append(entry.name)
+    yield prefix, files
+    for name in folders:
+        yield from _folders(root, f"{prefix}{name}/", ancestors | {here})
 
 
-def _looks_like_image(root: Path, name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()
+def _looks_like_image(root: Path, prefix: str, name: str) -> bool:
+    dot = name.rfind(".")
+    suffix = name[dot:].lower() if dot > 0 else ""
     if suffix in images.SUFFIXES:
         return True
     if suffix and not suffix[1:].isdigit():  # DICOM exports are often named 1.2.840.113…, or bare
         return False
     try:
-        with open(root / name, "rb") as file:
+        with open(root / prefix / name, "rb") as file:
             return dicom.is_dicom(file.read(132))
     except OSError:
         return False
@@ -245,7 +257,7 @@ def _from_manifest(root: Path, patterns: Sequence[re.Pattern[str]], forced: bool
         seen: set[str] = set()
         first = next(p for p in paths if p in seen or seen.add(p))  # type: ignore[func-returns-value]
         raise DataError(f"{root}: {twice} path(s) are listed more than once, the first is {first}")
-    groups = [_group(name, patterns) for name in names]
+    groups = _groups(names, patterns)
     if "group" in table and not forced:
         groups = [given or name for given, name in zip(table["group"], names, strict=True)]
     return Dataset(str(root), paths, names, labels, splits, groups)

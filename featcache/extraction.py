@@ -26,6 +26,7 @@ from .spec import FeatureSpec
 from .store import Store
 
 _log = logging.getLogger(__name__)
+_HASHED_TOGETHER = 64  # files a task of the pool; a task for each costs as much as hashing a small file
 _WORTH_TELLING = 10.0  # seconds; what is done sooner needs no forecast
 
 
@@ -99,39 +100,40 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
     -------
     A key for each path (None where the file cannot be read), and the unreadable files with reasons.
     """
-    known = store.index.known_files(paths)
-    keys: list[bytes | None] = [None] * len(paths)
+    sizes, mtimes = [-1] * len(paths), [-1] * len(paths)
     bad: list[BadImage] = []
-    fresh: list[tuple[int, int, int]] = []
     for i, path in enumerate(paths):
         try:
             status = os.stat(path)
         except OSError as error:
             bad.append(BadImage(path, f"cannot be read: {error.strerror}"))
-            continue
-        memo = known.get(path)
-        if memo and memo[:2] == (status.st_size, status.st_mtime_ns):
-            keys[i] = memo[2]
         else:
-            fresh.append((i, status.st_size, status.st_mtime_ns))
+            sizes[i], mtimes[i] = status.st_size, status.st_mtime_ns
+    keys = store.index.known_keys(paths, sizes, mtimes)
+    fresh = [i for i, key in enumerate(keys) if key is None and sizes[i] >= 0]
 
-    def sha256(entry: tuple[int, int, int]) -> bytes | str:
-        try:
-            with open(paths[entry[0]], "rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
+    def sha256(part: Sequence[int]) -> list[bytes | str]:
+        return [_file_key(paths[i]) for i in part]
 
-    remembered = []
+    parts = [fresh[start : start + _HASHED_TOGETHER] for start in range(0, len(fresh), _HASHED_TOGETHER)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (i, size, mtime), result in zip(fresh, pool.map(sha256, fresh), strict=True):
-            if isinstance(result, str):
-                bad.append(BadImage(paths[i], result))
-            else:
-                keys[i] = result
-                remembered.append((paths[i], size, mtime, result))
-    store.index.remember_files(remembered)
+        for part, results in zip(parts, pool.map(sha256, parts), strict=True):
+            for i, result in zip(part, results, strict=True):
+                if isinstance(result, str):
+                    bad.append(BadImage(paths[i], result))
+                else:
+                    keys[i] = result
+    store.index.remember_files((paths[i], sizes[i], mtimes[i], key) for i in fresh if (key := keys[i]) is not None)
     return keys, bad
+
+
+def _file_key(path: str) -> bytes | str:
+    """SHA-256 of a file, or why there is none."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:

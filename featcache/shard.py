@@ -36,6 +36,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -165,6 +166,7 @@ class Shard:
     def __init__(self, source: Path | bytes, spec: FeatureSpec | None = None) -> None:
         self.runtime: dict[str, Any] = {}
         self.seconds = 0.0
+        self._datasets: dict[str, h5py.Dataset] = {}  # opened once: finding one by its name is most of a small read
         self.name = source.name if isinstance(source, Path) else "<bytes>"
         self.size = source.stat().st_size if isinstance(source, Path) else len(source)
         with self._explained():
@@ -187,17 +189,17 @@ class Shard:
         self._file.close()
 
     def __len__(self) -> int:
-        return int(self._file["keys"].shape[0])
+        return int(self._datasets["keys"].shape[0])
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one row of each array."""
-        return {name: tuple(self._file[name].shape[1:]) for name in self.spec.arrays}
+        return {name: tuple(self._datasets[name].shape[1:]) for name in self.spec.arrays}
 
     @property
     def compression(self) -> str:
         """``none``, ``gzip`` or ``zstd``."""
-        found = {number for name in self.spec.arrays for number in _filters_of(self._file[name])}
+        found = {number for name in self.spec.arrays for number in _filters_of(self._datasets[name])}
         if _ZSTD in found:
             return "zstd"
         return "gzip" if h5py.h5z.FILTER_DEFLATE in found else "none"
@@ -205,12 +207,12 @@ class Shard:
     def keys(self) -> np.ndarray:
         """Row keys, uint8 array of shape (n, 32)."""
         with self._explained():
-            return self._file["keys"][:]
+            return self._datasets["keys"][:]
 
     def read(self, name: str, out: np.ndarray | None = None, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows ``start`` to ``stop`` of an array, read in one go, into ``out`` where it is given."""
         stop = len(self) if stop is None else stop
-        dataset = self._file[name]
+        dataset = self._datasets[name]
         if out is None:
             out = np.empty((stop - start, *dataset.shape[1:]), dataset.dtype)
         with self._explained():
@@ -221,13 +223,13 @@ class Shard:
     def offset(self, name: str) -> int | None:
         """Where in the file an array's first byte stands; None where it is compressed."""
         with self._explained():
-            found = self._file[name].id.get_offset()
+            found = self._datasets[name].id.get_offset()
         return None if found is None else int(found)
 
     def sound_rows(self) -> np.ndarray:
         """Which rows agree with their checksum, bool array of shape (n,)."""
         with self._explained():
-            stored = self._file["checksums"][:]
+            stored = self._datasets["checksums"][:]
         found = checksums(self.keys(), {name: self.read(name) for name in self.spec.arrays})
         return (stored == found).all(axis=1)
 
@@ -256,7 +258,7 @@ class Shard:
 
     def _check_arrays(self) -> None:
         wanted = {"keys": "|u1", "checksums": "|u1"} | dict.fromkeys(self.spec.arrays, _TYPES[self.spec.dtype])
-        extra = set(self._file) - set(wanted)
+        extra = {name.decode(errors="replace") for name in self._file.id} - set(wanted)
         if extra:
             raise StoreError(f"{self.name} holds {sorted(extra)}, which no shard has")
         count = None
@@ -271,23 +273,26 @@ class Shard:
         """Refuse what a file that was not written here could use against the reader."""
         if self._file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise StoreError(f"{self.name}: {name} is a link, which no shard has")
-        dataset = self._file[name]
-        if not isinstance(dataset, h5py.Dataset):
+        # The low-level calls: through the others, checking a small shard takes longer than reading it.
+        opened = h5py.h5o.open(self._file.id, name.encode())
+        if not isinstance(opened, h5py.h5d.DatasetID):
             raise StoreError(f"{self.name}: {name} is no dataset")
-        plist = dataset.id.get_create_plist()
+        self._datasets[name] = h5py.Dataset(opened)
+        plist = opened.get_create_plist()
         if plist.get_external_count() or plist.get_layout() == h5py.h5d.VIRTUAL:
             raise StoreError(f"{self.name}: {name} keeps its data in other files, which no shard does")
-        filters = _filters_of(dataset)
+        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
         if filters - _FILTERS:
             raise StoreError(f"{self.name}: {name} uses unknown filters {sorted(filters - _FILTERS)}")
         if _ZSTD in filters:
             _register_zstd()
-        if dataset.dtype != kind:
-            raise StoreError(f"{self.name}: {name} is {dataset.dtype}, expected {kind}")
-        promised = int(np.prod(dataset.shape, dtype=object)) * kind.itemsize
+        if opened.dtype != kind:
+            raise StoreError(f"{self.name}: {name} is {opened.dtype}, expected {kind}")
+        shape = opened.shape
+        promised = math.prod(shape) * kind.itemsize
         if promised > self.size * (_MAX_RATIO if filters else 1):
             raise StoreError(f"{self.name}: {name} promises {promised:,} bytes, the file has {self.size:,}")
-        return tuple(dataset.shape)
+        return tuple(shape)
 
 
 def _filters_of(dataset: h5py.Dataset) -> set[int]:

@@ -28,6 +28,7 @@ import numpy as np
 
 from . import durable, shard
 from .errors import StoreError
+from .gather import MovedError, Opened, gather, learn
 from .index import Index
 from .shard import Rows, Shard
 from .spec import FeatureSpec
@@ -49,6 +50,7 @@ class Store:
             raise StoreError(f"{self.cache} is a file; expected a folder for the cache")
         self.features = self.cache / "features"
         self.index = Index(self.cache / "index.sqlite")
+        self._opened: dict[str, Opened] = {}
 
     def __enter__(self) -> Store:
         return self
@@ -199,8 +201,12 @@ class Store:
     def shapes(self, feature_set: str) -> dict[str, tuple[int, ...]]:
         """Shape of one row of each array; empty for a set without rows."""
         for name in self.on_disk(feature_set):
-            with Shard(self.features / feature_set / name) as opened:
-                return opened.shapes
+            if name not in self._opened:
+                try:
+                    self._opened[name] = learn(self.features / feature_set / name)
+                except MovedError:  # compacted away between the listing and now
+                    continue
+            return self._opened[name].shapes
         return {}
 
     def read(self, feature_set: str, keys: Sequence[bytes], array: str) -> np.ndarray:
@@ -216,43 +222,26 @@ class Store:
     def blocks(self, feature_set: str, keys: Sequence[bytes], array: str, rows: int) -> Iterator[np.ndarray]:
         """The same, ``rows`` rows at a time."""
         where = self.rows(feature_set)
+        folder = self.features / feature_set
         missing = sum(key not in where for key in keys)
         if missing:
             raise StoreError(f"{feature_set}: {missing} of {len(keys)} rows are not there; extract them first")
         for start in range(0, len(keys), rows):
             block = keys[start : start + rows]
             try:
-                yield self._read(feature_set, block, array, where)
+                yield gather(folder, array, block, where, self._opened)
             except MovedError as stale:
                 # Compacted in between, or an index that is not this folder's: forget it and look again.
                 _log.debug("%s: index out of date (%s)", feature_set, stale)
                 self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
                 where = self.rows(feature_set)
+                self._opened.clear()
                 try:
-                    yield self._read(feature_set, block, array, where)
+                    yield gather(folder, array, block, where, self._opened)
                 except (MovedError, KeyError) as again:
                     raise StoreError(
                         f"{feature_set}: shard {again} changed under the reader, or is damaged: run 'cache verify'"
                     ) from again
-
-    def _read(
-        self, feature_set: str, keys: Sequence[bytes], array: str, where: Mapping[bytes, tuple[str, int]]
-    ) -> np.ndarray:
-        out: np.ndarray | None = None
-        for name, targets, positions in by_shard(keys, where):
-            try:
-                opened = Shard(self.features / feature_set / name)
-            except FileNotFoundError as error:
-                raise MovedError(name) from error
-            with opened:
-                if array not in opened.spec.arrays:
-                    raise StoreError(f"{feature_set} keeps {' and '.join(opened.spec.arrays)}, not {array!r}")
-                require_keys(name, opened.keys(), positions, keys, targets)
-                if out is None:
-                    probe = opened.read(array, stop=0)
-                    out = np.empty((len(keys), *probe.shape[1:]), probe.dtype)
-                copy_rows(opened, array, out, targets, positions)
-        return np.empty((0,)) if out is None else out
 
     # -- the last extract ----------------------------------------------------------------------
 
@@ -267,40 +256,3 @@ class Store:
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}
-
-
-class MovedError(Exception):
-    """A row is not where it was said to be: a shard is gone, or holds other rows."""
-
-
-def by_shard(
-    keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]]
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Shard by shard: its name, places in ``keys``, and positions in the shard."""
-    wanted: dict[str, list[tuple[int, int]]] = {}
-    for target, key in enumerate(keys):
-        name, position = where[key]
-        wanted.setdefault(name, []).append((target, position))
-    for name, pairs in wanted.items():
-        targets, positions = np.array(pairs).T
-        yield name, targets, positions
-
-
-def require_keys(
-    name: str, found: np.ndarray, positions: np.ndarray, keys: Sequence[bytes], targets: np.ndarray
-) -> None:
-    """Raise :class:`MovedError` unless the shard's keys at ``positions`` are the wanted ones."""
-    if positions.max() >= len(found) or any(
-        found[p].tobytes() != keys[t] for t, p in zip(targets, positions, strict=True)
-    ):
-        raise MovedError(name)
-
-
-def copy_rows(opened: Shard, array: str, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
-    """``out[targets] = shard[positions]`` with one contiguous read, straight into place where it lines up."""
-    low, high = int(positions.min()), int(positions.max()) + 1
-    first = int(targets[0])
-    if len(targets) == high - low and (np.diff(targets) == 1).all() and (np.diff(positions) == 1).all():
-        opened.read(array, out[first : first + len(targets)], low, high)
-    else:
-        out[targets] = opened.read(array, start=low, stop=high)[positions - low]

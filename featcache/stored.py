@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,19 +13,11 @@ import numpy as np
 
 from . import memory
 from .errors import DataError, StoreError
+from .gather import MovedError, Opened, gather
 from .pooling import pool, pooled
-from .shard import Shard
-from .store import MovedError, Store, by_shard, copy_rows, require_keys
+from .store import Store
 
 _BLOCK_BYTES = 128 << 20  # of one block: large beside what a block costs besides, small beside any memory
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What a shard's first reader learnt of it; a committed shard never changes."""
-
-    keys: np.ndarray
-    offset: int | None  # of the array's first byte in the file; None where it is compressed
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class _Source:
     where: dict[bytes, tuple[str, int]]
     row_shape: tuple[int, ...]
     dtype: np.dtype
-    opened: dict[str, _Opened] = field(default_factory=dict)
+    opened: dict[str, Opened] = field(default_factory=dict)
 
 
 class StoredRows:
@@ -164,43 +155,7 @@ class StoredRows:
 
     def _pick(self, keys: Sequence[bytes]) -> np.ndarray:
         source = self._source
-        out = np.empty((len(keys), *source.row_shape), source.dtype)
-        for name, targets, positions in by_shard(keys, source.where):
-            path = source.cache / "features" / source.feature_set / name
-            try:
-                opened = source.opened.get(name) or self._open(path)
-                require_keys(name, opened.keys, positions, keys, targets)
-                if opened.offset is None:
-                    with Shard(path) as shard:
-                        copy_rows(shard, source.array, out, targets, positions)
-                else:
-                    _read_runs(path, opened.offset, out, targets, positions)
-            except FileNotFoundError as error:
-                raise MovedError(name) from error
-        return out
-
-    def _open(self, path: Path) -> _Opened:
-        with Shard(path) as shard:
-            found = _Opened(shard.keys(), shard.offset(self._source.array))
-            if shard.shapes[self._source.array] != self._source.row_shape:
-                raise StoreError(f"{path.name} holds rows of {shard.shapes[self._source.array]}; run 'cache verify'")
-        self._source.opened[path.name] = found
-        return found
-
-
-def _read_runs(path: Path, offset: int, out: np.ndarray, targets: np.ndarray, positions: np.ndarray) -> None:
-    """``out[targets] = file[positions]``, one read for each run of neighbours.
-
-    Through HDF5 a row takes some ten times as long, nearly all of it opening the shard.
-    """
-    width = out[0].nbytes
-    cuts = np.flatnonzero((np.diff(targets) != 1) | (np.diff(positions) != 1)) + 1
-    with open(path, "rb", buffering=0) as file:
-        for run in np.split(np.arange(len(targets)), cuts):
-            into = out[targets[run[0]] : targets[run[-1]] + 1].data.cast("B")
-            file.seek(offset + int(positions[run[0]]) * width, os.SEEK_SET)
-            while into:
-                got = file.readinto(into)
-                if not got:
-                    raise StoreError(f"shard {path.name} ends too soon; run 'cache verify', then 'cache repair'")
-                into = into[got:]
+        if not keys:
+            return np.empty((0, *source.row_shape), source.dtype)
+        folder = source.cache / "features" / source.feature_set
+        return gather(folder, source.array, keys, source.where, source.opened)

@@ -63,7 +63,7 @@ def ls(store: Store) -> list[dict[str, Any]]:
                 "preprocess": spec.preprocess,
                 "keep": spec.keep,
                 "dtype": spec.dtype,
-                "rows": len(store.index.rows(name)),
+                "rows": store.index.count(name),
                 "shards": len(shards),
                 "bytes": sum(size for size, _, _ in shards.values()),
                 "shape": list(shapes[spec.arrays[0]]) if shapes else [],

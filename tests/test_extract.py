@@ -14,7 +14,7 @@ from conftest import age, write_images
 from PIL import Image
 
 import featcache
-from featcache import backbones, pipeline, tensorflow_runtime, weights
+from featcache import backbones, extraction, pipeline, tensorflow_runtime, weights
 from featcache.accelerator import load_tensorflow
 from featcache.dataset import open_dataset
 from featcache.errors import DataError, StoreError, UsageError, WeightsError
@@ -141,6 +141,22 @@ def test_features_do_not_depend_on_batches_or_on_being_interrupted(tmp_path, ima
     assert (resumed.computed, resumed.reused) == (14, 10)
     one, two = (featcache.load("mobilenet", data=images, cache=tmp_path / c).X for c in ("one", "two"))
     np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6 * np.abs(one).max())
+
+
+def test_what_is_remembered_is_not_read_again(tmp_path, images, monkeypatch):
+    paths = open_dataset(images).paths
+    with Store(tmp_path / "cache") as store:
+        first, _ = row_keys(store, paths)
+        twice = [*paths, paths[0], str(images / "gone.png")]
+        read: list[str] = []
+        real = extraction._file_key
+        monkeypatch.setattr(extraction, "_file_key", lambda path: read.append(path) or real(path))
+        again, bad = row_keys(store, twice)
+        assert (again, [image.path for image in bad]) == ([*first, first[0], None], [twice[-1]])
+        assert read == []
+        Path(paths[3]).write_bytes(Path(paths[4]).read_bytes() + b"more")
+        assert row_keys(store, paths)[0] != first
+        assert read == [paths[3]]
 
 
 def test_out_of_memory_halves_the_batch(tmp_path, images):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -273,8 +275,6 @@ def test_a_read_only_cache_can_be_read(tmp_path, monkeypatch):
     with Store(tmp_path) as store:
         store.commit(SPEC, rows(1))
     # Root may write anywhere, so stand in for a read-only disk at the one call that would notice.
-    import sqlite3
-
     real = sqlite3.connect
     monkeypatch.setattr(
         sqlite3,
@@ -284,6 +284,65 @@ def test_a_read_only_cache_can_be_read(tmp_path, monkeypatch):
     (tmp_path / "index.sqlite").unlink()
     with Store(tmp_path) as store:
         assert store.read(SPEC.id, [key(1)], "avg")[0, 0] == 1
+
+
+def test_an_index_of_version_1_is_replaced_and_nothing_is_lost(tmp_path):
+    """The layout of the first release: a row of the table for each row of a shard."""
+    with Store(tmp_path) as store:
+        name = store.commit(SPEC, rows(1, 2, 3))
+        size = store.on_disk(SPEC.id)[name]
+    path = tmp_path / "index.sqlite"
+    path.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "CREATE TABLE files (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, key BLOB) WITHOUT ROWID;"
+            "CREATE TABLE memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
+            "CREATE TABLE shards (id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER,"
+            " seconds REAL, UNIQUE (feature_set, name));"
+            "CREATE TABLE rows (shard INTEGER, position INTEGER, key BLOB, PRIMARY KEY (shard, position)) WITHOUT ROWID;"
+            "PRAGMA user_version=1;"
+        )
+        db.execute("INSERT INTO shards VALUES (1, ?, ?, ?, 3, 1.0)", (SPEC.id, name, size))
+        db.executemany("INSERT INTO rows VALUES (1, ?, ?)", [(i, key(i + 1)) for i in range(3)])
+        db.commit()
+    with Store(tmp_path) as store:
+        assert set(store.rows(SPEC.id)) == {key(1), key(2), key(3)}
+        np.testing.assert_array_equal(store.read(SPEC.id, [key(3), key(1)], "avg")[:, 0], [3, 1])
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] > 1
+        assert db.execute("SELECT name, rows FROM shards").fetchall() == [(name, 3)]
+
+
+def test_opening_an_index_writes_nothing(tmp_path):
+    with Store(tmp_path) as store:
+        store.commit(SPEC, rows(1))
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as watcher:
+        before = watcher.execute("PRAGMA data_version").fetchone()
+        with Store(tmp_path) as store:
+            assert len(store.rows(SPEC.id)) == 1
+        assert watcher.execute("PRAGMA data_version").fetchone() == before
+
+
+def test_a_row_that_stands_twice_is_listed_once(tmp_path):
+    with Store(tmp_path) as store:
+        store.commit(SPEC, rows(1, 2, 3))
+        assert upkeep.ls(store)[0]["rows"] == 3
+        store.commit(SPEC, rows(3, 4))
+        assert (upkeep.ls(store)[0]["rows"], upkeep.ls(store)[0]["shards"]) == (4, 2)
+        # Keys whose first bytes agree are still different rows.
+        twins = rows(5, 5)
+        twins.keys[1, 31] = 8
+        store.commit(SPEC, twins)
+        assert upkeep.ls(store)[0]["rows"] == 6
+
+
+def test_shards_of_one_set_that_hold_rows_of_different_shapes(tmp_path):
+    with Store(tmp_path) as store:
+        store.commit(SPEC, rows(1))
+        wide = np.ones((1, 2, 2, 8), np.float32)
+        store.commit(SPEC, Rows(rows(2).keys, {"map": wide, "avg": wide.mean(axis=(1, 2))}, 1.0, {}))
+        with pytest.raises(StoreError, match="cache verify"):
+            store.read(SPEC.id, [key(1), key(2)], "map")
 
 
 def test_golden_shard_of_version_1_is_read():
