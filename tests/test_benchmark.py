@@ -108,7 +108,7 @@ def test_each_kind(tmp_path, kind):
         assert result["ratios"][0]["times"] > 1
     if kind == "load":
         assert [(r["of"], r["to"]) for r in result["ratios"]] == [
-            ("featcache.load", "np.load"), ("cache verify", "SHA-256, one thread"),
+            ("featcache.load", "np.load"), ("its rows alone, by key", "np.load"), ("cache verify", "SHA-256, one thread"),
         ]  # fmt: skip
 
 
