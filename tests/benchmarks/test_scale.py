@@ -146,7 +146,7 @@ def draw(rows: list[dict[str, float]], to: Path) -> None:
         low, high = axis.get_ylim()
         axis.set_ylim(10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high)))
         for numbers in (axis.xaxis, axis.yaxis):
-            numbers.set_major_formatter("{x:,g}")
+            numbers.set_major_formatter("{x:,.7g}")
             numbers.set_minor_formatter("")
         axis.grid(which="major", alpha=0.3)
         axis.legend(frameon=False, fontsize="small", loc="upper left")
