@@ -205,8 +205,9 @@ class Index:
         """How many different rows there are; one that stands in several shards counts once."""
         blobs = self._select("SELECT keys FROM shards WHERE feature_set = ?", (feature_set,))
         words = np.frombuffer(b"".join(blob for (blob,) in blobs), np.uint64).reshape(-1, _KEY // 8)
-        # Keys are SHA-256: nearly always their first words differ already, and sorting those is 20 times as fast.
-        if len(np.unique(words[:, 0])) == len(words):
+        # Keys are SHA-256: where no row stands twice their first words differ already, and sorting those is quick.
+        first = np.sort(words[:, 0])
+        if (first[1:] != first[:-1]).all():
             return len(words)
         return len({row.tobytes() for row in words})
 

@@ -37,7 +37,7 @@ import hashlib
 import io
 import json
 import math
-import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ ARRAYS = ("map", "avg")
 COMPRESSIONS = ("none", "gzip", "zstd")
 _TYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
 _ZSTD = 32015
+_NAME = re.compile(r"[0-9a-f]{64}\.h5")
 # Registered HDF5 filter numbers: deflate, shuffle, fletcher32, zstd.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _ZSTD}
 _MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
@@ -307,5 +308,4 @@ def shard_name(data: bytes | memoryview) -> str:
 
 def is_shard_name(name: str) -> bool:
     """Whether a file of this name is a committed shard."""
-    stem, suffix = os.path.splitext(name)
-    return suffix == ".h5" and len(stem) == 64 and all(c in "0123456789abcdef" for c in stem)
+    return _NAME.fullmatch(name) is not None
