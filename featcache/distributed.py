@@ -129,6 +129,12 @@ class DaskWorkers:
         # Workers of one machine share its cores.
         return max(1, min(cores // self._hosts.count(h) for cores, h in zip(self._cores, self._hosts, strict=True)))
 
+    def joblib(self) -> contextlib.AbstractContextManager[Any]:
+        """Within it, what joblib runs side by side runs on these workers."""
+        import joblib
+
+        return joblib.parallel_config("dask", client=self._client)
+
     def run(self, chunks: Sequence[Chunk], files: Mapping[str, Path]) -> Iterator[Done]:
         arguments = []
         if not self.shared:
@@ -147,6 +153,19 @@ class DaskWorkers:
             ) from error
         finally:
             self._client.cancel([future for future in futures if not future.done()])
+
+
+@contextlib.contextmanager
+def searching_on(scheduler: str | None) -> Iterator[None]:
+    """Within it, searches run on the workers of a Dask cluster; where ``scheduler`` is None, here.
+
+    Raises :class:`UsageError` as :class:`DaskWorkers` does. Workers need no cache folder: the features are sent, once.
+    """
+    if scheduler is None:
+        yield
+        return
+    with DaskWorkers(scheduler, Path(), send_back=True) as workers, workers.joblib():
+        yield
 
 
 def _introduce(token: str) -> dict[str, Any]:

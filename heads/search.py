@@ -33,9 +33,10 @@ from featcache.errors import UsageError
 
 from .answers import Answers, Splits
 from .journal import Journal
-from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way
+from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way, portions
 
 _log = logging.getLogger(__name__)
+_PORTIONS = 2  # for each worker of a cluster, so that none waits long for the slowest
 _WORKER = 400_000_000  # bytes of a process that fits models for us, sklearn and the like in it
 
 
@@ -76,6 +77,7 @@ class _Fast:
         if y is None or not helped or hasattr(self.cv, "__next__"):
             return search.fit(X, y, **params)
         self._call = _Call(*indexable(X, y))
+        self._call.cluster = _cluster()
         try:
             with contextlib.ExitStack() as stack:
                 if self.journal is not None:
@@ -149,11 +151,15 @@ class _Fast:
                 keep(cell, {**found, "fit_error": None}, known=True)
 
         def score(fitted: FittedCell) -> None:
-            result = self._scored(fitted, problem)
+            result = _scored(fitted, problem, call.scorers, self.return_train_score)
             if result is not None:
                 keep(fitted.cell, result)
 
         left = [cell for cell in todo if cell not in answers]
+        if call.cluster is not None:
+            for cell, result in self._far(problem, left):
+                keep(cell, result)
+            left = [cell for cell in left if cell not in answers]
         fit_cells(problem, left, score)
         left = [cell for cell in left if cell not in answers]
         if jobs > 1 or call.journal is not None or self.on_cell is not None:
@@ -173,21 +179,20 @@ class _Fast:
             return None, False
         return _check_sample_weight(given[name], self._call.X), True
 
-    def _scored(self, fitted: FittedCell, problem: Problem) -> dict[str, Any] | None:
-        """The result of a fitted cell as sklearn writes it down; None where a scorer fails, for sklearn to say so."""
-        started = time.perf_counter()
-        train, test = problem.folds[fitted.cell[1]]
-        try:
-            scores = _plain(self._call.scorers(fitted.model, _safe_indexing(fitted.X, fitted.test), problem.y[test]))
-            result = {"test_scores": scores, "n_test_samples": len(test), "fit_error": None}
-            seconds = time.perf_counter() - started
-            if self.return_train_score:
-                rows = _safe_indexing(fitted.X, fitted.train)
-                result["train_scores"] = _plain(self._call.scorers(fitted.model, rows, problem.y[train]))
-        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-            _log.debug("left to sklearn: %s", error)
-            return None
-        return {**result, "fit_time": fitted.seconds, "score_time": seconds}
+    def _far(self, problem: Problem, left: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
+        """Cells fitted on the workers of a Dask cluster. The data goes there once; what comes back is numbers."""
+        call = self._call
+        workers = max(1, len(call.cluster.scheduler_info(n_workers=-1)["workers"]))
+        tasks = (
+            joblib.delayed(_portion)(
+                problem.X, call.y, problem.estimator, problem.candidates, problem.folds, problem.weight,
+                problem.transparent, self.memory, call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
+            )
+            for cells in portions(problem, left, _PORTIONS * workers)
+        )  # fmt: skip
+        with joblib.parallel_config("dask", client=call.cluster):
+            for results in joblib.Parallel(-1, return_as="generator_unordered", batch_size=1)(tasks):
+                yield from results
 
     def _ordinary(self, problem: Problem, left: Sequence[Cell], jobs: int) -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Cells fitted one by one, ``jobs`` side by side; those that fail are left out."""
@@ -362,6 +367,57 @@ class _Call:
         self.in_force: Any = None
         self.scorers: Any = None
         self.routed: Any = None
+        self.cluster: Any = None
+
+
+def _cluster() -> Any | None:
+    """The client of the Dask cluster that ``joblib.parallel_config("dask")`` has put in force, or None."""
+    backend, _ = joblib.parallel.get_active_backend()
+    return getattr(backend, "client", None) if type(backend).__name__ == "DaskDistributedBackend" else None
+
+
+def _portion(
+    X: Any, y: Any, estimator: Any, candidates: Sequence[Mapping[str, Any]], folds: Sequence[Any],
+    weight: np.ndarray | None, transparent: bool, memory: int | None, scorers: Any, fit_params: Any,
+    return_train_score: bool, cells: Sequence[Cell],
+) -> list[tuple[Cell, dict[str, Any]]]:  # fmt: skip
+    """Runs on a worker: results of these cells, without those that fail."""
+    limit = memory or memory_use.resident() + memory_use.available() // 4
+    problem = Problem(
+        estimator, candidates, X, np.asarray(y), folds, weight, limit, 1, transparent=transparent,
+        limited=memory is not None,
+    )  # fmt: skip
+    found: dict[Cell, dict[str, Any]] = {}
+
+    def score(fitted: FittedCell) -> None:
+        result = _scored(fitted, problem, scorers, return_train_score)
+        if result is not None:
+            found[fitted.cell] = result
+
+    fit_cells(problem, cells, score)
+    for cell in cells:
+        if cell not in found:
+            result = _fit_one(problem.candidate(cell[0]), X, y, folds[cell[1]], scorers, fit_params, return_train_score)
+            if result is not None:
+                found[cell] = result
+    return list(found.items())
+
+
+def _scored(fitted: FittedCell, problem: Problem, scorers: Any, return_train_score: bool) -> dict[str, Any] | None:
+    """The result of a fitted cell as sklearn writes it down; None where a scorer fails, for sklearn to say so."""
+    started = time.perf_counter()
+    train, test = problem.folds[fitted.cell[1]]
+    try:
+        scores = _plain(scorers(fitted.model, _safe_indexing(fitted.X, fitted.test), problem.y[test]))
+        result = {"test_scores": scores, "n_test_samples": len(test), "fit_error": None}
+        seconds = time.perf_counter() - started
+        if return_train_score:
+            rows = _safe_indexing(fitted.X, fitted.train)
+            result["train_scores"] = _plain(scorers(fitted.model, rows, problem.y[train]))
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        _log.debug("left to sklearn: %s", error)
+        return None
+    return {**result, "fit_time": fitted.seconds, "score_time": seconds}
 
 
 def _fit_one(

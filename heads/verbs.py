@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
+_SCHEDULER = click.option(
+    "--scheduler", metavar="ADDRESS", help="Search on Dask: tcp://HOST:PORT, or local[:PROCESSES]."
+)
 _NO_AUDIT = click.option(
     "--no-audit", "audit", is_flag=True, default=True, flag_value=False, help="Do not audit images that never were."
 )
@@ -98,18 +101,24 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
 @GROUPS
 @click.option("--models", metavar="A,B", help="Some of the table [default: all].")
 @click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
+@_SCHEDULER
 @SEED
 @_NO_AUDIT
 @OUT
 @shared_options
-def baselines(cache: str, output: Output, classes: str | None, models: str | None, **options: Any) -> None:
+def baselines(
+    cache: str, output: Output, classes: str | None, models: str | None, scheduler: str | None, **options: Any
+) -> None:
     """The leaderboard of classical models, each tuned on its own grid."""
+    from featcache.distributed import searching_on
+
     from .baselines import baselines
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
 
-    result = baselines(classes=names(classes), models=names(models), cache=cache, on_row=show, **options)
+    with searching_on(scheduler):
+        result = baselines(classes=names(classes), models=names(models), cache=cache, on_row=show, **options)
     lines = [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
     for row in result["rows"]:
         test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
@@ -140,19 +149,23 @@ def baselines(cache: str, output: Output, classes: str | None, models: str | Non
     "--memory", metavar="SIZE", help="That the process may hold at its peak: 2GB [default: half of the free]."
 )
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
+@_SCHEDULER
 @SEED
 @_NO_AUDIT
 @OUT
 @shared_options
 def grid(
-    cache: str, output: Output, classes: str | None, params: tuple[str, ...], memory: str | None, **options: Any
-) -> None:
+    cache: str, output: Output, classes: str | None, params: tuple[str, ...], memory: str | None,
+    scheduler: str | None, **options: Any,
+) -> None:  # fmt: skip
     """Search hyperparameters by cross-validation; refit, judge and keep the best. Goes on where it was cut off."""
+    from featcache.distributed import searching_on
+
     from .grids import grid
 
     space = dict(param_values(text) for text in params) or None
     limit = None if memory is None else size_in_bytes(memory)
-    with _cells(output) as on_cell:
+    with searching_on(scheduler), _cells(output) as on_cell:
         result = grid(classes=names(classes), params=space, memory=limit, cache=cache, on_cell=on_cell, **options)
     lines = [f"{'rank':>4}{'score':>9}{'± std':>8}   parameters"]
     for row in result["top"]:

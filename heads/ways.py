@@ -136,6 +136,23 @@ def fit_cells(problem: Problem, todo: Iterable[Cell], on_cell: OnCell) -> None:
             way(problem, cells, on_cell)
 
 
+def portions(problem: Problem, todo: Iterable[Cell], count: int) -> list[list[Cell]]:
+    """The cells cut into at most ``count`` portions for as many processes; cells that share a training stay together."""
+
+    def shares(cell: Cell) -> Any:
+        model = problem.models[cell[0]]
+        if isinstance(model, EpochClassifier):
+            return _without(problem, cell, "epochs")
+        if size := _size_name(model):
+            return _without(problem, cell, size)
+        return cell[1] if _way(model) is _shared else cell
+
+    found: list[list[Cell]] = [[] for _ in range(count)]
+    for group in sorted(_by(sorted(todo), shares), key=len, reverse=True):
+        min(found, key=len).extend(group)
+    return [sorted(cells) for cells in found if cells]
+
+
 def may_have_a_way(estimator: Any, search: Any) -> bool:
     """Whether some candidates may be fitted sooner, asked before they are known."""
     grids = getattr(search, "param_grid", None) or getattr(search, "param_distributions", None) or {}

@@ -10,15 +10,23 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import psutil
 import pytest
 from conftest import age, write_images
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import featcache
 from featcache import chunks, devices, upkeep
 from featcache.errors import FeatcacheError, StoreError, UsageError
 from featcache.store import Store
+from heads import DenseHeadClassifier, FastGridSearchCV
+from heads.ways import Problem, portions
 
 dask = pytest.importorskip("distributed")
 SMALL = {"backbone": "mobilenet", "weights": "random", "size": 64, "runtime": "openvino"}
@@ -250,6 +258,57 @@ def test_a_worker_without_the_package(tmp_path):
             worker.wait()
 
 
+SEARCHES = {
+    "heads": (DenseHeadClassifier(8, random_state=0), {"epochs": [2, 4], "learning_rate": [0.01, 0.001]}),
+    "forest": (RandomForestClassifier(random_state=0), {"n_estimators": [5, 9], "max_depth": [2, 3]}),
+    "pipeline": (make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": [0.1, 1.0, 10.0]}),
+    "no way": (GaussianNB(), {"var_smoothing": [1e-9, 1e-3]}),
+}
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_a_search_on_a_cluster_is_the_search_here(client, kind, tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = (rng.normal(size=(60, 12)) + y[:, None] * (np.arange(12) % 3 == 0)).astype(np.float32)
+    estimator, values = SEARCHES[kind]
+    here = FastGridSearchCV(estimator, values, cv=3, return_train_score=True).fit(X, y)
+    cells = []
+    there = FastGridSearchCV(
+        estimator, values, cv=3, return_train_score=True, journal=tmp_path / "journal", on_cell=cells.append
+    )
+    with joblib.parallel_config("dask", client=client):
+        there.fit(X, y)
+    assert len(cells) == 3 * len(there.cv_results_["params"])
+    assert there.best_params_ == here.best_params_
+    for name, column in here.cv_results_.items():
+        if "score" in name and "time" not in name:
+            np.testing.assert_allclose(there.cv_results_[name], column, rtol=1e-5, err_msg=name)
+    # The journal was kept here: without the cluster nothing is left to do.
+    again = FastGridSearchCV(
+        estimator, values, cv=3, return_train_score=True, journal=tmp_path / "journal", on_cell=cells.append
+    ).fit(X, y)
+    assert all(cell.from_journal for cell in cells[len(cells) // 2 :])
+    np.testing.assert_array_equal(again.cv_results_["mean_test_score"], there.cv_results_["mean_test_score"])
+
+
+def test_what_shares_work_is_one_portion():
+    X, y = np.zeros((12, 2), np.float32), np.arange(12) % 2
+    folds = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
+    candidates = [{"epochs": epochs, "units": units} for units in (4, 8) for epochs in (1, 2, 3)]
+    problem = Problem(DenseHeadClassifier(), candidates, X, y, folds, None, 1 << 40, 1)
+    todo = [(c, s) for c in range(6) for s in range(2)]
+    found = portions(problem, todo, 4)
+    assert sorted(cell for cells in found for cell in cells) == todo
+    assert sorted(found) == [
+        [(0, 0), (1, 0), (2, 0)],
+        [(0, 1), (1, 1), (2, 1)],
+        [(3, 0), (4, 0), (5, 0)],
+        [(3, 1), (4, 1), (5, 1)],
+    ]
+    assert len(portions(problem, todo, 1)) == 1
+
+
 @pytest.mark.slow
 def test_the_verb_makes_a_cluster_of_its_own(cli, tmp_path):
     write_images(tmp_path / "images", 40)
@@ -257,3 +316,10 @@ def test_the_verb_makes_a_cluster_of_its_own(cli, tmp_path):
         done = cli("extract", "--data", "images", "--backbone", "pixels", "--cache", option[0], *option, "--json")
         assert done.code == 0, done.err
         assert done.json["computed"] == 40
+    features = ("--task", "multiclass", "--cache", "grid-cache", "--no-audit", "--scheduler", "local:2", "--json")
+    assert cli("extract", "--backbone", "mobilenet", "--size", 64, "--cache", "grid-cache").code == 0
+    searched = cli("grid", "--pooling", "avg", "--param", "epochs=1,2", *features)
+    assert searched.code == 0, searched.err
+    assert searched.json["fits"] == 6
+    board = cli("baselines", "--pooling", "avg", "--models", "dummy,lda", *features)
+    assert board.code == 0, board.err
