@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .extraction import extract as extract
     from .features import Features as Features
     from .features import load as load
+    from .memory import memory_limit as memory_limit
     from .store import Store as Store
     from .stored import StoredRows as StoredRows
     from .transformer import FrozenBackbone as FrozenBackbone
@@ -31,6 +32,7 @@ _HOMES = {
     "load": "features",
     "Features": "features",
     "FrozenBackbone": "transformer",
+    "memory_limit": "memory",
     "export": "exporting",
     "Store": "store",
     "StoredRows": "stored",

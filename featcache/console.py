@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .errors import DataError, FeatcacheError
+from .memory import memory_limit
 
 if TYPE_CHECKING:
     from .extraction import Plan
@@ -64,14 +65,16 @@ class Output:
 
 
 def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Options of every verb; the verb is called with ``cache`` and ``output`` first."""
+    """Options of every verb; the verb is called with ``cache`` and ``output`` first, within its ``--memory``."""
 
     @click.option("--cache", default="cache", show_default=True, metavar="DIR", help="Folder of the store.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, nothing else there.")
     @click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr.")
     @click.option("-v", "--verbose", is_flag=True, help="More on stderr; a traceback with an error.")
     @functools.wraps(verb)
-    def run(cache: str, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+    def run(
+        cache: str, as_json: bool, quiet: bool, verbose: bool, memory: str | None = None, **options: Any
+    ) -> None:  # fmt: skip
         output = Output(as_json, quiet, verbose)
         level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
         handler = logging.StreamHandler()
@@ -81,7 +84,8 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
             logger.handlers[:] = [handler]
             logger.setLevel(level)
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # Keras announces its downloads on stdout
+            # Keras announces its downloads on stdout
+            with memory_limit(memory), contextlib.redirect_stdout(sys.stderr):
                 verb(cache=cache, output=output, **options)
         except KeyboardInterrupt as error:
             output.failure(KeyboardInterrupt("interrupted; what was done is kept, run the same command to go on"), 130)
@@ -106,6 +110,9 @@ BACKBONE = click.option(
     "--backbone", metavar="NAME", help="A backbone, or the id of a feature set. Default: the last one extracted."
 )
 TASK = click.option("--task", default="multiclass", show_default=True, help="binary or multiclass.")
+MEMORY = click.option(
+    "--memory", metavar="SIZE", help="What all may hold at its peak: 2GB [default: what the machine has free]."
+)
 CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own.")
 
 

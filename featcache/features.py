@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
+_LIBRARIES = 1_000_000_000  # bytes that TensorFlow and a compiled training of one head take, at most
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def load(
     group_regex : where in the file name the patient stands.
     cache : folder of the store.
     stream : leave ``X`` in the store, as a :class:`featcache.StoredRows`; None does so where it would take more than a
-        quarter of the free memory, since training holds copies.
+        quarter of the free memory, since training holds copies, or of what :func:`featcache.memory_limit` leaves.
 
     Raises
     ------
@@ -192,7 +193,7 @@ def load(
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.backbone} …"
             )
         return Features(
-            X=_rows(store, feature_set, keys, pooling, stream),
+            X=read_or_stay(store, feature_set, keys, pooling, stream),
             y=label_array(dataset.labels, names),
             classes=names,
             paths=dataset.paths,
@@ -255,14 +256,16 @@ def choose_feature_set(
     return fits[0]
 
 
-def _rows(
-    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, stream: bool | None
+def read_or_stay(
+    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, stream: bool | None = None
 ) -> np.ndarray | StoredRows:
+    """Rows of a set in the order of ``keys``, pooled: read, or where memory is short (or ``stream`` says so) in the store."""
     array = _array_for(store, feature_set, pooling)
     if stream is None and keys:
         like = pooled(store.shapes(feature_set)[array], store.spec(feature_set).dtype, pooling)
         need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
-        stream = need > free / 4
+        # Within a limit, TensorFlow and the programs it compiles have to fit as well.
+        stream = need > (free if memory.limit() is None else free - _LIBRARIES) / 4
         if stream:
             _log.warning(
                 "%s: %d rows take %.1f GB, and %.1f GB are free: they are read from the store as they are used",

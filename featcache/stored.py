@@ -17,7 +17,8 @@ from .gather import MovedError, Opened, gather
 from .pooling import pool, pooled
 from .store import Store
 
-_BLOCK_BYTES = 128 << 20  # of one block: large beside what a block costs besides, small beside any memory
+_BLOCK_BYTES = 128 << 20  # of one block at most: large beside what a block costs besides
+_BLOCKS_IN_MEMORY = 64  # that many of them are free memory, several being held at a time, and much else
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class _Source:
     where: dict[bytes, tuple[str, int]]
     row_shape: tuple[int, ...]
     dtype: np.dtype
+    block_bytes: int
     opened: dict[str, Opened] = field(default_factory=dict)
 
 
@@ -57,7 +59,8 @@ class StoredRows:
             raise StoreError(f"{feature_set}: some of {len(keys)} rows are not there; extract them first")
         shape, dtype = store.shapes(feature_set)[array], np.dtype(store.spec(feature_set).dtype)
         places = {key: where[key] for key in keys}
-        self._source = _Source(store.cache, feature_set, array, pooling, places, shape, dtype)
+        block = min(_BLOCK_BYTES, memory.available() // _BLOCKS_IN_MEMORY)
+        self._source = _Source(store.cache, feature_set, array, pooling, places, shape, dtype, block)
         self._keys = list(keys)
         like = pooled(shape, dtype, pooling)
         self.shape: tuple[int, ...] = (len(self._keys), *like.shape[1:])
@@ -116,10 +119,16 @@ class StoredRows:
         joined.shape = (len(joined._keys), *self.shape[1:])
         return joined
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells these rows from others, wherever in the store they stand; hashable and the same in every process."""
+        source = self._source
+        return source.feature_set, source.array, source.pooling, tuple(self._keys)
+
     def block_rows(self, dtype: Any = None) -> int:
         """Rows in a block of :meth:`blocks`."""
         width = math.prod(self.shape[1:]) * np.dtype(dtype or self.dtype).itemsize
-        return max(1, _BLOCK_BYTES // max(1, width))
+        return max(1, self._source.block_bytes // max(1, width))
 
     def blocks(self, rows: int | None = None) -> Iterator[np.ndarray]:
         """All rows in order, some at a time; the next block is read while this one is in use."""

@@ -18,7 +18,7 @@ import numpy as np
 from featcache.dataset import Dataset, label_array, open_dataset
 from featcache.errors import BadImage, DataError, StoreError
 from featcache.extraction import choose_data, row_keys
-from featcache.features import Features, read_pooled
+from featcache.features import Features, read_or_stay
 from featcache.store import Store
 from featcache.tasks import task_classes
 
@@ -146,7 +146,11 @@ def _features(store: Store, own: _Images, other: _Images | None) -> tuple[str | 
     for feature_set in [*reversed(last), *store.feature_sets()]:
         with contextlib.suppress(StoreError, DataError):
             if not feature_set.startswith("pixels-") and not set(wanted) - set(store.rows(feature_set)):
-                return feature_set, read_pooled(store, feature_set, wanted, "avg")
+                rows = read_or_stay(store, feature_set, wanted, "avg")
+                if isinstance(rows, np.ndarray):
+                    return feature_set, rows
+                _log.warning("audit: without features, which do not fit in memory: some cropped copies may be missed")
+                return None, None
     return None, None
 
 

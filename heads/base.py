@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
@@ -114,6 +114,11 @@ def check_stored(estimator: Any, X: StoredRows, y: Any = None, *, reset: bool) -
 def blocks(X: np.ndarray | StoredRows) -> Iterator[np.ndarray]:
     """Checked rows in order: an array at once, rows in the store some at a time."""
     return X.blocks() if isinstance(X, StoredRows) else iter([X])
+
+
+def rows_of(X: Any, index: np.ndarray) -> Any:
+    """Some rows, as sklearn takes them; rows in the store stay there."""
+    return X.take(index) if isinstance(X, StoredRows) else _safe_indexing(X, index)
 
 
 def _joined(X: np.ndarray | StoredRows, more: np.ndarray | StoredRows) -> np.ndarray | StoredRows:

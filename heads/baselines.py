@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,23 @@ from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 import featcache
+from featcache import memory
 from featcache.errors import UsageError
 from featcache.features import Features
 from featcache.stopwatch import Stopwatch
+from featcache.stored import StoredRows
 
 from . import figures
 from .auditing import audited
 from .bundle import save_bundle
 from .evaluate import evaluate
 from .isometry import isometric
+from .reduced import MOST_ROWS, Reduced, reduce_columns, sampled
 from .runs import marks, run_folder, stamp, write_json, write_table
 from .splits import partition, training_folds
 
 _log = logging.getLogger(__name__)
+_WORKER = 400_000_000  # bytes of a process that fits models for us, sklearn and the like in it
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,14 @@ class Baseline:
     grid : its hyperparameters to try.
     isometric : whether it sees rows through inner products or distances alone, scaling and all, so that a search on
         the projection of :mod:`heads.isometry` gives the same.
+    quadratic : whether a fit's cost grows with the square of the rows, so that of very many it learns from a sample.
     """
 
     name: str
     model: Any
     grid: Mapping[str, Sequence[Any]]
     isometric: bool = True
+    quadratic: bool = False
 
 
 def _scaled(model: Any) -> Pipeline:
@@ -79,10 +85,11 @@ _SVM = {"model__estimator__C": _C}
 _ROWS = [
     Baseline("logistic", _scaled(LogisticRegression(max_iter=5000)), {"model__C": (1, 10, 100, 1000, 10_000)}),
     # Calibrated, since an SVM has no probabilities of its own.
-    Baseline("svm-linear", _scaled(CalibratedClassifierCV(SVC(kernel="linear"), ensemble=False)), _SVM),
+    Baseline("svm-linear", _scaled(CalibratedClassifierCV(SVC(kernel="linear"), ensemble=False)), _SVM,
+             quadratic=True),
     Baseline(
         "svm-rbf", _scaled(CalibratedClassifierCV(SVC(kernel="rbf"), ensemble=False)),
-        {**_SVM, "model__estimator__gamma": (0.1, 1, 10)},
+        {**_SVM, "model__estimator__gamma": (0.1, 1, 10)}, quadratic=True,
     ),
     Baseline(
         "knn", _scaled(KNeighborsClassifier(algorithm="brute")),
@@ -126,10 +133,13 @@ class Searched:
 def search(
     model: Any, grid: Mapping[str, Sequence[Any]], X: np.ndarray, y: np.ndarray, folds: Sequence[tuple[Any, Any]]
 ) -> Searched:
-    """Try a grid by cross-validation, both cores busy, and fit the best on all rows."""
+    """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
+    jobs = os.cpu_count() or 1
+    if memory.limit() is not None:
+        jobs = max(1, min(jobs, memory.available() // (_WORKER + 4 * X.nbytes)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = GridSearchCV(model, {k: list(v) for k, v in grid.items()}, cv=folds, n_jobs=os.cpu_count())
+        found = GridSearchCV(model, {k: list(v) for k, v in grid.items()}, cv=folds, n_jobs=jobs)
         found.fit(X, y)
     best = found.best_index_
     results = found.cv_results_
@@ -167,7 +177,9 @@ def baselines(
 
     Returns
     -------
-    ``rows`` (``name cv_score cv_std test seconds best_params``), best first by ``cv_score``; ``bundle`` of the first.
+    ``rows`` (``name cv_score cv_std test seconds best_params n columns``), best first by ``cv_score``; ``bundle`` of the
+    first; ``reduced``, what was done where the features do not fit in memory (see :mod:`heads.reduced`), or None. ``n``
+    and ``columns`` are what a model learnt from: fewer rows for those whose cost grows with their square.
 
     Raises
     ------
@@ -181,8 +193,6 @@ def baselines(
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
     )
-    # These models learn from all rows at once.
-    features = replace(features, X=np.asarray(features.X))
     watch.lap("load")
     features, cautions = audited(features, task, data, group_regex, cache, audit)
     watch.lap("audit")
@@ -190,13 +200,15 @@ def baselines(
     train, folds = training_folds(features, parts, cv, seed)
     y = features.y[train]
     with run_folder(out, "baselines", task, features.spec.backbone) as folder:
-        projected = isometric(features.X) if any(row.isometric for row in chosen) else None
+        desk = _desk(features, train, chosen, seed)
         watch.lap("project")
         rows: list[dict[str, Any]] = []
+        best: tuple[dict[str, Any], Any] | None = None
         for baseline in chosen:
             started = time.perf_counter()
-            X = projected if baseline.isometric and projected is not None else features.X
-            found = search(seeded(baseline.model, seed), baseline.grid, X[train], y, folds)
+            taken, within = sampled(y, folds, seed) if baseline.quadratic and desk.reduced else (slice(None), folds)
+            X = desk.rows(baseline)
+            found = search(desk.model(baseline, seed), baseline.grid, X[train[taken]], y[taken], within)
             seconds = time.perf_counter() - started
             probabilities = found.search.predict_proba(X[parts.test])
             test = evaluate(
@@ -204,18 +216,18 @@ def baselines(
             )
             row = {
                 "name": baseline.name, "cv_score": found.cv_score, "cv_std": found.cv_std, "test": test,
-                "seconds": round(seconds, 2), "best_params": short_names(found.best_params),
+                "seconds": round(seconds, 2), "best_params": short_names(found.best_params), "n": len(y[taken]),
+                "columns": desk.columns,
             }  # fmt: skip
             rows.append(row)
+            if best is None or row["cv_score"] > best[0]["cv_score"]:
+                best = row, found.search.best_estimator_
+            del found
             on_row(row)
         watch.lap("search")
         rows.sort(key=lambda row: -row["cv_score"])
-        best = TABLE[rows[0]["name"]]
-        # On the columns themselves: a bundle has no other rows to be projected with.
-        model = seeded(best.model, seed).set_params(**_long(best, rows[0]["best_params"]))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(features.X[train], y)
+        assert best is not None
+        model = desk.whole(TABLE[best[0]["name"]], best, train, y, seed)
         bundle = save_bundle(
             folder / "bundle",
             model,
@@ -230,11 +242,62 @@ def baselines(
         result = {
             **stamp("baselines", features, {"train": train, "test": parts.test}),
             "task": task, "classes": list(features.classes), "feature_set": features.feature_set, "pooling": pooling,
-            "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "phases": watch.phases, "rows": rows, "made": [part for part in parts.made if part != "val"],
+            "warnings": cautions, "synthetic": features.synthetic, "folds": cv, "seed": seed, "phases": watch.phases, "rows": rows,
+            "reduced": desk.reduced and desk.reduced.about(), "made": [part for part in parts.made if part != "val"],
             "run": str(folder), "bundle": str(bundle),
         }  # fmt: skip
         _write(result, features, parts.test)
         return result
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """The rows as the models see them: in memory as they are or projected, or, of features in the store, reduced."""
+
+    features: Features
+    projected: np.ndarray | None
+    reduced: Reduced | None
+
+    @property
+    def columns(self) -> int:
+        """How many of them the models see; a projection counts as what it stands for."""
+        return int((self.reduced.rows if self.reduced else self.features.X).shape[1])
+
+    def rows(self, baseline: Baseline) -> np.ndarray:
+        """All rows, for a search."""
+        if self.reduced is not None:
+            return self.reduced.rows
+        return self.projected if baseline.isometric and self.projected is not None else np.asarray(self.features.X)
+
+    def model(self, baseline: Baseline, seed: int) -> Any:
+        """The model for these rows, unfitted."""
+        model = seeded(baseline.model, seed)
+        return model if self.reduced is None else self.reduced.inner(model)
+
+    def whole(
+        self, baseline: Baseline, best: tuple[dict[str, Any], Any], train: np.ndarray, y: np.ndarray, seed: int
+    ) -> Any:
+        """The best model, fitted, for features as the store has them: a bundle has no other rows to be projected with."""
+        row, fitted = best
+        if self.reduced is not None:
+            return self.reduced.whole(fitted)
+        model = seeded(baseline.model, seed).set_params(**_long(baseline, row["best_params"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return model.fit(np.asarray(self.features.X)[train], y)
+
+
+def _desk(features: Features, train: np.ndarray, chosen: Sequence[Baseline], seed: int) -> _Desk:
+    if isinstance(features.X, StoredRows):
+        reduced = reduce_columns(features.X, train, seed)
+        about = reduced.about()
+        _log.warning(
+            "baselines: the features stay in the store; models learn from %d principal components of %d columns, which carry "
+            "%.1f%% of the variance, and SVMs from %s rows at most", about["components"], about["of"], 100 * about["variance"],
+            f"{MOST_ROWS:,}",
+        )  # fmt: skip
+        return _Desk(features, None, reduced)
+    return _Desk(features, isometric(features.X) if any(row.isometric for row in chosen) else None, None)
 
 
 def _chosen(models: Sequence[str] | None) -> list[Baseline]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 _DRAWS = 2000
-_BLOCK = 5_000_000  # numbers drawn at a time
+_BLOCK = 1_000_000  # numbers drawn at a time
 _AT_ONCE = 100_000  # weights of rows judged at a time: what a processor's cache holds
 
 

@@ -45,9 +45,10 @@ from featcache.spec import FeatureSpec
 from featcache.store import Store
 
 from . import persistence
+from .base import blocks
 from .calibration import calibrate, check_calibration
 from .evaluate import labels_of
-from .novelty import Novelty, fit_novelty, image_vectors, read_novelty
+from .novelty import Novelty, fit_novelty, image_vectors, read_novelty, sample_rows
 from .threshold import check_threshold
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ class Bundle:
                 f"{self.folder}: made for features of {self.spec.id} ({self.pooling}), given {features.spec.id} "
                 f"({features.pooling}); they mean something else to this model"
             )
-        return calibrate(np.asarray(self.estimator.predict_proba(features.X)), self.about["calibration"])
+        found = np.concatenate([np.asarray(self.estimator.predict_proba(block)) for block in blocks(features.X)])
+        return calibrate(found, self.about["calibration"])
 
     def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
@@ -221,6 +223,8 @@ def _fill(
 def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:
     """How far apart the training images are; None where they are too few, or not in this store."""
     rows = {features.keys[i]: i for i in train_rows}  # the same bytes twice say nothing of distance
+    kept = list(rows)
+    rows = {kept[i]: rows[kept[i]] for i in sample_rows(len(kept))}
     if features.feature_set not in store.feature_sets() or not rows.keys() <= store.rows(features.feature_set).keys():
         _log.warning("bundle: its features are not in the cache %s; it cannot tell images unlike them", store.cache)
         return None

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import special
 from sklearn.utils.validation import check_is_fitted
 
+from featcache import memory
+
 from . import trainer
 from .architectures import BN_EPSILON, HeadShape, dense_head
 from .base import EpochClassifier, Layer, OnEpoch, Prepared, blocks
@@ -135,6 +137,7 @@ class DenseHeadClassifier(EpochClassifier):
         """
         ready = self.prepare(X, y, sample_weight, validation_data)
         shape, job = self.job(ready)
+        trainer.require_room(shape, memory.limit())
         return self.adopt(trainer.train(ready.X, ready.codes, shape, [job], on_epoch)[0])
 
     def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 import featcache
+from featcache import memory
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.stored import StoredRows
 
 from . import figures
 from .bundle import open_bundle
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 # holds a core, 60 rows took 25 s in place of 0.2.
 _FEW = 500
 _EXACT = 2000  # rows; up to here the projection keeps every distance
+_COPIES = 8  # of the rows that a projection or components take in passing, some of them in float64
 _COMPONENTS = 50  # beyond, as van der Maaten & Hinton (2008) do
 
 
@@ -78,6 +82,7 @@ def tsne(
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     split: str | None = None,
+    limit: int = 10_000,
     perplexity: float = 30.0,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
@@ -91,12 +96,14 @@ def tsne(
     task, backbone, pooling, classes : of the features, without a bundle.
     data, group_regex, cache : as in :func:`featcache.load`.
     split : only this part of the data.
+    limit : images drawn; of more, a random sample, and of raw features no more than memory allows.
     perplexity, seed : of t-SNE.
     out : folder for ``tsne.png`` and ``tsne.csv``; None makes one in ``runs``.
 
     Returns
     -------
-    ``figures``, ``csv``, ``rows``, ``misclassified``, ``before`` (what was done before t-SNE).
+    ``figures``, ``csv``, ``rows`` (images drawn) ``of`` (images there are), ``misclassified`` (of those drawn), ``before``
+    (what was done before t-SNE).
     """
     opened = open_bundle(bundle) if bundle is not None else None
     if opened is not None:
@@ -109,6 +116,8 @@ def tsne(
     )
     if split is not None:
         features = features.split(split)
+    there = len(features)
+    features = _sampled(features, limit, raw=opened is None, seed=seed)
     wrong: np.ndarray | None = None
     predicted: list[str] = [""] * len(features)
     if opened is None:
@@ -124,12 +133,15 @@ def tsne(
         labels = [features.classes[label] for label in features.y]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
         write_table(folder / "tsne.csv", header, table)
-        caption = f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split)}{marks(features)}"
+        caption = (
+            f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{marks(features)}"
+        )
         names = [Path(path).stem for path in features.paths]
         drawn = figures.scatter(points, features.y, features.classes, wrong, names, caption)
         figures.save(drawn, folder / "tsne.png")
         result = {
             "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+            "of": there,
             "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
             "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
         }  # fmt: skip
@@ -146,5 +158,20 @@ def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
     raise DataError("the bundle's features are not in this cache; extract them, or name the cache with --cache")
 
 
-def _where(features: Features, split: str | None) -> str:
-    return f"{split} n = {len(features)}" if split else f"all parts n = {len(features)}"
+def _sampled(features: Features, limit: int, raw: bool, seed: int) -> Features:
+    """At most ``limit`` rows; of features in the store, which are drawn as they are, no more than memory holds."""
+    if limit < 4:
+        raise UsageError(f"--limit {limit}: t-SNE needs at least 4 images")
+    most = limit
+    if raw and isinstance(features.X, StoredRows):
+        row = 4 * math.prod(features.X.shape[1:])
+        most = min(most, memory.available() // (_COPIES * row))
+    if len(features) <= most:
+        return features
+    _log.warning("tsne: %d of %d images are drawn, a random sample", most, len(features))
+    return features.take(np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False)))
+
+
+def _where(features: Features, split: str | None, there: int) -> str:
+    count = f"n = {len(features)}" if there == len(features) else f"{len(features)} of {there}"
+    return f"{split or 'all parts'} {count}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,18 @@ from sklearn.base import clone
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
 from featcache.stopwatch import Stopwatch
+from featcache.stored import StoredRows
 
 from . import figures
 from .auditing import audited
+from .base import rows_of
 from .baselines import TABLE, seeded, short_names
 from .bundle import save_bundle
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate
 from .fitting import MODELS, load_for
+from .reduced import reduce_columns, sampled
 from .report_rows import BEST, GRIDS, defaults
 from .runs import marks, run_folder, stamp, write_evaluation, write_json, write_table
 from .search import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
@@ -90,7 +93,8 @@ def grid(
     nested : also search within each of ``cv`` outer folds, for an estimate that the choice does not flatter.
     force : halve though there are few rows.
     seed : of folds and models.
-    memory : bytes that the process may hold at its peak; None is what it holds already and half of what is free.
+    memory : bytes that the process may hold at its peak; None is the limit in force (:func:`featcache.memory_limit`),
+        else what it holds already and half of what is free.
     restart : forget the cells that an earlier search of this kind left in the journal, ``cache/searches``.
     out : folder for the results; None makes one in ``runs``.
     audit : as in :func:`heads.fit_head`.
@@ -99,7 +103,8 @@ def grid(
     Returns
     -------
     ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; in ``out``:
-    ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``.
+    ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``reduced`` says what a baseline
+    learnt from where the features do not fit in memory (see :mod:`heads.reduced`), or None.
 
     Raises
     ------
@@ -114,13 +119,19 @@ def grid(
     watch = Stopwatch()
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
-    features = replace(features, X=np.asarray(features.X))
     watch.lap("load")
     features, warnings = audited(features, task, data, group_regex, cache, audit)
     watch.lap("audit")
     parts = partition(features, seed=seed)
     train, folds = training_folds(features, parts, cv, seed)
-    X, y, groups = features.X[train], features.y[train], features.groups[train]
+    reduced = reduce_columns(features.X, train, seed) if model in TABLE and isinstance(features.X, StoredRows) else None
+    if reduced is not None:
+        estimator = reduced.inner(estimator)
+        if TABLE[model].quadratic:
+            taken, folds = sampled(features.y[train], folds, seed)
+            train = train[taken]
+    rows = features.X if reduced is None else reduced.rows
+    X, y, groups = rows_of(rows, train), features.y[train], features.groups[train]
     if method == "halving" and len(y) < _HALVING_ROWS and not force:
         raise DataError(
             f"{len(y)} training rows are too few for halving: with folds so small, what leads after a few epochs is "
@@ -144,7 +155,7 @@ def grid(
             _write_partial(folder, seen)
             raise
         seconds = watch.lap("search")
-        probabilities = search.predict_proba(features.X[parts.test])
+        probabilities = search.predict_proba(rows_of(rows, parts.test))
         test = evaluate(features.y[parts.test], probabilities, features.groups[parts.test], classes=features.classes)
         watch.lap("evaluate")
         results, best = search.cv_results_, search.best_index_
@@ -158,7 +169,7 @@ def grid(
             "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
             "seconds": round(seconds, 2), "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
-            "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
+            "reduced": reduced and reduced.about(), "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
         }  # fmt: skip
         result["top"] = _table(folder, search)
         _draw(folder, search, features, task, model, cv)
@@ -169,7 +180,7 @@ def grid(
             watch.lap("nested")
         save_bundle(
             folder / "bundle",
-            search.best_estimator_,
+            search.best_estimator_ if reduced is None else reduced.whole(search.best_estimator_),
             features,
             train,
             task=task,
@@ -241,7 +252,7 @@ def _of_report(task: str, model: str, params: Mapping[str, Any] | None) -> dict[
 
 
 def _nested(
-    estimator: Any, space: Mapping[str, Any], method: str, iterations: int, X: np.ndarray, y: np.ndarray,
+    estimator: Any, space: Mapping[str, Any], method: str, iterations: int, X: Any, y: np.ndarray,
     groups: np.ndarray, classes: Sequence[str], cv: int, seed: int, options: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """A search within each outer fold, judged on what that fold held back: all rows once, by models that were chosen
@@ -251,8 +262,8 @@ def _nested(
     for train, test in group_folds(y, groups, classes, cv, seed + 1):
         inner = group_folds(y[train], groups[train], classes, cv, seed, "inner folds (--nested)")
         search = _search(clone(estimator), space, method, iterations, inner, seed).set_params(**options)
-        search.fit(X[train], y[train])
-        probabilities[test] = search.predict_proba(X[test])
+        search.fit(rows_of(X, train), y[train])
+        probabilities[test] = search.predict_proba(rows_of(X, test))
         chosen.append(short_names(search.best_params_))
     return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}
 

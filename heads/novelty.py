@@ -80,9 +80,7 @@ def fit_novelty(vectors: np.ndarray, groups: Sequence[object] | np.ndarray, seed
     -------
     None where a row has fewer than five of other groups.
     """
-    rows = np.arange(len(vectors))
-    if len(rows) > _MOST_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST_ROWS, replace=False))
+    rows = sample_rows(len(vectors), seed)
     reference = vectors[rows].astype(np.float16)
     of_group = np.unique(np.asarray(groups, str)[rows], return_inverse=True)[1]
     if not len(rows) or len(rows) - np.bincount(of_group).max() < _NEIGHBOURS:
@@ -99,6 +97,12 @@ def fit_novelty(vectors: np.ndarray, groups: Sequence[object] | np.ndarray, seed
     place = min(count, math.ceil(_LEVEL * (count + 1)))
     threshold = math.sqrt(max(0.0, float(np.sort(apart)[place - 1])))
     return Novelty(reference, _NEIGHBOURS, threshold, (count + 1 - place) / (count + 1))
+
+
+def sample_rows(count: int, seed: int = 0) -> np.ndarray:
+    """Which of ``count`` rows :func:`fit_novelty` keeps: all, or a random 5,000, sorted."""
+    rows = np.arange(count)
+    return rows if count <= _MOST_ROWS else np.sort(np.random.default_rng(seed).choice(rows, _MOST_ROWS, replace=False))
 
 
 def image_vectors(store: Store, feature_set: str, keys: Sequence[bytes]) -> np.ndarray:

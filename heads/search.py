@@ -24,14 +24,16 @@ from sklearn.base import is_classifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, check_cv, cross_validate
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import indexable
 from sklearn.utils.validation import _check_sample_weight
 
 import featcache
 from featcache import memory as memory_use
 from featcache.errors import UsageError
+from featcache.stored import StoredRows
 
 from .answers import Answers, Splits
+from .base import rows_of
 from .journal import Journal
 from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way, portions
 
@@ -128,11 +130,12 @@ class _Fast:
         weight, plain = self._weight()
         if call.routed.scorer.score or not plain:
             return answers
-        limit = self.memory or memory_use.resident() + memory_use.available() // 2
+        asked = self.memory or memory_use.limit()
+        limit = asked or memory_use.resident() + memory_use.available() // 2
         jobs = joblib.effective_n_jobs(self.n_jobs) if self.n_jobs is not None else 1
         problem = Problem(
             self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
-            max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=self.memory is not None,
+            max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=asked is not None,
         )  # fmt: skip
         todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
         keys = self._keys(problem, todo) if call.journal is not None else {}
@@ -186,7 +189,7 @@ class _Fast:
         tasks = (
             joblib.delayed(_portion)(
                 problem.X, call.y, problem.estimator, problem.candidates, problem.folds, problem.weight,
-                problem.transparent, self.memory, call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
+                problem.transparent, self.memory or memory_use.limit(), call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
             )
             for cells in portions(problem, left, _PORTIONS * workers)
         )  # fmt: skip
@@ -214,8 +217,8 @@ class _Fast:
         """What each cell is found by in the journal: all that decides its result."""
         try:
             data = joblib.hash([
-                problem.X, problem.y, problem.weight, self.scoring, self.return_train_score,
-                sklearn.__version__, featcache.__version__,
+                problem.X.identity if isinstance(problem.X, StoredRows) else problem.X,
+                problem.y, problem.weight, self.scoring, self.return_train_score, sklearn.__version__, featcache.__version__,
             ])  # fmt: skip
             folds = [joblib.hash(fold) for fold in problem.folds]
             prints = [joblib.hash([type(model).__qualname__, model.get_params()]) for model in problem.models]
@@ -408,11 +411,11 @@ def _scored(fitted: FittedCell, problem: Problem, scorers: Any, return_train_sco
     started = time.perf_counter()
     train, test = problem.folds[fitted.cell[1]]
     try:
-        scores = _plain(scorers(fitted.model, _safe_indexing(fitted.X, fitted.test), problem.y[test]))
+        scores = _plain(scorers(fitted.model, rows_of(fitted.X, fitted.test), problem.y[test]))
         result = {"test_scores": scores, "n_test_samples": len(test), "fit_error": None}
         seconds = time.perf_counter() - started
         if return_train_score:
-            rows = _safe_indexing(fitted.X, fitted.train)
+            rows = rows_of(fitted.X, fitted.train)
             result["train_scores"] = _plain(scorers(fitted.model, rows, problem.y[train]))
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         _log.debug("left to sklearn: %s", error)

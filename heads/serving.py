@@ -32,6 +32,7 @@ from .runs import run_folder, stamp, write_evaluation, write_json, write_predict
 from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = 8192  # images compared with the training ones at a time
 
 
 def predict(
@@ -218,7 +219,7 @@ def bundle_features(
         good = dataset.take(i for i, path in enumerate(dataset.paths) if path not in bad)
         keys = [key for key in row_keys(store, good.paths)[0] if key is not None]
         features = Features(
-            X=kept.read_pooled(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
+            X=kept.read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
             y=label_array(good.labels, bundle.classes),
             classes=bundle.classes,
             paths=good.paths,
@@ -241,11 +242,14 @@ def _novelty(
     """Distance of each image to the training ones, and whether that makes it unlike them; Nones where none can tell."""
     if bundle.novelty is None or not len(features):
         return [None] * len(features), [None] * len(features)
+    parts = []
     with Store(cache) as store:
-        vectors = image_vectors(store, features.feature_set, features.keys)
-    if vectors.shape[1] != bundle.novelty.reference.shape[1]:
-        raise BundleError(f"{bundle.folder}: its vectors of training images are not of this network's width")
-    distances = bundle.novelty.distances(vectors)
+        for start in range(0, len(features), _AT_ONCE):
+            vectors = image_vectors(store, features.feature_set, features.keys[start : start + _AT_ONCE])
+            if vectors.shape[1] != bundle.novelty.reference.shape[1]:
+                raise BundleError(f"{bundle.folder}: its vectors of training images are not of this network's width")
+            parts.append(bundle.novelty.distances(vectors))
+    distances = np.concatenate(parts)
     return distances.tolist(), (distances > bundle.novelty.threshold).tolist()
 
 

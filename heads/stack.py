@@ -146,8 +146,11 @@ class Stack:
         assert self._stored is not None
         for number, block in enumerate(self._stored.take(rows).blocks(size)):
             require_finite(block)
-            X, y = np.zeros((size, block.shape[1]), np.float32), np.zeros(size, np.int32)
-            X[: len(block)], y[: len(block)] = block, self._codes[rows[number * size :][: len(block)]]
+            X, y = block, np.zeros(size, np.int32)
+            y[: len(block)] = self._codes[rows[number * size :][: len(block)]]
+            if len(block) < size or block.dtype != np.float32:
+                X = np.zeros((size, block.shape[1]), np.float32)
+                X[: len(block)] = block
             yield number, self._tf.constant(X), self._tf.constant(y), len(block)
 
     def latest(self) -> list[dict[str, float]]:

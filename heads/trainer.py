@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from featcache import memory
 from featcache.accelerator import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.stored import StoredRows
@@ -24,6 +25,26 @@ from .jobs import Job, TrainedHead
 from .stack import Stack, require_finite
 
 SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
+COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
+_trained: set[HeadShape] = set()  # here before: what one takes is part of what this process holds since
+
+
+def bytes_of(shape: HeadShape) -> int:
+    """What a head takes in training: weights and what the optimiser keeps for them, the best so far, and copies in
+    passing; more of these while one large head is handed over."""
+    return (12 if shape.parameters["total"] >= SMALL else 6) * 4 * shape.parameters["total"]
+
+
+def require_room(shape: HeadShape, limit: int | None) -> None:
+    """Raise :class:`UsageError` where a head does not fit below a limit in bytes; with None nothing is asked."""
+    if limit is None or shape in _trained:
+        return
+    held, more = memory.resident(), bytes_of(shape) + COMPILER
+    if limit - held < more:
+        raise UsageError(
+            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB with the data in it, and "
+            f"one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling avg) or units"
+        )
 
 
 def train(
@@ -75,6 +96,7 @@ def train(
             alone += train(X, y, shape, [job], on_epoch, stages, numbered if on_stage else None, columns)
         return alone
     tf, _ = load_tensorflow()
+    _trained.add(shape)
     stack = Stack(tf, X, y, shape, jobs, columns)
     spec = jobs[0].spec
     stepwise = on_epoch is not None or spec.patience is not None or spec.checkpoint

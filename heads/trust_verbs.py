@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from featcache.console import CLASSES, DATA, GROUPS, TASK, Output, human_size, shared_options
+from featcache.console import CLASSES, DATA, GROUPS, MEMORY, TASK, Output, human_size, shared_options
 
 from .verbs import OUT, SEED, figures_table, interval_text, names, threshold_lines, where_line
 
@@ -25,6 +25,7 @@ _SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images 
 @TASK
 @CLASSES
 @GROUPS
+@MEMORY
 @SEED
 @OUT
 @shared_options
@@ -80,6 +81,7 @@ def _progress(output: Output) -> Iterator[Callable[[str, int], None]]:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
+@MEMORY
 @shared_options
 def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
     """Label new images: files, folders or manifests."""
@@ -104,6 +106,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
 @click.argument("bundle")
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--split", help="Only this part of the data: train, val or test.")
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
@@ -139,6 +142,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
 @click.argument("bundle_b", metavar="BUNDLE_B")
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--split", help="Only this part of the data [default: test, of the last extract's data].")
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
@@ -166,6 +170,7 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--split", help="Only this part of the data: train, val or test.")
 @click.option("--limit", default=50, show_default=True, help="Images drawn one by one, misclassified ones first.")
 @_BUNDLE_WEIGHTS
@@ -195,6 +200,7 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
 @click.option("--bundle", metavar="DIR", help="Whose first dense layer is drawn. Default: the newest head's.")
 @click.option("--no-images", is_flag=True, help="No thumbnails: no image leaves the machine with the page.")
 @click.option("--seed", default=0, show_default=True, help="Of t-SNE.")
+@MEMORY
 @click.option("--out", metavar="FILE", help="The page [default: report.html beside the runs].")
 @shared_options
 def report(cache: str, output: Output, runs: tuple[str, ...], no_images: bool, **options: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.console import BACKBONE, CLASSES, DATA, GROUPS, TASK, Output, shared_options
+from featcache.console import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK, Output, shared_options
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ SEED = click.option("--seed", default=0, show_default=True, help="Of initial wei
 @CLASSES
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--units", metavar="N[,N]", help="Width of each hidden layer [default: 256; own-cnn: 64].")
 @click.option("--activation", help="relu, sigmoid, tanh, elu, gelu or linear [default: relu].")
 @click.option("--dropout", type=float, help="Share left out of each hidden layer [default: 0.25].")
@@ -99,6 +100,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
 @CLASSES
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--models", metavar="A,B", help="Some of the table [default: all].")
 @click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
 @_SCHEDULER
@@ -127,7 +129,7 @@ def baselines(
         lines.append(
             f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
         )
-    output.result(result, *lines, *caution_lines(result), where_line(result))
+    output.result(result, *lines, *_reduced_lines(result), *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -145,9 +147,7 @@ def baselines(
 @CLASSES
 @DATA
 @GROUPS
-@click.option(
-    "--memory", metavar="SIZE", help="That the process may hold at its peak: 2GB [default: half of the free]."
-)
+@MEMORY
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
 @_SCHEDULER
 @SEED
@@ -155,18 +155,16 @@ def baselines(
 @OUT
 @shared_options
 def grid(
-    cache: str, output: Output, classes: str | None, params: tuple[str, ...], memory: str | None,
-    scheduler: str | None, **options: Any,
-) -> None:  # fmt: skip
+    cache: str, output: Output, classes: str | None, params: tuple[str, ...], scheduler: str | None, **options: Any
+) -> None:
     """Search hyperparameters by cross-validation; refit, judge and keep the best. Goes on where it was cut off."""
     from featcache.distributed import searching_on
 
     from .grids import grid
 
     space = dict(param_values(text) for text in params) or None
-    limit = None if memory is None else size_in_bytes(memory)
     with searching_on(scheduler), _cells(output) as on_cell:
-        result = grid(classes=names(classes), params=space, memory=limit, cache=cache, on_cell=on_cell, **options)
+        result = grid(classes=names(classes), params=space, cache=cache, on_cell=on_cell, **options)
     lines = [f"{'rank':>4}{'score':>9}{'± std':>8}   parameters"]
     for row in result["top"]:
         values = ", ".join(f"{name} {value}" for name, value in row["params"].items())
@@ -183,7 +181,7 @@ def grid(
     if "nested" in result:
         low, high = result["nested"]["accuracy_ci"]
         lines.append(f"nested cross-validation: accuracy {result['nested']['accuracy']:.4f}   {low:.3f} to {high:.3f}")
-    output.result(result, *lines, *caution_lines(result), where_line(result))
+    output.result(result, *lines, *_reduced_lines(result), *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -194,7 +192,9 @@ def grid(
 @CLASSES
 @DATA
 @GROUPS
+@MEMORY
 @click.option("--split", help="Only this part of the data: train, val or test.")
+@click.option("--limit", default=10_000, show_default=True, help="Images drawn; of more, a random sample.")
 @click.option("--perplexity", default=30.0, show_default=True, help="About how many neighbours each image has.")
 @SEED
 @OUT
@@ -204,8 +204,9 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
     from .embedding import tsne
 
     result = tsne(bundle, classes=names(classes), cache=cache, **options)
+    of = "" if result["of"] == result["rows"] else f", a sample of {result['of']}"
     wrong = "" if result["misclassified"] is None else f", {result['misclassified']} misclassified"
-    output.result(result, f"{result['rows']} images drawn{wrong} ({result['before']}); {where_line(result)}")
+    output.result(result, f"{result['rows']} images drawn{of}{wrong} ({result['before']}); {where_line(result)}")
 
 
 @click.command()
@@ -279,17 +280,6 @@ def _value(text: str) -> Any:
     return text
 
 
-def size_in_bytes(text: str) -> int:
-    """``500MB`` or ``4GB`` as bytes.
-
-    Raises :class:`UsageError` for anything else.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f"--memory {text!r}: expected a size, such as 500MB or 4GB")
-    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
-
-
 def figures_table(result: dict[str, Any]) -> list[str]:
     """Train, val and test side by side, intervals beside the test's figures."""
     parts = [name for name in ("train", "val", "test") if name in result]
@@ -325,6 +315,20 @@ def _settled(result: dict[str, Any]) -> list[str]:
         lines.append(f"calibrated by {result['calibration']['method']}, on test: {changes}")
     if result["threshold"]:
         lines += threshold_lines(result["threshold"]["test"], result["classes"][1])
+    return lines
+
+
+def _reduced_lines(result: dict[str, Any]) -> list[str]:
+    """What models learnt from where the features stayed in the store."""
+    if not result["reduced"]:
+        return []
+    about = result["reduced"]
+    lines = [f"learnt from {about['components']} principal components of {about['of']} columns ({about['variance']:.1%} of "
+             "the variance): the features do not fit in memory"]  # fmt: skip
+    counts = {row["n"] for row in result.get("rows", [])}
+    if len(counts) > 1:
+        few = [row["name"] for row in result["rows"] if row["n"] == min(counts)]
+        lines.append(f"{', '.join(few)}: a sample of {min(counts):,} of {max(counts):,} training rows")
     return lines
 
 

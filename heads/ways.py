@@ -40,15 +40,14 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, NuSVC
-from sklearn.utils import _safe_indexing
 from xgboost import XGBClassifier, XGBModel, XGBRegressor
 
 from featcache import memory
 from featcache.accelerator import load_tensorflow
-from featcache.errors import UsageError
+from featcache.stored import StoredRows
 
 from . import trainer
-from .base import EpochClassifier
+from .base import EpochClassifier, rows_of
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .isometry import isometric
@@ -56,7 +55,6 @@ from .jobs import Job, TrainedHead
 from .stack import used_columns
 
 _log = logging.getLogger(__name__)
-_COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
 Cell = tuple[int, int]  # numbers of the candidate and the fold
 
 
@@ -242,41 +240,34 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     for run in _runs(problem, todo):
         train = problem.folds[run.fold][0]
         with _else_left_to_sklearn():
-            ready = run.model.prepare(_safe_indexing(problem.X, train), problem.y[train], problem.weights(train))
+            ready = run.model.prepare(rows_of(problem.X, train), problem.y[train], problem.weights(train))
             if not np.array_equal(run.model.classes_, classes):
                 continue  # a class is missing from the fold, and the head has another shape
             shape, job = run.model.job(ready, train)
             alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
             stacks.setdefault(alike, []).append((run, job))
-    X = np.asarray(problem.X, dtype=np.float32)
+    stored = isinstance(problem.X, StoredRows)
+    X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
     load_tensorflow()  # which takes room, too
     for (shape, *_), stack in stacks.items():
-        # Weights and what the optimiser keeps for them, the best so far, and copies in passing; more of these while one
-        # large head is handed over.
         large = shape.parameters["total"] >= trainer.SMALL
-        each = (12 if large else 6) * 4 * shape.parameters["total"]
-        room = problem.room - _COMPILER
-        if problem.limited and room < each:
-            raise UsageError(
-                f"memory: {problem.limit / 1e6:,.0f} MB are too little; the process holds {memory.resident() / 1e6:,.0f} MB "
-                f"with the data in it, and one of these heads takes {(each + _COMPILER) / 1e6:,.0f} MB more. "
-                "Allow more, or take fewer features (pooling avg) or units"
-            )
-        at_once = 1 if large else max(1, room // each)
+        trainer.require_room(shape, problem.limit if problem.limited else None)
+        # Those that read the store one at a time: side by side they would read it as many times, and hold as many blocks.
+        at_once = 1 if large or stored else max(1, (problem.room - trainer.COMPILER) // trainer.bytes_of(shape))
         columns = _most_columns(X, stack) if large else 0
         for first in range(0, len(stack), at_once):
             with _else_left_to_sklearn():
                 _train_stack(problem, X, codes, shape, stack[first : first + at_once], columns, done)
 
 
-def _most_columns(X: np.ndarray, stack: Sequence[tuple[_Run, Job]]) -> int:
+def _most_columns(X: np.ndarray | StoredRows, stack: Sequence[tuple[_Run, Job]]) -> int:
     """Columns that the fold with the most of them uses."""
     by_fold = {run.fold: used_columns(X, [job]) for run, job in stack}
     return max(X.shape[1] if used is None else int(used.sum()) for used in by_fold.values())
 
 
 def _train_stack(
-    problem: Problem, X: np.ndarray, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, Job]], columns: int,
+    problem: Problem, X: np.ndarray | StoredRows, codes: np.ndarray, shape: Any, stack: Sequence[tuple[_Run, Job]], columns: int,
     done: OnCell,
 ) -> None:  # fmt: skip
     stages = sorted({epochs for run, _ in stack for epochs in run.cells})
@@ -305,7 +296,7 @@ def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
             _deliver(problem, run, epochs, fitted, time.perf_counter() - since, done)
             since = time.perf_counter()
 
-        data = _safe_indexing(problem.X, train), problem.y[train], problem.weights(train)
+        data = rows_of(problem.X, train), problem.y[train], problem.weights(train)
         with _else_left_to_sklearn():
             run.model.fit_stages(*data, sorted(run.cells), on_stage)
 
@@ -351,7 +342,7 @@ def _largest_first(problem: Problem, group: Sequence[Cell], done: OnCell) -> Non
     largest = models[max(group, key=sizes.__getitem__)]
     train, test = problem.folds[group[0][1]]
     since = time.perf_counter()
-    largest.fit(_safe_indexing(problem.X, train), problem.y[train], sample_weight=problem.weights(train))
+    largest.fit(rows_of(problem.X, train), problem.y[train], sample_weight=problem.weights(train))
     seconds = (time.perf_counter() - since) / sum(sizes.values())
     for cell, size in sizes.items():
         done(FittedCell(cell, _first_trees(largest, name, size), problem.X, train, test, seconds * size))
@@ -415,7 +406,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
     if before:
         train, test = problem.folds[group[0][1]]
         order = np.concatenate([train, test])
-        parts = [_safe_indexing(problem.X, train), _safe_indexing(problem.X, test)]
+        parts = [rows_of(problem.X, train), rows_of(problem.X, test)]
         for _, step in before:
             fitted = clone(step)
             parts[0] = fitted.fit_transform(parts[0], problem.y[train])
