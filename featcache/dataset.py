@@ -2,12 +2,11 @@
 
 Three layouts are understood: ``DIR/<class>/*``, ``DIR/{train,val,test}/<class>/*`` (both searched to
 any depth below the class), and a CSV or Parquet manifest ``path,label[,split][,group]`` with paths
-relative to the manifest.
+relative to the manifest. All three may stand behind a URL, and the folders in an archive (:mod:`featcache.locations`).
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import dicom, images
+from . import dicom, images, locations
 from .errors import DataError, UsageError
+from .manifest import MANIFESTS, read_table
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -47,7 +47,7 @@ class Dataset:
     Attributes
     ----------
     root : where it was read from (a folder or a manifest).
-    paths : absolute paths of the files.
+    paths : absolute paths of the files, or URLs.
     names : the same relative to the root, with forward slashes.
     labels : class names.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
@@ -87,7 +87,8 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
 
     Parameters
     ----------
-    data : a folder in one of the two layouts, or a ``.csv`` or ``.parquet`` manifest.
+    data : a folder in one of the two layouts, a ``.csv`` or ``.parquet`` manifest, a URL of either, or a ``.zip`` or
+        ``.tar`` of a folder.
     group_regex : pattern searched in each file's stem, or with a ``/`` in it, in its path below the root; its group
         ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
         well-known collections.
@@ -97,20 +98,36 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     DataError
         There is no such place, it holds no images, or its layout is none of the three.
     """
+    url = locations.as_url(data)
+    if url is not None:
+        patterns = _compile(group_regex)
+        if locations.suffix_of(url) in MANIFESTS:
+            return _from_manifest(url, patterns, forced=group_regex is not None)
+        return _from_listing(url, patterns)
     root = Path(data).expanduser()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
     patterns = _compile(group_regex)
     if root.is_dir():
         return _from_folder(root.absolute(), patterns)
-    return _from_manifest(root.absolute(), patterns, forced=group_regex is not None)
+    return _from_manifest(str(root.absolute()), patterns, forced=group_regex is not None)
 
 
 def find_images(place: str | os.PathLike[str]) -> list[str]:
-    """Image files, absolute: the file itself, all below a folder whatever its layout, or those a manifest names.
+    """Image files, absolute or as URLs: the file itself, all below a folder whatever its layout, or those a manifest names.
 
     Raises :class:`DataError` where there is no such place, or a folder without images.
     """
+    url = locations.as_url(place)
+    if url is not None:
+        if locations.suffix_of(url) in images.SUFFIXES:
+            return [url]
+        if locations.suffix_of(url) in MANIFESTS:
+            return _named_in(url)
+        below = [found for name, found in locations.listing(url) if locations.suffix_of(name) in images.SUFFIXES]
+        if not below:
+            raise DataError(f"{url}: no images found")
+        return below
     path = Path(place).expanduser().absolute()
     if path.is_dir():
         found, ignored = _walk(path)
@@ -119,12 +136,14 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
         return [os.path.join(path, name) for name in found]
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    if path.suffix.lower() in (".csv", ".parquet"):
-        table = _read_table(path)
-        if "path" not in table:
-            raise DataError(f"{path}: no column 'path'; found {', '.join(table) or 'none'}")
-        return [os.path.normpath(path.parent / name) for name in table["path"]]
-    return [str(path)]
+    return _named_in(str(path)) if path.suffix.lower() in MANIFESTS else [str(path)]
+
+
+def _named_in(manifest: str) -> list[str]:
+    table = read_table(manifest)
+    if "path" not in table:
+        raise DataError(f"{manifest}: no column 'path'; found {', '.join(table) or 'none'}")
+    return [locations.beside(manifest, name) for name in table["path"]]
 
 
 def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
@@ -156,8 +175,40 @@ def _groups(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list[s
 
 def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    split_folders = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
     found, ignored = _walk(root)
+    inside = os.path.join(root, "")
+    return _laid_out(str(root), folders, found, [inside + name for name in found], ignored, patterns)
+
+
+def _from_listing(url: str, patterns: Sequence[re.Pattern[str]]) -> Dataset:
+    """As from a folder; bare DICOM names are passed over, since telling them takes a look into each file."""
+    names, paths, ignored = [], [], []
+    for name, path in locations.listing(url):
+        if locations.suffix_of(name) in images.SUFFIXES:
+            names.append(name)
+            paths.append(path)
+        else:
+            ignored.append(name)
+    if "::" in url:
+        names = _unwrapped(names)
+    folders = sorted({name.split("/")[0] for name in names if "/" in name})
+    return _laid_out(url, folders, names, paths, ignored, patterns)
+
+
+def _unwrapped(names: list[str]) -> list[str]:
+    """Names less the folder that an archive of a folder mostly has around the classes."""
+    around = {name.split("/")[0] for name in names}
+    if len(around) != 1 or min(name.count("/") for name in names) < 2 or around.pop().lower() in _SPLIT_NAMES:
+        return names
+    return _unwrapped([name.split("/", 1)[1] for name in names])
+
+
+def _laid_out(
+    root: str, folders: Sequence[str], found: Sequence[str], paths: list[str], ignored: list[str],
+    patterns: Sequence[re.Pattern[str]],
+) -> Dataset:  # fmt: skip
+    """Labels and splits from names relative to the root; ``paths`` says where each of these images is."""
+    split_folders = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
     if split_folders and len(split_folders) < len(folders):
         others = sorted(set(folders) - set(split_folders))
         raise DataError(
@@ -185,9 +236,7 @@ def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
             f"{root}: no images found ({len(ignored)} other files); expected DIR/<class>/* or "
             f"DIR/{{train,val,test}}/<class>/* with files such as {', '.join(sorted(images.SUFFIXES)[:6])} …"
         )
-    inside = os.path.join(root, "")
-    paths = [inside + name for name in names]
-    return Dataset(str(root), paths, names, labels, splits, _groups(names, patterns), ignored)
+    return Dataset(root, paths, names, labels, splits, _groups(names, patterns), ignored)
 
 
 def _walk(root: Path) -> tuple[list[str], list[str]]:
@@ -231,8 +280,8 @@ def _looks_like_image(root: Path, prefix: str, name: str) -> bool:
         return False
 
 
-def _from_manifest(root: Path, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
-    table = _read_table(root)
+def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
+    table = read_table(root)
     for column in ("path", "label"):
         if column not in table:
             raise DataError(
@@ -251,7 +300,7 @@ def _from_manifest(root: Path, patterns: Sequence[re.Pattern[str]], forced: bool
         if value and value.lower() not in _SPLIT_NAMES:
             raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
         splits.append(_SPLIT_NAMES[value.lower()] if value else "")
-    paths = [os.path.normpath(root.parent / name) for name in names]
+    paths = [locations.beside(root, name) for name in names]
     twice = count - len(set(paths))
     if twice:
         seen: set[str] = set()
@@ -260,37 +309,7 @@ def _from_manifest(root: Path, patterns: Sequence[re.Pattern[str]], forced: bool
     groups = _groups(names, patterns)
     if "group" in table and not forced:
         groups = [given or name for given, name in zip(table["group"], names, strict=True)]
-    return Dataset(str(root), paths, names, labels, splits, groups)
-
-
-def _read_table(path: Path) -> dict[str, list[str]]:
-    """Columns of a manifest as strings, empty for missing values."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        import pandas as pd
-
-        try:
-            frame = pd.read_parquet(path)
-        except ImportError as error:
-            raise DataError(f"{path}: reading Parquet needs pip install 'featcache[parquet]'") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-        return {str(name): ["" if v is None or v != v else str(v) for v in frame[name]] for name in frame.columns}
-    if suffix != ".csv":
-        raise DataError(f"{path}: expected a folder, or a manifest that ends in .csv or .parquet")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a UTF-8 CSV file: {error}") from error
-    if not rows:
-        raise DataError(f"{path}: the manifest is empty")
-    header = [cell.strip() for cell in rows[0]]
-    body = [row for row in rows[1:] if row]
-    ragged = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
-    if ragged is not None:
-        raise DataError(f"{path}: row {ragged + 1} has {len(body[ragged])} cells, the header has {len(header)}")
-    return {name: [row[i].strip() for row in body] for i, name in enumerate(header)}
+    return Dataset(root, paths, names, labels, splits, groups)
 
 
 def label_array(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:

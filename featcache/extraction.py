@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import backbones, chunks, ledger, pipeline
+from . import backbones, chunks, ledger, locations, pipeline
 from .chunks import Workers
 from .dataset import Dataset, open_dataset
 from .devices import DeviceProcesses
@@ -100,15 +100,8 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
     -------
     A key for each path (None where the file cannot be read), and the unreadable files with reasons.
     """
-    sizes, mtimes = [-1] * len(paths), [-1] * len(paths)
-    bad: list[BadImage] = []
-    for i, path in enumerate(paths):
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            bad.append(BadImage(path, f"cannot be read: {error.strerror}"))
-        else:
-            sizes[i], mtimes[i] = status.st_size, status.st_mtime_ns
+    sizes, mtimes, failed = locations.stat(paths)
+    bad = [BadImage(paths[i], reason) for i, reason in failed.items()]
     keys = store.index.known_keys(paths, sizes, mtimes)
     fresh = [i for i, key in enumerate(keys) if key is None and sizes[i] >= 0]
 
@@ -130,10 +123,12 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
 def _file_key(path: str) -> bytes | str:
     """SHA-256 of a file, or why there is none."""
     try:
+        if locations.is_url(path):
+            return hashlib.sha256(locations.read(path, again=True)).digest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read: {error.strerror or error}"
 
 
 def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:

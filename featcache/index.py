@@ -125,7 +125,7 @@ class Index:
         place = {path: i for i, path in enumerate(paths)}
         # All paths lie in a few folders: one range scan beats a lookup each. Row by row, since of a million files
         # a table in memory would be most of what planning takes.
-        root = os.path.commonpath([min(paths), max(paths)])
+        root = os.path.commonprefix([min(paths), max(paths)])  # noqa: RUF071 - of URLs, too, and a range of strings
         with self._lock:
             try:
                 for path, size, mtime, key in self._db.execute(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import images
+from . import images, locations
 from .batch_size import BatchSize
 from .errors import BadImage, DataError
 from .runtime import OutOfMemoryError, Runtime
@@ -192,8 +192,7 @@ def _load(job: Job, size: int) -> tuple[np.ndarray | str, float]:
 
 def _pixels(job: Job, size: int) -> np.ndarray | str:
     try:
-        with open(job.path, "rb") as file:
-            data = file.read()
+        data = locations.read(job.path)
         if hashlib.sha256(data).digest() != job.key:
             return "the file changed while it was being extracted; run again"
         return images.decode(data, size)

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from . import features
+from . import features, locations
 from .errors import DataError, UsageError
 from .extraction import extract_paths, row_keys
 from .recipe import Recipe, resolve
@@ -134,4 +134,4 @@ def _paths(X: Any) -> list[str]:
     if odd is not None:
         raise TypeError(f"X holds {odd!r}, a {type(odd).__name__}; expected image paths")
     # Absolute, since keys are remembered by path, and the current folder may be another one next time.
-    return [os.path.abspath(value) for value in values]
+    return [str(value) if locations.is_url(value) else os.path.abspath(value) for value in values]

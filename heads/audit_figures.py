@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache import locations
+
 from .figures import COLOURS, GREY, canvas
 from .looks import LONG
 
@@ -79,5 +81,5 @@ def _framed(picture: np.ndarray) -> np.ndarray:
 
 
 def _short(path: str) -> str:
-    name = Path(path).stem
+    name = Path(locations.name_of(path)).stem
     return name if len(name) <= 18 else f"{name[:8]}…{name[-8:]}"

@@ -15,7 +15,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 import featcache
-from featcache import memory
+from featcache import locations, memory
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
 from featcache.stored import StoredRows
@@ -136,7 +136,7 @@ def tsne(
         caption = (
             f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{marks(features)}"
         )
-        names = [Path(path).stem for path in features.paths]
+        names = [Path(locations.name_of(path)).stem for path in features.paths]
         drawn = figures.scatter(points, features.y, features.classes, wrong, names, caption)
         figures.save(drawn, folder / "tsne.png")
         result = {

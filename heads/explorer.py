@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 import featcache
+from featcache import locations
 from featcache.errors import DataError, FeatcacheError, UsageError
 from featcache.features import Features
 
@@ -155,5 +156,7 @@ def _saliency(opened: Bundle, features: Features, cache: str | os.PathLike[str])
 
 def _relative(path: str, root: str) -> str:
     """A path as it stands in the data: absolute ones name people's folders, and say nothing more."""
+    if locations.is_url(path):
+        return locations.name_of(path)
     base = Path(root) if Path(root).is_dir() else Path(root).parent
     return os.path.relpath(path, base) if root and Path(path).is_relative_to(base) else Path(path).name

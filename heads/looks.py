@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from featcache import images
+from featcache import images, locations
 from featcache.errors import BadImage
 
 SQUARE = 64  # side of the squared picture
@@ -86,8 +86,7 @@ def take_looks(
 
 def _try(path: str) -> Look | str:
     try:
-        with open(path, "rb") as file:
-            return look(file.read())
+        return look(locations.read(path))
     except (OSError, images.ImageError) as error:
         return str(getattr(error, "strerror", None) or error)
 

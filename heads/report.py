@@ -219,8 +219,12 @@ def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
 
 
 def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
+    from featcache.locations import is_url
+
     from .thumbnails import data_uri, thumbnail
 
-    pictures = [thumbnail(Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")]
+    pictures = [
+        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
+    ]
     names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
     return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}

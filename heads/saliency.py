@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from featcache import locations
 from featcache.dataset import Dataset, find_images
 from featcache.errors import DataError, UsageError
 from featcache.extraction import choose_data
@@ -233,16 +234,17 @@ def _draw_overlays(
     names: dict[int, str] = {}
     used: set[str] = set()
     for i in order.tolist():
-        path = Path(features.paths[i])
-        stem = _plain(f"{path.stem[:80]}-{features.classes[predicted[i]][:40]}")
+        path = features.paths[i]
+        name_of = locations.name_of(path)
+        stem = _plain(f"{Path(name_of).stem[:80]}-{features.classes[predicted[i]][:40]}")
         candidates = itertools.chain([f"{stem}.png"], (f"{stem}-{n}.png" for n in itertools.count(2)))
         name = next(candidate for candidate in candidates if candidate.lower() not in used)
         used.add(name.lower())  # file systems need not tell A from a
-        picture = Image.fromarray(decode(path.read_bytes()))
+        picture = Image.fromarray(decode(locations.read(path)))
         picture.thumbnail((_SIDE, _SIDE))
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
         titles = ("", _title(features.classes[predicted[i]], evidence[i]))
-        caption = f"{path.name}: {answers[i]}\n{features.feature_set}{marks(features)}"
+        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{marks(features)}"
         figures.save(evidence_figures.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
@@ -272,4 +274,4 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
 
 
 def _grey(path: str) -> np.ndarray:
-    return np.asarray(Image.fromarray(decode(Path(path).read_bytes(), _MEAN_SIDE)).convert("L"))
+    return np.asarray(Image.fromarray(decode(locations.read(path), _MEAN_SIDE)).convert("L"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from featcache import locations
 from featcache.images import ImageError, decode
 
 _QUALITY = 72
@@ -17,7 +18,7 @@ _QUALITY = 72
 def thumbnail(path: str | Path, side: int) -> Image.Image | None:
     """An image made to fit in a square of ``side`` pixels, its aspect kept; None where it cannot be read any more."""
     try:
-        pixels = decode(Path(path).read_bytes())
+        pixels = decode(locations.read(path))
     except (OSError, ImageError):
         return None
     image = Image.fromarray(pixels)
