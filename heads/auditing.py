@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from featcache import memory
 from featcache.dataset import Dataset, label_array, open_dataset
-from featcache.errors import BadImage, DataError, StoreError
+from featcache.errors import BadImage, DataError, StoreError, UsageError
 from featcache.extraction import choose_data, row_keys
 from featcache.features import Features, read_or_stay
 from featcache.store import Store
@@ -32,6 +33,7 @@ from .runs import run_folder, write_json, write_table
 from .splits import clean_splits
 
 _log = logging.getLogger(__name__)
+_BYTES_AN_IMAGE = 100_000  # that an audit takes at its peak: the look, its details, and what they are compared by
 _AT_ONCE = 2000  # images that are audited unasked: some seconds to a minute
 _FAULTS = ("tiny", "blank", "inverted", "low contrast")
 
@@ -55,6 +57,7 @@ def audit(
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     seed: int = 0,
+    limit: int | None = None,
     out: str | os.PathLike[str] | None = None,
     on_progress: Callable[[str, int], None] = lambda what, done: None,
 ) -> dict[str, Any]:
@@ -65,13 +68,16 @@ def audit(
     data, task, classes, group_regex, cache : as in :func:`featcache.load`. Features that the cache holds of all the images
         find more near-duplicates; none are needed.
     against : a second set of images: pairs between the two are looked for as well.
-    seed : of folds and forests.
+    seed : of folds, forests and samples.
+    limit : images of the set to look at; of more, a random sample of whole groups is taken, as it is where memory does not
+        hold a look at each. Among the warnings it then says so.
     out : folder for the results; None makes one in ``runs``.
     on_progress : called with what is going on, and how many images are done.
 
     Returns
     -------
-    ``duplicates near_duplicates split_leaks group_leaks shortcuts leak_inflation unreadable quality warnings`` and more;
+    ``images`` (looked at) ``of`` (there are), ``duplicates near_duplicates split_leaks group_leaks shortcuts leak_inflation
+    unreadable quality warnings`` and more;
     in ``out``: ``run.json``, ``near_duplicates.csv``, ``faults.csv``, figures, and ``manifest.csv``, the readable images with
     splits that tear nothing apart, to be given as ``--data``.
 
@@ -85,8 +91,14 @@ def audit(
         dataset = choose_data(store, data, group_regex)
         names = task_classes(task, dataset.labels, classes)
         dataset = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
+        second = None if against is None else open_dataset(against, group_regex)
+        there = len(dataset)
+        every = dataset
+        dataset, second = _sampled(dataset, second, limit, seed)
         own = _look_at(store, dataset, on_progress)
-        other = None if against is None else _look_at(store, open_dataset(against, group_regex), on_progress)
+        other = None if second is None else _look_at(store, second, on_progress)
+        # What is found is kept with all images that it speaks for.
+        keys = own.keys if dataset is every else [key for key in row_keys(store, every.paths)[0] if key is not None]
         feature_set, features = _features(store, own, other)
     if len(own.looks) < 2:
         raise DataError(
@@ -100,12 +112,14 @@ def audit(
         images, groups = len(own.dataset), len(set(own.dataset.groups))
         result = {
             "verb": "audit", "finished": datetime.now().isoformat(timespec="seconds"), "data": dataset.root, "task": task, "classes": list(names), "images": images,
-            "groups": groups, "features": feature_set, **result, "warnings": warnings_of(result), "synthetic": dataset.synthetic, "seed": seed,
+            "of": images if dataset is every else there,
+            "groups": groups, "features": feature_set, **result, "warnings": [], "synthetic": dataset.synthetic, "seed": seed,
             "run": str(folder), "seconds": round(time.perf_counter() - started, 2),
         }  # fmt: skip
+        result["warnings"] = warnings_of(result)
         _write(folder, result, own, other, pairs)
         links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
-        cautions.keep(cache, own.keys, cautions.Cautions(result["warnings"], links, str(folder)))
+        cautions.keep(cache, keys, cautions.Cautions(result["warnings"], links, str(folder)))
         return result
 
 
@@ -125,6 +139,32 @@ def audited(
 
 
 # -- what is looked at ---------------------------------------------------------------------------
+
+
+def _sampled(own: Dataset, other: Dataset | None, limit: int | None, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Both sets, or of each a random part that memory has room for."""
+    if limit is not None and limit < 2:
+        raise UsageError(f"--limit {limit}: expected at least 2 images")
+    count = len(own) + (0 if other is None else len(other))
+    share = min(1.0, memory.available() / (count * _BYTES_AN_IMAGE))
+    own = _part(own, min(len(own) if limit is None else limit, int(share * len(own))), seed)
+    return own, None if other is None else _part(other, int(share * len(other)), seed)
+
+
+def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
+    """At most so many images in whole groups drawn at random; the dataset itself where it has no more."""
+    if len(dataset) <= most:
+        return dataset
+    _, of_group = np.unique(np.asarray(dataset.groups, str), return_inverse=True)
+    sizes = np.bincount(of_group)
+    drawn = np.random.default_rng(seed).permutation(len(sizes))
+    taken = np.zeros(len(sizes), bool)
+    taken[drawn[np.cumsum(sizes[drawn]) <= most]] = True
+    _log.warning(
+        "audit: looking at %d of the %d images of %s, a random sample of whole groups",
+        int(sizes[taken].sum()), len(dataset), dataset.root,
+    )  # fmt: skip
+    return dataset.take(np.flatnonzero(taken[of_group]).tolist())
 
 
 def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> _Images:

@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from featcache import memory
+
 from .looks import SQUARE
 
 _COPY = 0.75  # correlation of details from which two pictures show one exposure; see near_duplicates
@@ -29,6 +31,8 @@ _PAD = 128  # holds the longest picture: windows that lie wholly in it need no m
 _SCALES = tuple(np.geomspace(0.7, 1.43, 21))
 _WINDOW = 0.7  # share of a picture's sides that is looked for in the other
 _BLOCK = 2048
+_PRODUCTS = 50_000_000  # between rows, held at a time
+_SEARCHED = 3_000_000  # bytes of a picture that is compared at every scale
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ def near_duplicates(
     candidates = _same_details(squares, first) | _neighbours(_shades(squares), first)
     if features is not None:
         candidates |= _neighbours(features, first)
-    search = functools.lru_cache(maxsize=1024)(lambda position: _Searchable(wholes[position]))
+    kept = max(16, min(1024, memory.available() // 4 // _SEARCHED))
+    search = functools.lru_cache(maxsize=kept)(lambda position: _Searchable(wholes[position]))
 
     def similarity(pair: tuple[int, int]) -> float:
         a, b = (search(position) for position in pair)
@@ -99,7 +104,10 @@ def units(groups: Sequence[str], linked: Sequence[tuple[int, int]]) -> list[str]
 
 def _same_details(squares: np.ndarray, first: int | None) -> set[tuple[int, int]]:
     inner = slice(_MARGIN, -_MARGIN)
-    rows = np.stack([_details(square)[inner, inner].ravel() for square in squares])
+    side = SQUARE - 2 * _MARGIN
+    rows = np.empty((len(squares), side * side), np.float32)
+    for row, square in zip(rows, squares, strict=True):
+        row[:] = _details(square)[inner, inner].ravel()
     return _pairs_above(_normalised(rows), _WORTH_A_LOOK, first, most=_ALIKE_AT_MOST)
 
 
@@ -117,8 +125,9 @@ def _neighbours(features: np.ndarray, first: int | None) -> set[tuple[int, int]]
 def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int) -> set[tuple[int, int]]:
     """Pairs of rows of unit length whose product is ``least`` or more; of each row, the ``most`` highest."""
     found: set[tuple[int, int]] = set()
-    for start in range(0, len(rows), _BLOCK):
-        products = rows[start : start + _BLOCK] @ rows.T
+    block = max(64, min(_BLOCK, _PRODUCTS // max(1, len(rows))))
+    for start in range(0, len(rows), block):
+        products = rows[start : start + block] @ rows.T
         number, other = np.arange(start, start + len(products))[:, None], np.arange(len(rows))[None]
         allowed = other != number
         if first is not None:
@@ -141,8 +150,10 @@ def _details(picture: np.ndarray) -> np.ndarray:
 
 
 def _normalised(rows: np.ndarray) -> np.ndarray:
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    """Rows less their mean, of unit length; in place."""
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    return rows
 
 
 class _Searchable:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
-_KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance")
+_KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance", "sample")
 _SKEWED = 4  # times as many images of one class as of another
 
 
@@ -20,12 +20,21 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
         *_copies(result),
         *_images(result),
         *_balance(result),
+        *_sample(result),
     ]
 
 
 def from_audit(warning: str) -> bool:
     """Whether a warning is one of these."""
     return warning.startswith(_KINDS)
+
+
+def _sample(result: Mapping[str, Any]) -> Iterator[str]:
+    if result["images"] < result["of"]:
+        yield (
+            f"sample: the audit looked at {result['images']:,} of {result['of']:,} images; copies among the others, and of "
+            "them, are not known"
+        )
 
 
 def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:

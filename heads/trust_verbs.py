@@ -22,6 +22,9 @@ _SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images 
 @click.command()
 @DATA
 @click.option("--against", metavar="PATH", help="A second set of images: what the two share is looked for as well.")
+@click.option(
+    "--limit", type=int, metavar="N", help="Images to look at; of more, a random sample [default: what memory holds]."
+)
 @TASK
 @CLASSES
 @GROUPS
@@ -35,7 +38,8 @@ def audit(cache: str, output: Output, classes: str | None, **options: Any) -> No
 
     with _progress(output) as on_progress:
         result = audit(classes=names(classes), cache=cache, on_progress=on_progress, **options)
-    lines = [f"{result['images']} images of {', '.join(result['classes'])}; {result['groups']} groups"]
+    of = "" if result["of"] == result["images"] else f" (a sample of {result['of']})"
+    lines = [f"{result['images']} images{of} of {', '.join(result['classes'])}; {result['groups']} groups"]
     if result["shortcuts"]:
         lines += ["", f"{'without a lung':<18}{'score':>8}   {'95% interval':<16}{'guessing':>8}{'p':>9}"]
     for probe in result["shortcuts"]:

@@ -15,7 +15,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 import featcache
-from featcache.errors import DataError, StoreError
+from featcache.errors import DataError, StoreError, UsageError
 from featcache.sample import draw
 from heads import audit, fit_head, open_bundle
 from heads.duplicates import near_duplicates, units
@@ -259,6 +259,30 @@ def test_warnings_and_groups_travel_with_the_images(pool, tmp_path):
 
 
 # -- real radiographs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["limit", "memory"])
+def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, monkeypatch):
+    data = lay_out(tmp_path / "data", pool[:60], coin(60))
+    for number, path in enumerate(sorted(data.rglob("*.png"))):
+        path.rename(path.with_name(f"person{number // 3}_virus_{number}.png"))
+    where = {"cache": tmp_path / "cache"}
+    featcache.extract(data, "pixels", size=24, **where)
+    if by == "memory":
+        monkeypatch.setattr("heads.auditing._BYTES_AN_IMAGE", 1)
+        monkeypatch.setattr("featcache.memory.available", lambda: 31)
+    result = audit(data, task="binary", out=tmp_path / "a", limit=31 if by == "limit" else None, **where)
+    assert (result["images"], result["of"]) == (30, 60)
+    looked = list(csv.DictReader((tmp_path / "a" / "manifest.csv").open()))
+    groups = [row["group"] for row in looked]
+    assert len(groups) == 30
+    assert all(groups.count(group) == 3 for group in groups)
+    assert any("30 of 60 images" in text for text in result["warnings"])
+    # It speaks for all of them.
+    fitted = fit_head("binary", backbone="pixels", units=2, epochs=1, out=tmp_path / "run", data=data, **where)
+    assert fitted.result["warnings"] == result["warnings"]
+    with pytest.raises(UsageError, match="at least 2 images"):
+        audit(data, task="binary", out=tmp_path / "b", limit=1, **where)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -92,7 +93,7 @@ def test_every_model_survives_a_bundle(name, leaderboard, tmp_path):
 
     _, _, cache = leaderboard
     f = featcache.load("mobilenet", task="multiclass", pooling="avg", cache=cache)
-    model = TABLE[name].model.fit(f.X, f.y)
+    model = clone(TABLE[name].model).fit(f.X, f.y)
     save_bundle(tmp_path / "b", model, f, np.arange(len(f)), task="multiclass", scores={}, cache=cache)
     np.testing.assert_allclose(open_bundle(tmp_path / "b").predict_proba(f), model.predict_proba(f.X), atol=1e-6)
 

@@ -52,7 +52,6 @@ from heads import (
     FastRandomizedSearchCV,
     OwnCNNClassifier,
     trainer,
-    ways,
 )
 from heads.baselines import TABLE, seeded
 from heads.search import Progress
@@ -201,12 +200,12 @@ def test_a_limit_on_memory_makes_smaller_stacks(monkeypatch):
     parameters = 40 * 8 + 8 + 8 + 1
     wide = FastGridSearchCV(head, grid, cv=3, refit=False).fit(X, y)
     monkeypatch.setattr(memory, "resident", lambda: 10**9)
-    five = 10**9 + ways._COMPILER + 6 * 4 * parameters * 5
+    five = 10**9 + trainer.COMPILER + 6 * 4 * parameters * 5
     tight = FastGridSearchCV(head, grid, cv=3, refit=False, memory=five).fit(X, y)
     assert stacks == [12, 5, 5, 2]
     assert_same(tight, wide)
     with pytest.raises(UsageError, match="1,200 MB are too little; the process holds 1,000 MB"):
-        FastGridSearchCV(head, grid, cv=3, memory=12 * 10**8).fit(X, y)
+        FastGridSearchCV(clone(head).set_params(units=9), grid, cv=3, memory=12 * 10**8).fit(X, y)
 
 
 @pytest.mark.slow
