@@ -11,10 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
 import featcache
+from featcache import memory
 from featcache.accelerator import load_tensorflow
 from featcache.dataset import open_dataset
 from featcache.images import decode
-from heads.baselines import TABLE
+from heads import reduced
+from heads.baselines import TABLE, baselines
 from heads.fitting import fit_head
 from heads.isometry import isometric
 from heads.report_rows import ROWS
@@ -139,3 +141,32 @@ def test_the_logistic_grid_on_the_projection(kept):
     plain, ours = (GridSearchCV(model, grid, cv=3).fit(X, train.y) for X in (train.X, isometric(train.X)))
     np.testing.assert_allclose(ours.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"], atol=1e-6)
     assert ours.best_params_ == plain.best_params_
+
+
+@pytest.mark.slow
+def test_baselines_on_components_from_the_store(kept, monkeypatch, tmp_path):
+    """Enough components are worth all columns, fewer are not: what the README says of the two."""
+    data, cache = kept
+    names = ["logistic", "svm-linear", "svm-rbf", "lda"]
+
+    def table(count: int | None) -> dict:
+        with monkeypatch.context() as patch:
+            if count is not None:
+                patch.setattr(memory, "available", lambda: 440 * 25_088 * 4 * 4 - 1)  # the features stay in the store
+                patch.setattr(reduced, "_components", lambda *_: count)
+            out = tmp_path / str(count)
+            found = baselines("multiclass", backbone="vgg16", data=data, cache=cache, models=names, out=out)
+        accuracies = {row["name"]: row["test"]["accuracy"] for row in found["rows"]}
+        shares = {row["name"]: row["cv_score"] for row in found["rows"]}
+        share = 1.0 if count is None else found["reduced"]["variance"]
+        print(count, share, {name: (round(shares[name], 3), round(accuracies[name], 3)) for name in names})  # noqa: T201
+        return {"variance": share, "test": accuracies, "cv": shares}
+
+    whole = table(None)
+    few, most, every = (table(count) for count in (64, 256, 315))
+    assert few["variance"] < 0.7 < 0.94 < most["variance"]
+    assert every["variance"] > 0.999
+    for name in names:
+        assert every["test"][name] == pytest.approx(whole["test"][name], abs=0.02), name
+        assert most["cv"][name] == pytest.approx(whole["cv"][name], abs=0.04), name
+    assert most["test"]["logistic"] == pytest.approx(whole["test"]["logistic"], abs=0.02)
