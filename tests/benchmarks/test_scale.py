@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 SIZES = [int(float(size)) for size in os.environ.get("FEATCACHE_SIZES", "1e4,1e5,1e6").split(",")]
 COMMIT, FOLDER = 128, 1000
@@ -154,7 +153,6 @@ def draw(rows: list[dict[str, float]], to: Path) -> None:
     plt.close(figure)
 
 
-@pytest.mark.slow
 def test_scale(tmp_path):
     rows = [measure(count) for count in SIZES]
     to = Path(os.environ.get("FEATCACHE_FIGURE", tmp_path / "scale.png"))
