@@ -6,12 +6,14 @@ builds the network once, and writes shards into the store's folder where it sees
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,7 @@ class DaskWorkers:
             )  # fmt: skip
             self._stack.enter_context(cluster)
             return self._stack.enter_context(self._dask.Client(cluster))
+        self._knock(address)
         try:
             client = self._stack.enter_context(self._dask.Client(address, timeout=_PATIENCE, set_as_default=False))
             client.wait_for_workers(1, timeout=_PATIENCE)
@@ -81,6 +84,26 @@ class DaskWorkers:
                 f"--scheduler {address}: {at_all} ({error}); is it running, and may this machine reach it?"
             ) from error
         return client
+
+    def _knock(self, address: str) -> None:
+        """Shake hands once. Whatever else may listen there (a web server, the dashboard's port), a client would wait for it
+        well beyond its own time limit, and for as long again when it is given up."""
+
+        async def shake() -> None:
+            options = self._dask.Security().get_connection_args("client")
+            comm = await asyncio.wait_for(self._dask.comm.connect(address, timeout=_PATIENCE, **options), _PATIENCE)
+            await comm.close()
+
+        try:
+            with ThreadPoolExecutor(1) as aside:  # a notebook has a loop running in this thread
+                aside.submit(lambda: asyncio.run(shake())).result()
+        except Exception as error:  # of a stranger's answer, Dask makes errors of any kind
+            waited = isinstance(error, OSError | TimeoutError)
+            what = "does not answer" if waited else "is no Dask scheduler"
+            raise UsageError(
+                f"--scheduler {address}: {what} ({str(error) or type(error).__name__}); is it running, is this its port (8786 as a "
+                "rule), and may this machine reach it?"
+            ) from error
 
     def _greet(self) -> None:
         """Ask every worker for what it must have, before anything is computed."""

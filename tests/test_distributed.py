@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +87,18 @@ def test_the_same_set_as_one_process_gives(cluster, alone, tmp_path, way):
     assert_the_same(tmp_path / "cache", images, wanted)
     again = featcache.extract(images, cache=tmp_path / "cache", **how, **SMALL)
     assert (again.computed, again.reused) == (0, 90)
+
+
+def test_within_a_running_loop(cluster, tmp_path):
+    """As in a notebook."""
+    write_images(tmp_path / "images", 6)
+
+    async def cell() -> int:
+        return featcache.extract(
+            tmp_path / "images", cache=tmp_path / "cache", scheduler=cluster.scheduler_address, **PIXELS
+        ).computed
+
+    assert asyncio.run(cell()) == 6
 
 
 def test_bad_images_are_listed(cluster, tmp_path):
@@ -186,6 +202,28 @@ def test_nobody_answers(tmp_path, monkeypatch):
     assert "expected 1 to 1024" in refused(tmp_path, scheduler="local:0")
     assert "exclude each other" in refused(tmp_path, scheduler="local:2", devices="cpu:2")
     assert "give --scheduler" in refused(tmp_path, send_back=True)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", b""], ids=["a web server", "silence"]
+)
+def test_something_else_answers(answer, tmp_path, monkeypatch):
+    from featcache import distributed
+
+    monkeypatch.setattr(distributed, "_PATIENCE", 3)
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connection.sendall(answer)
+                connections.append(connection)
+
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        found = refused(tmp_path, scheduler=f"tcp://127.0.0.1:{listening.getsockname()[1]}")
+        assert ("is no Dask scheduler" if answer else "does not answer") in found
 
 
 def test_dask_is_not_installed(tmp_path, monkeypatch):
