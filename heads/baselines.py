@@ -201,6 +201,8 @@ def baselines(
     y = features.y[train]
     with run_folder(out, "baselines", task, features.spec.backbone) as folder:
         desk = _desk(features, train, chosen, seed)
+        if desk.reduced is not None:
+            cautions = [*cautions, desk.reduced.caution()]
         watch.lap("project")
         rows: list[dict[str, Any]] = []
         best: tuple[dict[str, Any], Any] | None = None

@@ -126,7 +126,7 @@ def grid(
     train, folds = training_folds(features, parts, cv, seed)
     reduced = reduce_columns(features.X, train, seed) if model in TABLE and isinstance(features.X, StoredRows) else None
     if reduced is not None:
-        estimator = reduced.inner(estimator)
+        estimator, warnings = reduced.inner(estimator), [*warnings, reduced.caution()]
         if TABLE[model].quadratic:
             taken, folds = sampled(features.y[train], folds, seed)
             train = train[taken]

@@ -59,6 +59,14 @@ class Reduced:
             "variance": round(self.variance, 4),
         }
 
+    def caution(self) -> str:
+        """What must stand beside figures of models that learnt from these rows."""
+        about = self.about()
+        return (
+            f"components: the features do not fit in memory; learnt from {about['components']} principal components of "
+            f"{about['of']:,} columns ({about['variance']:.1%} of the variance)"
+        )
+
     def inner(self, model: Any) -> Any:
         """A model that is to see these rows: less its scaling, which was done."""
         if not isinstance(model, Pipeline):

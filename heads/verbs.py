@@ -129,7 +129,7 @@ def baselines(
         lines.append(
             f"{row['name']:<19}{cv:>17}{test['accuracy']:>9.4f}   {low:.3f} to {high:.3f}{row['seconds']:>9.1f}   {best}"
         )
-    output.result(result, *lines, *_reduced_lines(result), *caution_lines(result), where_line(result))
+    output.result(result, *lines, *_sample_lines(result), *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -181,7 +181,7 @@ def grid(
     if "nested" in result:
         low, high = result["nested"]["accuracy_ci"]
         lines.append(f"nested cross-validation: accuracy {result['nested']['accuracy']:.4f}   {low:.3f} to {high:.3f}")
-    output.result(result, *lines, *_reduced_lines(result), *caution_lines(result), where_line(result))
+    output.result(result, *lines, *caution_lines(result), where_line(result))
 
 
 @click.command()
@@ -318,18 +318,13 @@ def _settled(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _reduced_lines(result: dict[str, Any]) -> list[str]:
-    """What models learnt from where the features stayed in the store."""
-    if not result["reduced"]:
+def _sample_lines(result: dict[str, Any]) -> list[str]:
+    """Which models learnt from fewer rows than others."""
+    counts = {row["n"] for row in result["rows"]}
+    if len(counts) == 1:
         return []
-    about = result["reduced"]
-    lines = [f"learnt from {about['components']} principal components of {about['of']} columns ({about['variance']:.1%} of "
-             "the variance): the features do not fit in memory"]  # fmt: skip
-    counts = {row["n"] for row in result.get("rows", [])}
-    if len(counts) > 1:
-        few = [row["name"] for row in result["rows"] if row["n"] == min(counts)]
-        lines.append(f"{', '.join(few)}: a sample of {min(counts):,} of {max(counts):,} training rows")
-    return lines
+    few = [row["name"] for row in result["rows"] if row["n"] == min(counts)]
+    return [f"{', '.join(few)}: a sample of {min(counts):,} of {max(counts):,} training rows"]
 
 
 def interval_text(pair: Sequence[float] | None) -> str:

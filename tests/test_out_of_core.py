@@ -19,7 +19,7 @@ from sklearn.preprocessing import Normalizer
 import featcache
 from featcache import memory
 from featcache.errors import UsageError
-from heads import fit_head, reduced
+from heads import fit_head, open_bundle, reduced
 from heads.baselines import TABLE, baselines
 from heads.embedding import tsne
 from heads.grids import grid
@@ -149,6 +149,10 @@ def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
     assert about["of"] == 768
     assert about["components"] >= 16
     assert in_memory["reduced"] is None
+    told = f"{about['components']} principal components of 768 columns ({about['variance']:.1%} of the variance)"
+    assert any(told in text for text in found["warnings"])
+    assert any(told in text for text in open_bundle(found["bundle"]).warnings)
+    assert not any("components" in text for text in in_memory["warnings"])
     theirs = {row["name"]: row for row in in_memory["rows"]}
     for row in found["rows"]:
         assert row["columns"] == about["components"]
@@ -169,6 +173,7 @@ def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
 def test_bundles_of_other_models(place, model, short, tmp_path):
     found = grid("binary", model=model, cache=place / "cache", cv=2, out=tmp_path / "run", params=_one(model))
     assert found["reduced"]["of"] == 768
+    assert any(text.startswith("components: ") for text in found["warnings"])
     again = evaluate_bundle(found["bundle"], split="test", cache=place / "cache", out=tmp_path / "e")
     assert again["test"]["accuracy"] == found["test"]["accuracy"]
 
