@@ -7,6 +7,7 @@ relative to the manifest. All three may stand behind a URL, and the folders in a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import dicom, images, locations
+from . import filetypes, locations
 from .errors import DataError, UsageError
 from .manifest import MANIFESTS, read_table
 
+_log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -49,10 +51,10 @@ class Dataset:
     root : where it was read from (a folder or a manifest).
     paths : absolute paths of the files, or URLs.
     names : the same relative to the root, with forward slashes.
-    labels : class names.
+    labels : class names, without outer spaces, which no table keeps.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
     groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
-    ignored : files below the root that are no images.
+    ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at its end.
     synthetic : whether this is the built-in sample.
     """
 
@@ -72,6 +74,11 @@ class Dataset:
     def classes(self) -> list[str]:
         """Class names, sorted."""
         return sorted(set(self.labels))
+
+    @property
+    def ignored_kinds(self) -> dict[str, int]:
+        """How many files are left out, by kind: ``{".txt": 3, "hidden": 1}``."""
+        return filetypes.kinds(self.ignored)
 
     def take(self, rows: Iterable[int]) -> Dataset:
         """The same dataset with only these rows, in this order."""
@@ -104,7 +111,7 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
         if locations.suffix_of(url) in MANIFESTS:
             return _from_manifest(url, patterns, forced=group_regex is not None)
         return _from_listing(url, patterns)
-    root = Path(data).expanduser()
+    root = Path(locations.locate(data)).expanduser()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
     patterns = _compile(group_regex)
@@ -120,30 +127,46 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
     """
     url = locations.as_url(place)
     if url is not None:
-        if locations.suffix_of(url) in images.SUFFIXES:
+        if locations.suffix_of(url) in filetypes.SUFFIXES:
             return [url]
         if locations.suffix_of(url) in MANIFESTS:
             return _named_in(url)
-        below = [found for name, found in locations.listing(url) if locations.suffix_of(name) in images.SUFFIXES]
-        if not below:
-            raise DataError(f"{url}: no images found")
-        return below
-    path = Path(place).expanduser().absolute()
+        listed, ignored = _listed(url)
+        return _some([path for _, path in listed], url, ignored)
+    path = Path(locations.locate(place)).expanduser().absolute()
     if path.is_dir():
         found, ignored = _walk(path)
-        if not found:
-            raise DataError(f"{path}: no images found ({len(ignored)} other files)")
-        return [os.path.join(path, name) for name in found]
+        return _some([os.path.join(path, name) for name in found], str(path), ignored)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     return _named_in(str(path)) if path.suffix.lower() in MANIFESTS else [str(path)]
+
+
+def _some(paths: list[str], place: str, ignored: Sequence[str]) -> list[str]:
+    left_out = filetypes.in_words(filetypes.kinds(ignored))
+    if not paths:
+        raise DataError(f"{place}: no images found ({left_out or 'no files at all'})")
+    if ignored:
+        _log.info("%s: left out, being no images: %s", place, left_out)
+    return paths
 
 
 def _named_in(manifest: str) -> list[str]:
     table = read_table(manifest)
     if "path" not in table:
         raise DataError(f"{manifest}: no column 'path'; found {', '.join(table) or 'none'}")
-    return [locations.beside(manifest, name) for name in table["path"]]
+    return _placed(manifest, table["path"])
+
+
+def _placed(manifest: str, names: Sequence[str]) -> list[str]:
+    """Where the files are that a manifest names."""
+    paths = []
+    for row, name in enumerate(names):
+        try:
+            paths.append(locations.beside(manifest, name))
+        except DataError as error:
+            raise DataError(f"{manifest}: row {row + 1}: {error}") from None
+    return paths
 
 
 def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
@@ -181,18 +204,30 @@ def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
 
 
 def _from_listing(url: str, patterns: Sequence[re.Pattern[str]]) -> Dataset:
-    """As from a folder; bare DICOM names are passed over, since telling them takes a look into each file."""
-    names, paths, ignored = [], [], []
-    for name, path in locations.listing(url):
-        if locations.suffix_of(name) in images.SUFFIXES:
-            names.append(name)
-            paths.append(path)
-        else:
-            ignored.append(name)
+    listed, ignored = _listed(url)
+    names, paths = [name for name, _ in listed], [path for _, path in listed]
     if "::" in url:
         names = _unwrapped(names)
     folders = sorted({name.split("/")[0] for name in names if "/" in name})
     return _laid_out(url, folders, names, paths, ignored, patterns)
+
+
+def _listed(url: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """Name and URL of the images below a URL, and the names of other files.
+
+    A look into each file whose suffix is not known would cost a request: only an archive on a local disk is looked into.
+    """
+    near = "::" in url and not locations.is_url(url.rpartition("::")[2])
+    found, ignored = [], []
+    for name, path in locations.listing(url):
+        known = False if filetypes.is_hidden(name) else filetypes.by_suffix(name)
+        if known is None and near:
+            known = filetypes.begins_like_image(locations.head(path, filetypes.HEAD))
+        if known:
+            found.append((name, path))
+        else:
+            ignored.append(name)
+    return found, ignored
 
 
 def _unwrapped(names: list[str]) -> list[str]:
@@ -224,8 +259,10 @@ def _laid_out(
             stray.append(name)
             continue
         names.append(name)
-        labels.append(parts[depth - 1])
+        labels.append(parts[depth - 1].strip())
         splits.append(split_folders[parts[0]] if split_folders else "")
+    if "" in labels:
+        raise DataError(f"{root}: a class folder's name is nothing but spaces; rename it")
     if stray:
         raise DataError(
             f"{root}: {len(stray)} image(s) stand outside any class folder, the first is {stray[0]}; expected "
@@ -233,23 +270,28 @@ def _laid_out(
         )
     if not names:
         raise DataError(
-            f"{root}: no images found ({len(ignored)} other files); expected DIR/<class>/* or "
-            f"DIR/{{train,val,test}}/<class>/* with files such as {', '.join(sorted(images.SUFFIXES)[:6])} …"
+            f"{root}: no images found ({filetypes.in_words(filetypes.kinds(ignored)) or 'no files at all'}); expected "
+            "DIR/<class>/* or DIR/{train,val,test}/<class>/* with files such as .png, .jpg, .tif, .dcm …"
         )
     return Dataset(root, paths, names, labels, splits, _groups(names, patterns), ignored)
 
 
 def _walk(root: Path) -> tuple[list[str], list[str]]:
-    """Image files and other files below ``root``, relative, sorted; hidden ones are passed over."""
+    """Image files and other files below ``root``, relative, sorted; hidden ones are other files."""
     found: list[str] = []
     ignored: list[str] = []
-    for prefix, names in _folders(root, "", set()):
+    for prefix, names in _folders(root, "", set(), ignored):
         for name in names:
-            (found if _looks_like_image(root, prefix, name) else ignored).append(prefix + name)
+            known = filetypes.by_suffix(name)
+            if known is None:
+                known = filetypes.begins_like_image(locations.head(root / prefix / name, filetypes.HEAD))
+            (found if known else ignored).append(prefix + name)
     return sorted(found), sorted(ignored)
 
 
-def _folders(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterator[tuple[str, list[str]]]:
+def _folders(
+    root: Path, prefix: str, ancestors: set[tuple[int, int]], hidden: list[str]
+) -> Iterator[tuple[str, list[str]]]:
     """Each folder and the files in it: walk with links followed, but never into a folder that contains the link itself."""
     status = os.stat(root / prefix)
     here = (status.st_dev, status.st_ino)
@@ -259,25 +301,13 @@ def _folders(root: Path, prefix: str, ancestors: set[tuple[int, int]]) -> Iterat
     folders: list[str] = []
     with os.scandir(root / prefix) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
+            if entry.name.startswith("."):
+                hidden.append(f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}")
+            else:
                 (folders if entry.is_dir() else files).append(entry.name)
     yield prefix, files
     for name in folders:
-        yield from _folders(root, f"{prefix}{name}/", ancestors | {here})
-
-
-def _looks_like_image(root: Path, prefix: str, name: str) -> bool:
-    dot = name.rfind(".")
-    suffix = name[dot:].lower() if dot > 0 else ""
-    if suffix in images.SUFFIXES:
-        return True
-    if suffix and not suffix[1:].isdigit():  # DICOM exports are often named 1.2.840.113…, or bare
-        return False
-    try:
-        with open(root / prefix / name, "rb") as file:
-            return dicom.is_dicom(file.read(132))
-    except OSError:
-        return False
+        yield from _folders(root, f"{prefix}{name}/", ancestors | {here}, hidden)
 
 
 def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
@@ -300,7 +330,7 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
         if value and value.lower() not in _SPLIT_NAMES:
             raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
         splits.append(_SPLIT_NAMES[value.lower()] if value else "")
-    paths = [locations.beside(root, name) for name in names]
+    paths = _placed(root, names)
     twice = count - len(set(paths))
     if twice:
         seen: set[str] = set()

@@ -24,25 +24,6 @@ from . import dicom
 
 RECIPE = "decode-1"
 MAX_PIXELS = 80_000_000
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".webp",
-        ".gif",
-        ".jp2",
-        ".pgm",
-        ".ppm",
-        ".pbm",
-        ".dcm",
-        ".dicom",
-    ]
-)
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
 Image.init()  # plugins register here, once, and not under the decoding threads

@@ -1,25 +1,34 @@
-"""Where image files are: on a local disk, in an archive, or wherever fsspec reaches.
+"""Where image files are, and their bytes: on a local disk, in an archive, or wherever fsspec reaches.
 
-A location is a local path or a URL of fsspec's: ``s3://bucket/xrays/a.png``, ``https://host/a.png``, and for a member of an
-archive ``zip://covid/a.png::/data/xrays.zip``. Local paths never pass through fsspec: a plan asks the disk about a
-million of them. Credentials are fsspec's own matter (its configuration, or the environment); a URL that carries some is
-refused, since URLs are written down.
+A location is a local path or a URL of fsspec's (:mod:`featcache.urls`): ``s3://bucket/xrays/a.png``, ``https://host/a.png``,
+and for a member of an archive ``zip://covid/a.png::/data/xrays.zip``. Local paths never pass through fsspec: a plan asks the
+disk about a million of them. Credentials are fsspec's own matter (its configuration, or the environment).
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import logging
 import os
-import posixpath
+import stat as modes
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from urllib.parse import urlsplit
+from typing import IO, Any
 
+from . import urls
 from .errors import DataError
+from .interrupts import at_leaving, reading
 from .spool import Spool
+from .urls import beside, fetchable, is_url, locate, name_of, suffix_of
 
+__all__ = [
+    "MOST_BYTES", "as_url", "beside", "head", "is_url", "listing", "locate", "name_of", "open_file", "read", "stat", "suffix_of",
+]  # fmt: skip
+
+_log = logging.getLogger(__name__)
+MOST_BYTES = 1_000_000_000  # of one file; 80 million pixels of three 16-bit channels are half of it
 ARCHIVES = {".zip": "zip", ".tar": "tar"}
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _STATED = (
@@ -35,22 +44,16 @@ _STATED = (
     "created",
 )
 _AT_ONCE = 32  # requests; a server's answer takes far longer than its way through this process
-_MOST_BYTES = 2_000_000_000  # of one file: a member of an archive may promise anything
 _CONNECT, _ANSWER = 10, 30  # seconds
 _NEVER = 1 << 62  # ns; a time to come is not remembered
-
+_PART = 1 << 20  # bytes of a download that are taken at a time
 _NEAR = ("memory", "file", "local")  # protocols that cost nothing to ask again
-
-_NEAR = ("memory", "file", "local")  # protocols that cost nothing to ask again
+_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 _spool = Spool(4_000_000_000)
+at_leaving(_spool.clear)
 _lock = threading.Lock()
 _opened: dict[tuple[str, int], tuple[Any, threading.Lock | None]] = {}
-
-
-def is_url(location: str | os.PathLike[str]) -> bool:
-    """Whether a location is one of fsspec's, and no local path."""
-    return "://" in os.fspath(location)
 
 
 def as_url(place: str | os.PathLike[str]) -> str | None:
@@ -58,49 +61,51 @@ def as_url(place: str | os.PathLike[str]) -> str | None:
 
     Raises
     ------
+    UsageError
+        Nothing is named.
     DataError
-        Credentials in the URL, or an archive that can only be read from its beginning.
+        Credentials in the URL, a malformed one, or an archive that can only be read from its beginning.
     """
-    text = os.fspath(place)
-    lower = text.lower()
-    if lower.endswith(_SQUEEZED):
+    text = locate(place)
+    path = (urls.split(text)[0].partition("?")[0] if is_url(text) else text).lower()
+    if path.endswith(_SQUEEZED):
         raise DataError(
             f"{text}: a compressed tar can only be read from its beginning; unpack it, or make it a .zip or .tar"
         )
-    kind = next((kind for suffix, kind in ARCHIVES.items() if lower.endswith(suffix)), None)
+    kind = next((kind for suffix, kind in ARCHIVES.items() if path.endswith(suffix)), None)
     if not is_url(text):
         archive = os.path.abspath(os.path.expanduser(text))
         return f"{kind}://::{archive}" if kind and os.path.isfile(archive) else None
-    for part in text.split("::"):
-        if "@" in urlsplit(part).netloc and urlsplit(part).scheme in ("http", "https", "ftp", "sftp"):
-            raise DataError(
-                f"{urlsplit(part).scheme}://…@{urlsplit(part).hostname}: a URL with credentials would be written down with "
-                "the data; give them in fsspec's configuration (~/.config/fsspec) or the environment"
-            )
-    return f"{kind}://::{text}" if kind and not text.startswith(f"{kind}://") else text
+    first = urls.split(text)[0]
+    if first in ARCHIVES.values():  # zip::https://host/x.zip
+        return locate(f"{first}://::{fetchable(text).partition('::')[2]}")
+    return locate(f"{kind}://::{fetchable(text)}") if kind and not text.startswith(f"{kind}://") else text
 
 
-def name_of(location: str) -> str:
-    """The file's name, without folders."""
-    return posixpath.basename(location.split("::")[0]) if is_url(location) else os.path.basename(location)
+def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    """A local file, for reading; never waits for another process, as opening a pipe would.
+
+    Raises :class:`OSError` where it is not to be had, no file (a pipe, a device), or larger than :data:`MOST_BYTES`.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller's to close
+    unfit = _unfit(os.fstat(file.fileno()))
+    if unfit:
+        file.close()
+        raise OSError(errno.EINVAL, unfit)
+    return file
 
 
-def suffix_of(location: str) -> str:
-    """``.png`` and the like, in small letters, whatever follows as a query."""
-    path = urlsplit(location.split("::")[0]).path if is_url(location) else location
-    return posixpath.splitext(path)[1].lower()
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def beside(location: str, name: str) -> str:
-    """The location of a file that is named relative to another; of a URL or an absolute path, itself."""
-    if is_url(name):
-        return name
-    if not is_url(location):
-        return os.path.normpath(os.path.join(os.path.dirname(location), name))
-    head, *rest = location.split("::")
-    scheme, _, path = head.partition("://")
-    joined = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
-    return "::".join([f"{scheme}://{joined}", *rest])
+def _unfit(status: os.stat_result) -> str:
+    """Why a local file is not read, or nothing."""
+    mode = status.st_mode
+    if not modes.S_ISREG(mode):
+        kinds = ((modes.S_ISFIFO, "named pipe"), (modes.S_ISSOCK, "socket"), (modes.S_ISDIR, "folder"))
+        return f"it is a {next((name for test, name in kinds if test(mode)), 'device')}, not a file"
+    return f"it has more than {MOST_BYTES / 1e9:g} GB" if status.st_size > MOST_BYTES else ""
 
 
 def read(location: str | os.PathLike[str], again: bool = False) -> bytes:
@@ -114,32 +119,65 @@ def read(location: str | os.PathLike[str], again: bool = False) -> bytes:
     Raises
     ------
     OSError
-        For whatever keeps it from being read.
+        For whatever keeps it from being read; more than :data:`MOST_BYTES` among it.
     """
-    text = os.fspath(location)
+    text = location if isinstance(location, str) else os.fspath(location)
     if not is_url(text):
-        with open(text, "rb") as file:
+        with open_file(text) as file:
             return file.read()
     kept = _spool.take(text)
     if kept is not None:
         return kept
-    try:
+    with _asking():
         data = _fetch(text)
-    except Exception as error:  # each protocol has errors of its own
-        raise OSError(_reason(error)) from error
-    if again and text.split("://")[0] not in _NEAR and (is_url(text.split("::")[-1])):
+    if again and text.split("://")[0] not in _NEAR and is_url(urls.split(text)[-1]):
         _spool.keep(text, data)
     return data
 
 
+def head(location: str | os.PathLike[str], count: int) -> bytes:
+    """The first bytes of a local file, or of a member of an archive; none where it cannot be read."""
+    text = location if isinstance(location, str) else os.fspath(location)
+    with contextlib.suppress(OSError):
+        if not is_url(text):
+            with open_file(text) as file:
+                return file.read(count)
+        with _asking():
+            files, path, one_by_one = _open(text)
+            with one_by_one or contextlib.nullcontext(), files.open(path, "rb") as member:
+                return bytes(member.read(count))
+    return b""
+
+
 def _fetch(url: str) -> bytes:
     files, path, one_by_one = _open(url)
+    if "http" in files.protocol:
+        from fsspec.asyn import sync
+
+        return bytes(sync(files.loop, _download, files, path))
     if one_by_one is None:
         return bytes(files.cat_file(path))
     with one_by_one:
-        if files.info(path)["size"] > _MOST_BYTES:
-            raise OSError(f"promises more than {_MOST_BYTES / 1e9:.0f} GB")
+        about = files.info(path)
+        if about["type"] != "file":
+            raise OSError("it is no file")
+        if about["size"] > MOST_BYTES:
+            raise OSError(f"it promises more than {MOST_BYTES / 1e9:g} GB")
         return bytes(files.cat_file(path))
+
+
+async def _download(files: Any, url: str) -> bytes:
+    """As ``cat_file`` of fsspec's web servers does, but never more than is wanted of any file."""
+    session = await files.set_session()
+    parts, size = [], 0
+    async with session.get(files.encode_url(url), **files.kwargs) as answer:
+        answer.raise_for_status()
+        async for part in answer.content.iter_chunked(_PART):
+            size += len(part)
+            if size > MOST_BYTES:
+                raise OSError(f"it has more than {MOST_BYTES / 1e9:g} GB")
+            parts.append(part)
+    return b"".join(parts)
 
 
 def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]]:
@@ -159,10 +197,14 @@ def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]
             status = os.stat(location)
         except OSError as error:
             failed[i] = f"cannot be read: {error.strerror}"
+            continue
+        unfit = _unfit(status)
+        if unfit:
+            failed[i] = f"cannot be read: {unfit}"
         else:
             sizes[i], times[i] = status.st_size, status.st_mtime_ns
     if far:
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stat") as pool:
+        with reading(_AT_ONCE, "stat") as pool:
             for i, found in zip(far, pool.map(_stat, [locations[i] for i in far]), strict=True):
                 if isinstance(found, str):
                     failed[i] = f"cannot be read: {found}"
@@ -172,7 +214,7 @@ def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]
 
 
 def listing(url: str) -> Iterator[tuple[str, str]]:
-    """All files below a URL: name relative to it, and URL; hidden ones are passed over.
+    """All files below a URL: name relative to it, and URL.
 
     Raises
     ------
@@ -180,39 +222,44 @@ def listing(url: str) -> Iterator[tuple[str, str]]:
         It cannot be opened, or there is no such place.
     """
     try:
-        files, root, _ = _open(url)
-        files.invalidate_cache()
-        files.info(root)  # find() passes over what cannot be reached
-        found = sorted(files.find(root))
-    except Exception as error:
-        raise DataError(f"{url}: cannot be listed: {_reason(error)}") from error
-    head, *rest = url.split("::")
+        with _asking():
+            files, root, _ = _open(url)
+            files.invalidate_cache()
+            files.info(root)  # find() passes over what cannot be reached
+            found = sorted(files.find(root))
+    except OSError as error:
+        raise DataError(f"{url}: cannot be listed: {error}") from None
+    head, *rest = urls.split(fetchable(url))
     scheme = head.partition("://")[0]
     root = root.rstrip("/")
     for path in found:
         name = path[len(root) :].lstrip("/") if path.startswith(root) else path.lstrip("/")
-        if name and not any(part.startswith(".") for part in name.split("/")):
-            yield name, "::".join([path if is_url(path) else f"{scheme}://{path.lstrip('/')}", *rest])
+        if name:
+            yield name, locate("::".join([path if is_url(path) else f"{scheme}://{path.lstrip('/')}", *rest]))
 
 
 def _stat(url: str) -> tuple[int, int] | str:
     try:
-        files, path, _ = _open(url)
-        about = files.info(path)
-    except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
-        return _reason(error)
+        with _asking():
+            files, path, _ = _open(url)
+            about = files.info(path)
+    except OSError as error:
+        return str(error)
+    size = int(about.get("size") or 0)
+    if size > MOST_BYTES:
+        return f"it promises more than {MOST_BYTES / 1e9:g} GB"
     stated = [f"{name}={about[name]}" for name in _STATED if about.get(name)]
     number = int.from_bytes(hashlib.sha256(" ".join(stated).encode()).digest()[:7], "big") if stated else _NEVER
-    return int(about.get("size") or 0), number
+    return size, number
 
 
 def _open(url: str) -> tuple[Any, str, threading.Lock | None]:
     """The file system, the path in it, and a lock where it can be used by one thread at a time."""
-    head, *rest = url.split("::")
+    url = fetchable(url)
+    head, *rest = urls.split(url)
     scheme, _, path = head.partition("://")
     if not rest:
-        files = _filesystem(url)
-        return files, files._strip_protocol(url), None
+        return (*_filesystem(url), None)
     container = "::".join(rest)
     changed = os.stat(container).st_mtime_ns if not is_url(container) else 0
     key = (f"{scheme}::{container}", changed)
@@ -225,28 +272,49 @@ def _open(url: str) -> tuple[Any, str, threading.Lock | None]:
     return files, path, one_by_one
 
 
-def _filesystem(url: str) -> Any:
-    import fsspec
+def _filesystem(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
 
-    scheme = url.partition("://")[0]
     options: dict[str, Any] = {}
-    if scheme in ("http", "https"):
+    if url.startswith(("http://", "https://")):
         import aiohttp
 
         options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(sock_connect=_CONNECT, sock_read=_ANSWER)}
-    return fsspec.filesystem(scheme, **options)
+    files, path = url_to_fs(url, **options)
+    return files, path
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    """Whatever a protocol raises becomes an :class:`OSError` with a reason in words.
+
+    The cause is not kept: it names the URL with its signature.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - each protocol has errors of its own
+        _log.debug("%s: %s", type(error).__name__, urls.scrubbed(str(error)))
+        raise OSError(_reason(error)) from None
 
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in words."""
     if isinstance(error, ImportError):
-        return f"{error}; pip install 'featcache[http]' for web servers, [s3] for s3://, [gcs] for gs://"
-    if isinstance(error, FileNotFoundError):
-        return "no such file or folder" + (f" ({error.__cause__})" if error.__cause__ else "")
+        return (
+            f"{urls.scrubbed(str(error))}; pip install 'featcache[http]' for web servers, [s3] for s3://, [gcs] for gs://"
+        )
+    status = next((e for e in (error, error.__cause__) if isinstance(getattr(e, "status", None), int)), None)
+    if status is not None and status.status not in (404, 410):  # type: ignore[attr-defined]
+        hint = "; the signature in its URL may have expired" if status.status == 403 else ""  # type: ignore[attr-defined]
+        return f"the server answers {status.status} {getattr(status, 'message', '')}{hint}"  # type: ignore[attr-defined]
+    if isinstance(error, FileNotFoundError) or status is not None:
+        return "no such file or folder" + (f" ({urls.scrubbed(str(error.__cause__))})" if error.__cause__ else "")
     if isinstance(error, PermissionError):
         return "permission denied; credentials are taken from fsspec's configuration or the environment"
     if isinstance(error, TimeoutError):
         return f"no answer within {_ANSWER} s"
     if "range requests" in str(error):
         return "its server gives files only whole, and an archive is read in pieces; download it"
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+    if str(error).startswith("Protocol not known"):
+        return f"{error}; expected s3://, gs://, https://, or another that fsspec knows"
+    return urls.scrubbed(str(getattr(error, "strerror", None) or error)) or type(error).__name__

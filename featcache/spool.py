@@ -49,6 +49,15 @@ class Spool:
             return None
         return data if len(data) == size else None
 
+    def clear(self) -> None:
+        """Delete what is kept, at once."""
+        with self._lock:
+            self._sizes.clear()
+            self._held = 0
+            if self._folder is not None:
+                self._folder.cleanup()
+                self._folder = None
+
     def _place(self, name: str) -> Path:
         assert self._folder is not None
         return Path(self._folder.name) / hashlib.sha256(name.encode()).hexdigest()

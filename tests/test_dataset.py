@@ -21,7 +21,8 @@ def test_class_folders(tmp_path):
     assert found.classes == ["a", "b", "c"]
     assert found.names == ["a/0000.png", "a/0003.png", "b/0001.png", "b/0004.png", "c/0002.png", "c/0005.png"]
     assert set(found.splits) == {""}
-    assert found.ignored == ["README.txt"]
+    assert found.ignored == [".DS_Store", "README.txt"]
+    assert found.ignored_kinds == {".txt": 1, "hidden": 1}
 
 
 def test_split_folders_and_deeper_ones(tmp_path):
