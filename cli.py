@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import sys
-from typing import Any
 
 import click
 
@@ -15,6 +14,7 @@ import featcache.verbs
 import heads.speed_verbs
 import heads.trust_verbs
 import heads.verbs
+from featcache import interrupts
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,12 +32,15 @@ for _verb in (*heads.verbs.VERBS, *heads.trust_verbs.VERBS):
 
 def main() -> None:
     """Entry point of ``featcache`` and of ``python cli.py``."""
+    interrupts.end_on_sigterm(_last_words)  # a scheduler's SIGTERM deserves the same care as Ctrl-C
+    try:
+        _run()
+    except SystemExit as ended:
+        interrupts.leave(ended.code)
+        raise
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
 
-    # A scheduler's SIGTERM deserves the same care as Ctrl-C: commit what is done, then go.
-    signal.signal(signal.SIGTERM, interrupt)
+def _run() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         cli(standalone_mode=False)
@@ -48,6 +51,13 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _last_words() -> None:
+    message = "interrupted; what was committed is kept, run the same command to go on"
+    click.echo(f"error: {message}", err=True)
+    if "--json" in sys.argv:
+        os.write(1, (json.dumps({"error": message, "exit_code": 130}) + "\n").encode())
 
 
 if __name__ == "__main__":

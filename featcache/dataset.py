@@ -51,7 +51,7 @@ class Dataset:
     root : where it was read from (a folder or a manifest).
     paths : absolute paths of the files, or URLs.
     names : the same relative to the root, with forward slashes.
-    labels : class names, without outer spaces, which no table keeps.
+    labels : class names.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
     groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
     ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at its end.
@@ -147,7 +147,7 @@ def _some(paths: list[str], place: str, ignored: Sequence[str]) -> list[str]:
     if not paths:
         raise DataError(f"{place}: no images found ({left_out or 'no files at all'})")
     if ignored:
-        _log.info("%s: left out, being no images: %s", place, left_out)
+        _log.info("%s: left out, being no images or hidden: %s", place, left_out)
     return paths
 
 
@@ -259,10 +259,8 @@ def _laid_out(
             stray.append(name)
             continue
         names.append(name)
-        labels.append(parts[depth - 1].strip())
+        labels.append(parts[depth - 1])
         splits.append(split_folders[parts[0]] if split_folders else "")
-    if "" in labels:
-        raise DataError(f"{root}: a class folder's name is nothing but spaces; rename it")
     if stray:
         raise DataError(
             f"{root}: {len(stray)} image(s) stand outside any class folder, the first is {stray[0]}; expected "

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +17,8 @@ from .dataset import Dataset, open_dataset
 from .devices import DeviceProcesses
 from .devices import parse as parse_devices
 from .errors import BadImage, DataError, UsageError
+from .filetypes import in_words
+from .interrupts import reading
 from .ledger import Ledger
 from .recipe import Recipe, Resolved, resolve
 from .sample import VERSION, write_sample
@@ -54,6 +55,7 @@ class ExtractResult:
 
     ``seconds`` are those from the first file to the last committed shard; ``phases`` has those before it too: ``plan``,
     and ``ready`` (loading, building or converting the network). ``runtime`` is ``none`` where nothing was computed.
+    ``ignored`` counts the files of the data that are no images, by kind.
     """
 
     feature_set: str
@@ -73,6 +75,7 @@ class ExtractResult:
     batch_size: int = 0
     phases: dict[str, float] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -109,7 +112,7 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
         return [_file_key(paths[i]) for i in part]
 
     parts = [fresh[start : start + _HASHED_TOGETHER] for start in range(0, len(fresh), _HASHED_TOGETHER)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with reading(os.cpu_count(), "hash") as pool:
         for part, results in zip(parts, pool.map(sha256, parts), strict=True):
             for i, result in zip(part, results, strict=True):
                 if isinstance(result, str):
@@ -125,7 +128,7 @@ def _file_key(path: str) -> bytes | str:
     try:
         if locations.is_url(path):
             return hashlib.sha256(locations.read(path, again=True)).digest()
-        with open(path, "rb") as file:
+        with locations.open_file(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
@@ -219,6 +222,9 @@ def extract(
     backbones.get(backbone)  # a misspelt name fails before anything is read
     with Store(cache) as store, _workers(store, parsed, scheduler, send_back) as workers:
         dataset = choose_data(store, data, group_regex)
+        ignored = dataset.ignored_kinds
+        if ignored:
+            _log.info("%s: left out, being no images or hidden: %s", dataset.root, in_words(ignored))
         resolved = resolve(recipe, store, dataset.synthetic)
         if resolved.fell_back:
             _log.warning(
@@ -230,6 +236,7 @@ def extract(
             compression=compression, commit_rows=commit_rows, workers=workers, on_start=on_start,
             on_progress=on_progress,
         )  # fmt: skip
+        result.ignored = ignored
         if result.bad and not skip_bad:
             raise DataError(
                 f"{len(result.bad)} of {result.images} images cannot be used; the others are kept "

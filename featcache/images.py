@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from . import dicom
 
@@ -84,6 +84,10 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = [int(image.tag_v2.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+        if tile[0] * tile[1] > MAX_PIXELS:  # a small picture may stand in the corner of a vast tile
+            raise ImageError(f"tiles of {tile[0]} x {tile[1]} are more than {MAX_PIXELS:,} pixels")
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode == "L" and "transparency" not in image.info:

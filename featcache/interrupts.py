@@ -22,6 +22,7 @@ _READERS = "reading: "  # begins the names of threads that may hang
 _GRACE = 4.0  # seconds from SIGTERM to the end; schedulers wait 10 to 30 before they kill
 _LAST = 1.0  # seconds that threads are given once all else is done
 _cleanups: list[Callable[[], None]] = []
+_leaving = threading.Event()
 
 
 @contextlib.contextmanager
@@ -62,8 +63,9 @@ def end_on_sigterm(last_words: Callable[[], None], grace: float = _GRACE) -> Non
                 return
             if heard[0] == signal.SIGTERM:
                 time.sleep(grace)
-                with contextlib.suppress(Exception):
-                    last_words()
+                if not _leaving.is_set():
+                    with contextlib.suppress(Exception):
+                        last_words()
                 _end(130)
 
     inlet, outlet = os.pipe()
@@ -75,14 +77,19 @@ def end_on_sigterm(last_words: Callable[[], None], grace: float = _GRACE) -> Non
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
-def leave(code: int) -> None:
-    """End the process where threads that read do not; else return, for Python's own end."""
+def leave(code: object) -> None:
+    """End the process where threads that read do not; else return, for Python's own end.
+
+    ``code`` is that of :class:`SystemExit`.
+    """
+    _leaving.set()
     until = time.monotonic() + _LAST
     readers = [thread for thread in threading.enumerate() if thread.name.startswith(_READERS)]
-    for thread in readers:
-        thread.join(max(0.0, until - time.monotonic()))
+    with contextlib.suppress(KeyboardInterrupt):  # somebody is impatient
+        for thread in readers:
+            thread.join(max(0.0, until - time.monotonic()))
     if any(thread.is_alive() for thread in readers):
-        _end(code)
+        _end(code if isinstance(code, int) else 1)
 
 
 def _end(code: int) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import logging
 import os
 import stat as modes
 import threading
-from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from . import urls
 from .errors import DataError
@@ -82,7 +83,7 @@ def as_url(place: str | os.PathLike[str]) -> str | None:
     return locate(f"{kind}://::{fetchable(text)}") if kind and not text.startswith(f"{kind}://") else text
 
 
-def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
     """A local file, for reading; never waits for another process, as opening a pipe would.
 
     Raises :class:`OSError` where it is not to be had, no file (a pipe, a device), or larger than :data:`MOST_BYTES`.
@@ -152,9 +153,7 @@ def head(location: str | os.PathLike[str], count: int) -> bytes:
 def _fetch(url: str) -> bytes:
     files, path, one_by_one = _open(url)
     if "http" in files.protocol:
-        from fsspec.asyn import sync
-
-        return bytes(sync(files.loop, _download, files, path))
+        return bytes(_waited(files, _download, path))
     if one_by_one is None:
         return bytes(files.cat_file(path))
     with one_by_one:
@@ -178,6 +177,25 @@ async def _download(files: Any, url: str) -> bytes:
                 raise OSError(f"it has more than {MOST_BYTES / 1e9:g} GB")
             parts.append(part)
     return b"".join(parts)
+
+
+async def _glance(files: Any, url: str) -> dict[str, Any]:
+    """What a web server says of a file, asked for its first byte: a signature holds for GET alone, and not for HEAD."""
+    session = await files.set_session()
+    headers = {**files.kwargs.get("headers", {}), "Range": "bytes=0-0"}
+    async with session.get(files.encode_url(url), **{**files.kwargs, "headers": headers}) as answer:
+        if answer.status != 416:  # it is empty, and has no first byte
+            answer.raise_for_status()
+        size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        if answer.status == 200:  # it gives files only whole
+            size = answer.headers.get("Content-Length", "")
+        return {**answer.headers, "size": int(size) if size.isdigit() else 0}
+
+
+def _waited(files: Any, work: Callable[[Any, str], Coroutine[Any, Any, Any]], url: str) -> Any:
+    from fsspec.asyn import sync
+
+    return sync(files.loop, work, files, url)
 
 
 def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]]:
@@ -241,8 +259,9 @@ def listing(url: str) -> Iterator[tuple[str, str]]:
 def _stat(url: str) -> tuple[int, int] | str:
     try:
         with _asking():
-            files, path, _ = _open(url)
-            about = files.info(path)
+            files, path, one_by_one = _open(url)
+            signed = one_by_one is None and fetchable(url) != url and "http" in files.protocol
+            about = _waited(files, _glance, path) if signed else files.info(path)
     except OSError as error:
         return str(error)
     size = int(about.get("size") or 0)
@@ -300,12 +319,10 @@ def _asking() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     """What went wrong, in words."""
     if isinstance(error, ImportError):
-        return (
-            f"{urls.scrubbed(str(error))}; pip install 'featcache[http]' for web servers, [s3] for s3://, [gcs] for gs://"
-        )
+        return f"{urls.scrubbed(str(error))}; pip install 'featcache[http]' for web servers, [s3] for s3://, [gcs] for gs://"
     status = next((e for e in (error, error.__cause__) if isinstance(getattr(e, "status", None), int)), None)
     if status is not None and status.status not in (404, 410):  # type: ignore[attr-defined]
-        hint = "; the signature in its URL may have expired" if status.status == 403 else ""  # type: ignore[attr-defined]
+        hint = "; a signature in a URL expires, and is not kept: give one anew" if status.status in (401, 403) else ""  # type: ignore[attr-defined]
         return f"the server answers {status.status} {getattr(status, 'message', '')}{hint}"  # type: ignore[attr-defined]
     if isinstance(error, FileNotFoundError) or status is not None:
         return "no such file or folder" + (f" ({urls.scrubbed(str(error.__cause__))})" if error.__cause__ else "")

@@ -1,6 +1,7 @@
 """Manifests: tables of images, as CSV or Parquet, on disk or behind a URL.
 
-Cells are texts without outer spaces, but for paths: ``path`` keeps those that the file's own name has.
+Outer spaces of a CSV's cells count as the writer's, not as the value's, but for paths: they keep those that the file's own
+name has. Parquet needs no separators, so its values stay as they are.
 """
 
 from __future__ import annotations
@@ -34,24 +35,12 @@ def read_table(path: str) -> dict[str, list[str]]:
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
         raise DataError(f"{path}: {len(twice)} column(s) stand more than once: {', '.join(twice)}; keep one of each")
-    table = {name: [cell.strip() for cell in cells] for name, cells in zip(header, columns, strict=True)}
+    table = dict(zip(header, columns, strict=True))
     for name, cells in table.items():
         odd = next((row for row, cell in enumerate(cells) if "\0" in cell), None)
         if odd is not None:
             raise DataError(f"{path}: row {odd + 1} holds a NUL in column {name!r}; is it a damaged file?")
-    if "path" in table:
-        written = columns[header.index("path")]
-        table["path"] = [
-            cell if cell == full else _own_name(path, full) for cell, full in zip(table["path"], written, strict=True)
-        ]
     return table
-
-
-def _own_name(manifest: str, written: str) -> str:
-    """A path as written, where a file's name begins or ends with a space; those around it mostly came with the commas."""
-    if not locations.is_url(written) and os.path.lexists(os.path.join(os.path.dirname(manifest), written)):
-        return written
-    return written.strip()
 
 
 @contextlib.contextmanager
@@ -75,7 +64,7 @@ def _parquet(path: str) -> tuple[list[str], list[list[str]]]:
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not a readable Parquet file: {error}") from error
     columns = [["" if v is None or v != v else str(v) for v in frame.iloc[:, i]] for i in range(frame.shape[1])]
-    return [str(name).strip() for name in frame.columns], columns
+    return [str(name) for name in frame.columns], columns
 
 
 def _csv(path: str) -> tuple[list[str], list[list[str]]]:
@@ -97,7 +86,21 @@ def _csv(path: str) -> tuple[list[str], list[list[str]]]:
     ragged = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
     if ragged is not None:
         raise DataError(f"{path}: row {ragged + 1} has {len(body[ragged])} cells, the header has {len(header)}")
-    return header, [[row[i] for row in body] for i in range(len(header))]
+    columns = [[_cell(row[i]) for row in body] for i in range(len(header))]
+    for i in (i for i, name in enumerate(header) if name == "path"):
+        columns[i] = [_own_name(path, row[i], cell) for row, cell in zip(body, columns[i], strict=True)]
+    return header, columns
+
+
+def _cell(text: str) -> str:
+    return text.strip()
+
+
+def _own_name(manifest: str, written: str, cell: str) -> str:
+    """A path as written, where a file's name begins or ends with a space; those around it mostly came with the commas."""
+    if written == cell or locations.is_url(written):
+        return cell
+    return written if os.path.lexists(os.path.join(os.path.dirname(manifest), written)) else cell
 
 
 def _encoding(path: str) -> str:

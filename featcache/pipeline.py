@@ -23,6 +23,7 @@ import numpy as np
 from . import images, locations
 from .batch_size import BatchSize
 from .errors import BadImage, DataError
+from .interrupts import reading
 from .runtime import OutOfMemoryError, Runtime
 from .shard import Rows
 
@@ -171,16 +172,13 @@ def _decoded(
         phases["decode"] += seconds
         return job, result
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count(), thread_name_prefix="decode")
-    try:
+    with reading(workers or os.cpu_count(), "decode") as pool:
         for job in jobs:
             waiting.append((job, pool.submit(_load, job, size)))
             if len(waiting) >= ahead:
                 yield first()
         while waiting:
             yield first()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _load(job: Job, size: int) -> tuple[np.ndarray | str, float]:

@@ -134,4 +134,5 @@ def _paths(X: Any) -> list[str]:
     if odd is not None:
         raise TypeError(f"X holds {odd!r}, a {type(odd).__name__}; expected image paths")
     # Absolute, since keys are remembered by path, and the current folder may be another one next time.
-    return [str(value) if locations.is_url(value) else os.path.abspath(value) for value in values]
+    placed = [locations.locate(value) for value in values]
+    return [value if locations.is_url(value) else os.path.abspath(value) for value in placed]

@@ -169,7 +169,7 @@ def _check(part: str) -> None:
 def _refused(scheme: str) -> DataError:
     return DataError(
         f"{scheme}://…@…: a URL with a password or a user's name would be written down with the data; give "
-        "them in fsspec's configuration (~/.config/fsspec) or the environment"
+        "credentials in fsspec's configuration (~/.config/fsspec) or the environment"
     )
 
 
@@ -192,7 +192,10 @@ def _named(part: str) -> str:
         return part
     pieces = [(piece, *piece.partition("=")[::2]) for piece in re.split("[&;]", query)]
     names = [unquote(name).lower() for _, name, _ in pieces]
-    signed = [bool(_SECRET.fullmatch(name)) or value.startswith("eyJ") for name, (_, _, value) in zip(names, pieces, strict=True)]
+    signed = [
+        bool(_SECRET.fullmatch(name)) or value.startswith("eyJ")
+        for name, (_, _, value) in zip(names, pieces, strict=True)
+    ]
     kept = []
     for name, secret, (piece, written, value) in zip(names, signed, pieces, strict=True):
         if secret or (any(signed) and _WITH_SIGNATURE.fullmatch(name)):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache import memory
+from featcache import locations, memory
 from featcache.dataset import Dataset, label_array, open_dataset
 from featcache.errors import BadImage, DataError, StoreError, UsageError
 from featcache.extraction import choose_data, row_keys
@@ -107,8 +107,8 @@ def audit(
     on_progress("looking for copies", 0)
     with run_folder(out, "audit", task) as folder:
         result, pairs = _findings(own, names, features, seed)
-        if other is not None:
-            result["against"] = _against(own, other, features, str(against))
+        if other is not None and against is not None:
+            result["against"] = _against(own, other, features, locations.locate(against))
         images, groups = len(own.dataset), len(set(own.dataset.groups))
         result = {
             "verb": "audit", "finished": datetime.now().isoformat(timespec="seconds"), "data": dataset.root, "task": task, "classes": list(names), "images": images,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache import locations
 from featcache.dataset import find_images
 from featcache.images import decode
 from featcache.sample import write_sample
@@ -61,10 +62,10 @@ def some_images(folder: Path, count: int, data: str | None) -> list[str]:
         data = str(folder / "sample" / "train")
     paths = find_images(data)
     if len(paths) < count:
-        _log.warning("%s has %d images; taking all", data, len(paths))
+        _log.warning("%s has %d images; taking all", locations.locate(data), len(paths))
     return paths[:count]
 
 
 def decoded(paths: list[str], size: int) -> np.ndarray:
     """Their pixels, uint8 array of shape (n, size, size, 3)."""
-    return np.stack([decode(Path(path).read_bytes(), size) for path in paths])
+    return np.stack([decode(locations.read(path), size) for path in paths])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 
 from featcache import images, locations
 from featcache.errors import BadImage
+from featcache.interrupts import reading
 
 SQUARE = 64  # side of the squared picture
 LONG = 128  # longer side of the picture that keeps its aspect
@@ -72,7 +72,7 @@ def take_looks(
     """
     looks: list[Look | None] = []
     bad: list[BadImage] = []
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="look") as pool:
+    with reading(os.cpu_count(), "look") as pool:
         for path, found in zip(paths, pool.map(_try, paths), strict=True):
             if isinstance(found, Look):
                 looks.append(found)

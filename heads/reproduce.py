@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import featcache
-from featcache import backbones, durable
+from featcache import backbones, durable, locations
 from featcache.errors import UsageError, WeightsError
 
 from .convolution import RUNS, convolutions
@@ -200,7 +200,13 @@ def _fit(
     with featcache.Store(cache) as store:
         rows = sorted(key.hex() for key in store.rows(feature_set))
     content = hashlib.sha256("".join(rows).encode()).hexdigest()
-    mark = {"settings": settings, "seed": seed, "feature_set": feature_set, "rows": content, "data": str(data)}
+    mark = {
+        "settings": settings,
+        "seed": seed,
+        "feature_set": feature_set,
+        "rows": content,
+        "data": str(data and locations.locate(data)),
+    }
     return _once(folder, report.id, mark, work)
 
 

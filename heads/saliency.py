@@ -7,7 +7,6 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from featcache.errors import DataError, UsageError
 from featcache.extraction import choose_data
 from featcache.features import Features
 from featcache.images import decode
+from featcache.interrupts import reading
 from featcache.store import Store
 from featcache.stored import StoredRows
 
@@ -258,7 +258,7 @@ def _plain(name: str) -> str:
 def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, labelled: bool) -> Any:
     """Mean map of each class's images over their mean image."""
     sums = np.zeros((len(features.classes), _MEAN_SIDE, _MEAN_SIDE))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with reading(os.cpu_count(), "grey") as pool:
         for code, grey in zip(shown, pool.map(_grey, features.paths), strict=True):
             sums[code] += grey
     pictures, titles = [], []
