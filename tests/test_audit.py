@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from featcache.errors import DataError, StoreError, UsageError
 from featcache.sample import draw
 from heads import audit, fit_head, open_bundle
 from heads.duplicates import near_duplicates, units
+from heads.looks import inverted, look, take_looks
 
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
 
@@ -367,3 +369,86 @@ def test_the_verb_and_what_it_leaves_behind(cli, pool, tmp_path):
     wanted = {"duplicates", "near_duplicates", "split_leaks", "group_leaks", "shortcuts", "unreadable"}
     assert wanted <= set(asked.json)
     assert asked.json["against"]["shared_images"] == 1
+
+
+# -- negatives, told by the set -------------------------------------------------------------------
+
+
+def cells(count: int, centred: bool, seed: int = 0) -> list[Image.Image]:
+    """Pictures as a microscope gives them: dark cells on a bright ground, anywhere or one in the middle."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:128, :128]
+    pictures = []
+    for _ in range(count):
+        picture = rng.uniform(190, 235) + rng.normal(0, 4, (128, 128)) + rng.normal(0, 12) * (columns - 64) / 64
+        places = rng.normal(64, 6, (1, 2)) if centred else rng.uniform(0, 128, (rng.integers(4, 25), 2))
+        for row, column in places:
+            far = np.hypot(rows - row, (columns - column) * rng.uniform(0.7, 1.4))
+            radius = rng.uniform(14, 30) if centred else rng.uniform(5, 16)
+            picture -= rng.uniform(40, 120) / (1 + np.exp((far - radius) / 1.5))
+        pictures.append(Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)))
+    return pictures
+
+
+def photographs(count: int) -> list[Image.Image]:
+    """Parts of two photographs."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(1)
+    whole = [Image.fromarray(image).convert("L") for image in load_sample_images().images]
+    corners = [(int(rng.integers(0, 440)), int(rng.integers(0, 227))) for _ in range(count)]
+    return [whole[i % 2].crop((x, y, x + 200, y + 200)) for i, (x, y) in enumerate(corners)]
+
+
+def digits(count: int) -> list[Image.Image]:
+    from sklearn.datasets import load_digits
+
+    return [
+        Image.fromarray((255 - image * 15).astype(np.uint8)).resize((64, 64)) for image in load_digits().images[:count]
+    ]
+
+
+def looks_of(pictures) -> list:
+    found = []
+    for picture in pictures:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        found.append(look(buffer.getvalue()))
+    return found
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        lambda: cells(300, centred=True), lambda: cells(300, centred=False), lambda: photographs(200), lambda: digits(300),
+        lambda: [*cells(60, True), *(Image.eval(picture, lambda value: 255 - value) for picture in cells(60, True, 1))],
+    ],
+    ids=["cells in the middle", "cells anywhere", "photographs", "digits", "bright and dark fields"],
+)  # fmt: skip
+def test_pictures_that_are_no_radiographs_are_not_called_inverted(pictures):
+    assert sum(inverted(looks_of(pictures()))) == 0
+
+
+def test_negatives_among_radiographs_are_found(pool):
+    turned = [
+        Image.eval(image, lambda value: 255 - value) if i % 12 == 5 else image for i, image in enumerate(pool[:120])
+    ]
+    assert np.flatnonzero(inverted(looks_of(turned))).tolist() == list(range(5, 120, 12))
+    assert not any(inverted(looks_of(pool[:6])))  # too few to tell
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("part", ["xray4", "external", "nih", "hannover"])
+def test_negatives_among_real_radiographs_are_found(part, reference):
+    paths = sorted(path for path in (reference / "data" / part).rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))
+    found, _ = take_looks(list(map(str, paths)))
+    upright = [one for one in found if one is not None]
+    assert sum(inverted(upright)) <= 1
+    negatives = others = 0
+    for turn in range(10):  # each image is a negative once, among nine upright ones
+        mixed = [replace(one, square=255 - one.square) if i % 10 == turn else one for i, one in enumerate(upright)]
+        marked = np.array(inverted(mixed))
+        negatives += marked[turn::10].sum()
+        others += marked.sum() - marked[turn::10].sum()
+    assert negatives / len(upright) >= 0.92, f"{negatives} of {len(upright)}"
+    assert others <= 10, f"{others} upright ones in ten turns"
