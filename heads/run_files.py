@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from featcache.errors import DataError, UsageError
+
+from .runs import read_table
 
 FITTED = ("fit-head", "grid", "baselines")
 _VERBS = (*FITTED, "evaluate", "audit")
@@ -47,11 +48,7 @@ class Run:
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of one of its CSV files; none where it has no such file."""
-        path = self.folder / name
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_table(self.folder / name)
 
 
 @dataclass(frozen=True)
