@@ -23,7 +23,9 @@ _NAME = r"\A[A-Za-z0-9][A-Za-z0-9._+-]*\Z"
 _DIGEST = r"\A[0-9a-f]{64}\Z"
 _DIGEST_OR_NONE = r"\A(?:[0-9a-f]{64})?\Z"
 _LINE = rf"\A[^{UNPRINTABLE}]*\Z"
+_PLACE = r"\A[^\x00]*\Z"
 _WORDS = {
+    _PLACE: "a path",
     _NAME: "a plain name (letters, digits and . _ + -, a letter or digit first)",
     _DIGEST: "64 hexadecimal digits",
     _DIGEST_OR_NONE: "64 hexadecimal digits, or nothing",
@@ -46,6 +48,8 @@ DigestOrNone = Annotated[str, Meta(pattern=_DIGEST_OR_NONE)]
 Line = Annotated[str, Meta(pattern=_LINE, max_length=10_000)]
 #: A class's name: whatever a folder may be called, but for control characters.
 ClassName = Annotated[str, Meta(pattern=_LINE, min_length=1, max_length=LONGEST_CLASS)]
+#: A path or URL, which may hold whatever a path may; to be read from, never to be written to.
+Place = Annotated[str, Meta(pattern=_PLACE, max_length=32_768)]
 #: A number from 0 to 1; NaN is none.
 Share = Annotated[float, Meta(ge=0, le=1)]
 #: A number that is neither NaN nor infinite.
@@ -98,14 +102,18 @@ def check(value: Any, shape: Any, where: str, advice: str, error: type[Featcache
             message = message.replace(f"str matching regex {pattern!r}", words)
         found = _found(value, path)
         shown = f" (found {found})" if found else ""
-        raise error(f"{where}: {path + ': ' if path else ''}{printable(message, lines=False)}{shown}. {advice}") from fault
+        raise error(
+            f"{where}: {path + ': ' if path else ''}{printable(message, lines=False)}{shown}. {advice}"
+        ) from fault
 
 
 def inside(folder: Path, name: str, error: Callable[[str], Exception] = StoreError) -> Path:
     """The file of this name in a folder; whatever would lead out of it is refused."""
     path = folder / name
     if not name or name in (".", "..") or path.parent != folder or path.name != name or "\\" in name or "\0" in name:
-        raise error(f"{printable(name, lines=False)!r} is no name of a file in {folder}; nothing is read or written there")
+        raise error(
+            f"{printable(name, lines=False)!r} is no name of a file in {folder}; nothing is read or written there"
+        )
     return path
 
 

@@ -10,7 +10,18 @@ import click
 
 import featcache
 
-from .console import BACKBONE, CLASSES, DATA, GROUPS, TASK, Output, extraction_progress, human_size, shared_options, tell
+from .console import (
+    BACKBONE,
+    CLASSES,
+    DATA,
+    GROUPS,
+    TASK,
+    Output,
+    extraction_progress,
+    human_size,
+    shared_options,
+    tell,
+)
 from .errors import BadImage, UsageError
 
 if TYPE_CHECKING:

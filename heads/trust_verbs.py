@@ -79,7 +79,9 @@ def _progress(output: Output) -> Iterator[Callable[[str, int], None]]:
     from rich.text import Text
 
     with Console(stderr=True).status("") as status:
-        yield lambda what, done: status.update(Text(printable(f"{what}{f', {done} images' if done else ''}", lines=False)))
+        yield lambda what, done: status.update(
+            Text(printable(f"{what}{f', {done} images' if done else ''}", lines=False))
+        )
 
 
 @click.command()
