@@ -19,6 +19,7 @@ import click
 
 from .errors import DataError, FeatcacheError
 from .memory import memory_limit
+from .plain_text import printable
 
 if TYPE_CHECKING:
     from .extraction import Plan
@@ -36,32 +37,47 @@ class Output:
     def result(self, values: dict[str, Any], *lines: str) -> None:
         """Print the result: the JSON object, or the lines for people."""
         if self.as_json:
-            self.lines(json.dumps(values))
+            self._json(values)
         else:
             self.lines(*lines)
 
     def lines(self, *lines: str) -> None:
-        """Print lines on stdout."""
+        """Print lines on stdout; what a terminal would obey in a name is written out."""
         for line in lines:
-            click.echo(line, file=self._stdout)
+            click.echo(printable(line, lines=False), file=self._stdout)
+
+    def _json(self, values: dict[str, Any]) -> None:
+        click.echo(json.dumps(values), file=self._stdout)  # which escapes all but plain ASCII itself
 
     def failure(self, error: BaseException, code: int) -> None:
         """Print an error: its message on stderr, and with ``--json`` the same as an object on stdout."""
         if self.verbose:
-            traceback.print_exception(error)
+            tell("".join(traceback.format_exception(error)).rstrip())
         bad = error.bad if isinstance(error, DataError) else []
         for image in bad[:20]:
-            click.echo(f"  {image.path}: {image.reason}", err=True)
+            tell(printable(f"  {image.path}: {image.reason}", lines=False))
         if len(bad) > 20:
-            click.echo(f"  … and {len(bad) - 20} more (all of them with --json)", err=True)
+            tell(f"  … and {len(bad) - 20} more (all of them with --json)")
         message = str(error) or type(error).__name__
         hint = "" if isinstance(error, FeatcacheError) or self.verbose else " (more with -v)"
-        click.echo(f"error: {message}{hint}", err=True)
+        tell(f"error: {message}{hint}")
         if self.as_json:
             values: dict[str, Any] = {"error": message, "exit_code": code}
             if bad:
                 values["bad"] = [asdict(image) for image in bad]
-            self.lines(json.dumps(values))
+            self._json(values)
+
+
+def tell(text: str) -> None:
+    """Print a message on stderr; what a terminal would obey in a name is written out."""
+    click.echo(printable(text), err=True)
+
+
+class _Printable(logging.Formatter):
+    """Messages as :func:`tell` prints them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -78,7 +94,7 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
         output = Output(as_json, quiet, verbose)
         level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Printable("%(message)s"))
         for package in ("featcache", "heads"):
             logger = logging.getLogger(package)
             logger.handlers[:] = [handler]

@@ -7,15 +7,31 @@ change between its versions; the order of a network's tensors does not, and the 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
-from . import durable
+from . import durable, schema
 from .errors import WeightsError
+
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
+          "BOOL": 1}  # fmt: skip
+_LONGEST = 16 << 20  # bytes of a header; a tensor takes some 80
+_ADVICE = "Get the file again; what the cache keeps is made anew where it is deleted"
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
+    """What a header says of a tensor."""
+
+    dtype: Literal[tuple(_BYTES)]  # type: ignore[valid-type]
+    shape: Annotated[list[schema.Count], Meta(max_length=16)]
+    data_offsets: tuple[schema.Count, schema.Count]
 
 
 def keep(model: Any, path: Path) -> None:
@@ -55,10 +71,31 @@ def read_tensors(path: Path) -> list[np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
+        _check_header(path)
         named = load_file(path)
         return [named[f"{position:05d}"] for position in range(len(named))]
     except (SafetensorError, OSError, KeyError) as error:
         raise WeightsError(f"{path}: not a readable list of tensors ({error})") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that is longer than the file, or tensors that are of another size than the bytes they are given."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, _LONGEST):
+            raise WeightsError(
+                f"{path}: not a readable list of tensors: a header of {length:,} bytes in a file of {size:,}. {_ADVICE}"
+            )
+        text = file.read(length)
+    tensors = schema.read(text, dict[str, _Tensor], f"{path}: not a readable list of tensors", _ADVICE, WeightsError)
+    held = size - 8 - length
+    for name, tensor in tensors.items():
+        start, stop = tensor["data_offsets"]
+        if stop > held or stop - start != math.prod(tensor["shape"]) * _BYTES[tensor["dtype"]]:
+            raise WeightsError(
+                f"{path}: not a readable list of tensors: {name[:40]!r} of shape {tensor['shape']} in bytes {start:,} to {stop:,} of {held:,}. {_ADVICE}"
+            )
 
 
 def place(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ read is passed over, and deleting the file loses nothing but the memory of times
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -17,10 +18,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from . import schema
+from .errors import StoreError
+
 _log = logging.getLogger(__name__)
 _RECENT = 10  # runs that count as "before"
 _ENOUGH_SECONDS = 5.0  # a shorter run says little of a pace
 _FALL = 0.7  # of the usual pace; below it something is in the way
+
+
+class _Entry(msgspec.Struct):
+    """What a line holds at least."""
+
+    work: str
+    machine: str
+    images_per_second: schema.Finite
+    seconds: schema.Finite
 
 
 class Ledger:
@@ -62,17 +77,13 @@ class Ledger:
     def entries(self) -> list[dict[str, Any]]:
         """All runs that can be read, oldest first."""
         try:
-            lines = self._path.read_text("utf-8", errors="replace").splitlines()
+            lines = self._path.read_bytes().splitlines()
         except OSError:
             return []
         found = []
         for line in lines:
-            try:
-                entry = json.loads(line)
-                float(entry["images_per_second"]), float(entry["seconds"]), str(entry["work"]), str(entry["machine"])
-            except (ValueError, TypeError, KeyError):
-                continue
-            found.append(entry)
+            with contextlib.suppress(StoreError):
+                found.append(schema.read(line, _Entry, str(self._path), "Passed over."))
         return found
 
     def usual_pace(self, work: str) -> float | None:

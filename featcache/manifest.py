@@ -17,6 +17,7 @@ from typing import IO
 
 from . import locations
 from .errors import DataError
+from .spreadsheet import plain
 
 MANIFESTS = (".csv", ".parquet")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -77,7 +78,7 @@ def _csv(path: str) -> tuple[list[str], list[list[str]]]:
         raise DataError(f"{path}: not a CSV file: {error}") from error
     if not rows:
         raise DataError(f"{path}: the manifest is empty")
-    header = [cell.strip() for cell in rows[0]]
+    header = [plain(cell.strip()) for cell in rows[0]]
     if len(header) == 1:
         found = next((name for separator, name in _SEPARATORS.items() if separator in header[0]), None)
         if found:
@@ -93,7 +94,8 @@ def _csv(path: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _cell(text: str) -> str:
-    return text.strip()
+    text = text.strip()
+    return plain(text) if text[:1] == "'" else text  # of a million cells, hardly one
 
 
 def _own_name(manifest: str, written: str, cell: str) -> str:

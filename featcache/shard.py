@@ -46,6 +46,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from . import schema
 from .errors import StoreError, UsageError
 from .spec import FeatureSpec
 
@@ -58,6 +59,7 @@ _ZSTD = 32015
 _NAME = re.compile(r"[0-9a-f]{64}\.h5")
 # Registered HDF5 filter numbers: deflate, shuffle, fletcher32, zstd.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _ZSTD}
+_RUNTIME = dict[schema.Line, schema.Line | bool | int | float | None]
 _MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
 
 
@@ -254,8 +256,10 @@ class Shard:
         if version > VERSION:
             raise StoreError(f"{self.name} has format version {version}, this release reads up to {VERSION}: upgrade")
         self.spec = FeatureSpec.from_json(attributes["spec"])
-        self.runtime = json.loads(attributes["runtime"])
+        self.runtime = schema.read(attributes["runtime"], _RUNTIME, f"shard {self.name}, runtime", "Extract again.")
         self.seconds = float(attributes["seconds"])
+        if not 0 <= self.seconds < math.inf:
+            raise StoreError(f"shard {self.name}: found {self.seconds} seconds, expected how long its rows took")
 
     def _check_arrays(self) -> None:
         wanted = {"keys": "|u1", "checksums": "|u1"} | dict.fromkeys(self.spec.arrays, _TYPES[self.spec.dtype])

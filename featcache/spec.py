@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from typing import Annotated, get_type_hints
 
+import msgspec
+from msgspec import Meta
+
+from . import schema
 from .errors import StoreError, UsageError
+from .schema import DigestOrNone, Line, Name
 
 KEEPS = ("map", "avg")
 DTYPES = ("float32", "float16", "uint8")
@@ -32,13 +38,13 @@ class FeatureSpec:
     precision : what is computed in: float32 or a Keras mixed policy.
     """
 
-    backbone: str
-    layer: str
-    weights: str
-    weights_digest: str
-    size: int
-    recipe: str
-    preprocess: str
+    backbone: Name
+    layer: Line
+    weights: Name
+    weights_digest: DigestOrNone
+    size: Annotated[int, Meta(ge=1, le=1 << 16)]
+    recipe: Name
+    preprocess: Name
     keep: str
     dtype: str
     precision: str
@@ -50,6 +56,8 @@ class FeatureSpec:
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is not supported{hint}; expected one of {', '.join(allowed)}"
                 )
+        # Its strings become names of files and folders, wherever they came from.
+        schema.check(vars(self), _SHAPE, "feature spec", "Name things plainly.", UsageError)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no white space."""
@@ -58,14 +66,10 @@ class FeatureSpec:
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
         """Read what :meth:`to_json` wrote; :class:`StoreError` where it is anything else."""
+        values = schema.read(text, _SHAPE, "not a feature spec", "Run 'cache verify', or get the file again.")
         try:
-            values = json.loads(text)
-            if set(values) != {field.name for field in fields(cls)}:
-                raise ValueError(f"keys {sorted(values)}")
-            if not all(isinstance(v, int if k == "size" else str) for k, v in values.items()):
-                raise ValueError("a value of the wrong type")
             return cls(**values)
-        except (ValueError, TypeError, AttributeError) as error:
+        except UsageError as error:
             raise StoreError(f"not a feature spec: {error}") from error
 
     @property
@@ -86,3 +90,9 @@ class FeatureSpec:
         if self.keep == "avg":
             return ("avg",)
         return ("map",) if self.backbone == "pixels" else ("map", "avg")
+
+
+# What spec.json, a shard and a bundle may hold: just these, of these types.
+_SHAPE = msgspec.defstruct(
+    "FeatureSpec", list(get_type_hints(FeatureSpec, include_extras=True).items()), forbid_unknown_fields=True
+)

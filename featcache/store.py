@@ -24,9 +24,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from . import durable, shard
+from . import durable, schema, shard
 from .errors import StoreError
 from .gather import MovedError, Opened, gather, learn
 from .index import Index
@@ -34,6 +35,16 @@ from .shard import Rows, Shard
 from .spec import FeatureSpec
 
 _log = logging.getLogger(__name__)
+
+
+class _LastExtract(msgspec.Struct):
+    """What ``last-extract.json`` holds at least."""
+
+    data: str
+    synthetic: bool
+    feature_sets: dict[schema.Name, schema.FileName]
+    group_regex: str | None = None
+    skipped: list[str] = []
 
 
 class Store:
@@ -51,6 +62,7 @@ class Store:
         self.features = self.cache / "features"
         self.index = Index(self.cache / "index.sqlite")
         self._opened: dict[str, Opened] = {}
+        self._said: set[str] = set()
 
     def __enter__(self) -> Store:
         return self
@@ -98,11 +110,11 @@ class Store:
 
     def network(self, spec: FeatureSpec) -> Path:
         """Where the weights of the spec's network are kept (:mod:`featcache.frozen`)."""
-        return self.cache / "networks" / f"{spec.weights_digest}.safetensors"
+        return schema.inside(self.cache / "networks", f"{spec.weights_digest}.safetensors")
 
     def converted(self, spec: FeatureSpec) -> Path:
         """Where the spec's network is kept as :mod:`featcache.openvino_runtime` runs it."""
-        return self.cache / "networks" / f"{spec.weights_digest}-{spec.hex}.openvino"
+        return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{spec.hex}.openvino")
 
     def remove(self, feature_set: str) -> int:
         """Delete a set; returns the bytes that were freed."""
@@ -127,7 +139,7 @@ class Store:
         data = shard.encode(spec, rows, compression)
         name = shard.shard_name(data)
         feature_set = self.find(spec)
-        folder = self.features / feature_set
+        folder = schema.inside(self.features, feature_set)
         if not (folder / "spec.json").exists():
             durable.write_bytes(folder / "spec.json", spec.to_json().encode())
         durable.write_bytes(folder / name, data, digest=Path(name).stem)
@@ -142,7 +154,7 @@ class Store:
         if not shard.is_shard_name(name) or shard.shard_name(data) != name:
             raise StoreError(f"shard {name[:12]}… arrived damaged; extract again")
         feature_set = self.find(spec)
-        folder = self.features / feature_set
+        folder = schema.inside(self.features, feature_set)
         if not (folder / "spec.json").exists():
             durable.write_bytes(folder / "spec.json", spec.to_json().encode())
         durable.write_bytes(folder / name, data, digest=Path(name).stem)
@@ -250,9 +262,22 @@ class Store:
         durable.write_bytes(self.cache / "last-extract.json", json.dumps(dict(record), indent=1).encode())
 
     def last_extract(self) -> dict[str, Any]:
-        """What :meth:`remember_extract` kept; empty where there is nothing."""
+        """What :meth:`remember_extract` kept; empty where there is nothing, or nothing that can be used."""
+        path = self.cache / "last-extract.json"
+        advice = "Going on as if nothing had been extracted last; the next extract writes it anew"
         try:
-            record = json.loads((self.cache / "last-extract.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            text = path.read_bytes()
+        except FileNotFoundError:
             return {}
-        return record if isinstance(record, dict) else {}
+        except OSError as error:
+            return self._no_last_extract(f"{path}: cannot be read ({error.strerror}). {advice}")
+        try:
+            return dict(schema.read(text, _LastExtract, str(path), advice))
+        except StoreError as error:
+            return self._no_last_extract(str(error))
+
+    def _no_last_extract(self, why: str) -> dict[str, Any]:
+        if why not in self._said:  # verbs ask several times
+            _log.warning("%s", why)
+            self._said.add(why)
+        return {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import schema
 from .errors import DataError, UsageError
+from .plain_text import printable
 
 # The order gives y: 1 is the class one looks for.
 _BINARY = ("normal", "covid")
@@ -26,6 +28,19 @@ def task_classes(task: str, available: Sequence[str], classes: Sequence[str] | N
     ------
     UsageError, DataError
     """
+    found = _chosen_of(task, available, classes)
+    for name in found:  # they are printed, and a bundle's reader refuses what steers a terminal
+        schema.check(
+            name,
+            schema.ClassName,
+            f"class {printable(name, lines=False)!r}",
+            "Rename it, or leave it out: --classes A,B",
+            DataError,
+        )
+    return found
+
+
+def _chosen_of(task: str, available: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
     if task not in NAMES:
         raise UsageError(f"task {task!r} is unknown; expected one of {', '.join(NAMES)}")
     known = sorted(set(available))

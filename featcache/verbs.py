@@ -10,7 +10,18 @@ import click
 
 import featcache
 
-from .console import BACKBONE, CLASSES, DATA, GROUPS, TASK, Output, extraction_progress, human_size, shared_options
+from .console import (
+    BACKBONE,
+    CLASSES,
+    DATA,
+    GROUPS,
+    TASK,
+    Output,
+    extraction_progress,
+    human_size,
+    shared_options,
+    tell,
+)
 from .errors import BadImage, UsageError
 
 if TYPE_CHECKING:
@@ -75,7 +86,7 @@ def _summary(result: ExtractResult) -> str:
 
 def _list_skipped(bad: list[BadImage]) -> None:
     for image in bad:
-        click.echo(f"skipped {image.path}: {image.reason}", err=True)
+        tell(f"skipped {image.path}: {image.reason}")
 
 
 @click.group("cache")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featcache.errors import DataError
+
 from .run_files import Run, judged_run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METRICS = {
     "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "roc_auc": "ROC area",
@@ -147,7 +152,7 @@ def _recall(test: Mapping[str, Any] | None, name: str) -> dict[str, float] | Non
 def curves(run: Run) -> dict[str, Any] | None:
     """Learning curves of a head: of accuracy and of loss the lines and ticks, in a box of 100 by 100 that grows
     downwards; and the epochs worth reading, as a table."""
-    history = run.table("history.csv")
+    history = _history(run)
     if not history:
         return None
     epochs = len(history)
@@ -185,6 +190,43 @@ def curves(run: Run) -> dict[str, Any] | None:
             "detail": _rows(run)[0]["features"], "epochs": epochs, "best": best, "charts": charts, "table": table}  # fmt: skip
 
 
+def _history(run: Run) -> list[dict[str, str]]:
+    """The rows of its learning curves.
+
+    Raises :class:`DataError` where they are none.
+    """
+    history = run.table("history.csv")
+    try:
+        for name in ("accuracy", "loss") if history else ():
+            if not np.isfinite([float(row[name]) for row in history]).any():
+                raise ValueError(f"no {name} that is a number")
+        [[float(value) for value in row.values()] for row in history]
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{run.folder / 'history.csv'}: no learning curves ({error!r}); make the run anew") from error
+    if (run.about.get("best_epoch") or 0) > len(history) > 0:
+        raise DataError(
+            f"{run.folder}: its best epoch is not among the {len(history)} of history.csv; make the run anew"
+        )
+    return history
+
+
+def _results(path: Path) -> pd.DataFrame:
+    """A search's candidates and their scores.
+
+    Raises :class:`DataError` where they are none.
+    """
+    import pandas as pd
+
+    try:
+        results = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        results["mean_score"] = results["mean_score"].astype(float)
+        if not np.isfinite(results["mean_score"]).any():
+            raise ValueError("no score is a number")
+    except (ValueError, KeyError, OSError) as error:
+        raise DataError(f"{path}: no results of a search ({error!r}); make the run anew") from error
+    return results
+
+
 def _ticks(lines: Any, low: float | None, high: float | None) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
@@ -197,12 +239,10 @@ def _ticks(lines: Any, low: float | None, high: float | None) -> list[float]:
 
 def search(run: Run) -> dict[str, Any] | None:
     """A search: its mean score over each pair of its parameters, those that matter most, and its best candidates."""
-    import pandas as pd
-
     path = run.folder / "results.csv"
     if not path.is_file():
         return None
-    results = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    results = _results(path)
     about = run.about
     names = [str(name) for name in about["best_params"] if name in results and results[name].nunique() > 1]
     means = {name: results.groupby(name)["mean_score"].mean() for name in names}

@@ -11,9 +11,10 @@
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
 
 A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the
-way this module writes it, digest and all, and the folder must hold just the files it names, byte for byte. There is no
-pickle in it, and skops loads only the types listed here. Proven means undamaged and harmless to open; who made it, a
-digest inside it cannot tell.
+way this module writes it, digest and all, and hold what :mod:`heads.bundle_schema` says; and the folder must hold just
+the files it names, byte for byte, dot-files too. There is no pickle in it, skops loads only the types listed here, and
+trees are checked before they are walked. Proven means undamaged and harmless to open; who made it, a digest inside it
+cannot tell.
 
 Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
 stand beside every figure of the model; bundles of format 1 open as if they had none.
@@ -38,14 +39,15 @@ from typing import Any
 import numpy as np
 
 import featcache
-from featcache import durable, frozen
-from featcache.errors import BundleError, StoreError, WeightsError
+from featcache import durable, frozen, schema
+from featcache.errors import BundleError, FeatcacheError, StoreError, WeightsError
 from featcache.features import Features
 from featcache.spec import FeatureSpec
 from featcache.store import Store
 
 from . import persistence
 from .base import blocks
+from .bundle_schema import FORMATS
 from .calibration import calibrate, check_calibration
 from .evaluate import labels_of
 from .novelty import Novelty, fit_novelty, image_vectors, read_novelty, sample_rows
@@ -58,8 +60,8 @@ _ABOUT, _NETWORK, _TRAINING = "bundle.json", "network.safetensors", "training.sa
 _NOVELTY = "novelty.safetensors"
 _NAMES = {_NETWORK, _TRAINING, _NOVELTY, *persistence.FILES}
 _KEY_BYTES = 8
-_KEYS = {"format", "version", "digest", "task", "classes", "spec", "pooling", "synthetic", "model", "scores", "rows",
-         "versions", "files"}  # fmt: skip
+_LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
+_AGAIN = "Get the bundle again, or fit anew."
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 
 
@@ -95,8 +97,7 @@ class Bundle:
     @property
     def network(self) -> Path | None:
         """The frozen network's weights, or None where the bundle has none."""
-        path = self.folder / _NETWORK
-        return path if path.exists() else None
+        return self.folder / _NETWORK if _NETWORK in self.about["files"] else None
 
     @property
     def synthetic(self) -> bool:
@@ -127,12 +128,31 @@ class Bundle:
                 f"{self.folder}: made for features of {self.spec.id} ({self.pooling}), given {features.spec.id} "
                 f"({features.pooling}); they mean something else to this model"
             )
-        found = np.concatenate([np.asarray(self.estimator.predict_proba(block)) for block in blocks(features.X)])
+        found = np.concatenate([self._of_model(block) for block in blocks(features.X)])
         return calibrate(found, self.about["calibration"])
+
+    def _of_model(self, block: np.ndarray) -> np.ndarray:
+        """The model's own probabilities; of a file of someone else's, it may be sound in form and yet make no sense."""
+        try:
+            found = np.asarray(self.estimator.predict_proba(block))
+            sound = found.shape == (len(block), len(self.classes)) and bool(np.isfinite(found).all())
+        except (FeatcacheError, MemoryError):
+            raise
+        except Exception as error:
+            raise BundleError(f"{self.folder}: its model cannot be used on its features ({error}). {_AGAIN}") from error
+        if not sound:
+            raise BundleError(
+                f"{self.folder}: its model gives an array of shape {found.shape}, or numbers that are none; expected "
+                f"{len(self.classes)} probabilities a row. {_AGAIN}"
+            )
+        return found
 
     def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
-        known = {key.tobytes() for key in frozen.read_tensors(self.folder / _TRAINING)[0]}
+        kept = frozen.read_tensors(self.folder / _TRAINING)
+        if len(kept) != 1 or kept[0].ndim != 2 or kept[0].dtype != np.uint8 or kept[0].shape[1] != _KEY_BYTES:
+            raise BundleError(f"{self.folder / _TRAINING}: no list of row keys. {_AGAIN}")
+        known = {key.tobytes() for key in kept[0]}
         return np.array([key[:_KEY_BYTES] in known for key in keys], dtype=bool)
 
 
@@ -249,7 +269,7 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     try:
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
         novelty = _checked(folder, about)
-        estimator = persistence.read(folder, about["model"], len(about["classes"]))
+        estimator = persistence.read(folder, about["model"], len(about["classes"]), about["files"])
     except (StoreError, WeightsError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BundleError(f"{folder}: {error}") from error
     return Bundle(folder, about, spec, estimator, novelty)
@@ -259,11 +279,10 @@ def _checked(folder: Path, about: Mapping[str, Any]) -> Novelty | None:
     """What tells images unlike training, once all that format 2 added is known to be sound."""
     check_calibration(about["calibration"], len(about["classes"]))
     check_threshold(about["threshold"], len(about["classes"]))
-    # Shown on terminals, where a control character could rewrite what stands there.
-    if not isinstance(about["warnings"], list) or not all(
-        isinstance(text, str) and text.isprintable() for text in about["warnings"]
-    ):
-        raise ValueError("its warnings are not a list of plain texts")
+    if len(set(about["classes"])) != len(about["classes"]):
+        raise ValueError("two of its classes have one name")
+    if _TRAINING not in about["files"]:
+        raise ValueError(f"{_TRAINING} is missing")
     if (about["novelty"] is None) != (_NOVELTY not in about["files"]):
         raise ValueError(f"{_NOVELTY} is there and not described, or described and not there")
     return None if about["novelty"] is None else read_novelty(about["novelty"], frozen.read_tensors(folder / _NOVELTY))
@@ -273,29 +292,35 @@ def _proven(folder: Path) -> dict[str, Any]:
     """What ``bundle.json`` says, once every byte of the bundle is known to be as it was written."""
     if not (folder / _ABOUT).is_file():
         raise BundleError(f"{folder}: no bundle here ({_ABOUT} is missing); expected a folder that fit-head has made")
+    where = str(folder / _ABOUT)
+    if (folder / _ABOUT).stat().st_size > _LONGEST:
+        raise BundleError(f"{where}: longer than {_LONGEST >> 20} MB, which no bundle's description is. {_AGAIN}")
     text = (folder / _ABOUT).read_bytes()
-    try:
-        about = json.loads(text)
-        if about["format"] != _FORMAT:
-            raise ValueError(about["format"])
-        later = about["version"] > VERSION
-        keys = {1: _KEYS, 2: _KEYS | _ADDED.keys()}.get(about["version"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder / _ABOUT}: not the description of a bundle ({error!r})") from error
-    if later:
+    about = schema.parse(text, where, _AGAIN, BundleError)
+    if not isinstance(about, dict) or about.get("format") != _FORMAT or type(about.get("version")) is not int:
+        raise BundleError(f"{where}: not the description of a bundle. {_AGAIN}")
+    if about["version"] < 1:
+        raise BundleError(f"{where}: there is no format {about['version']}. {_AGAIN}")
+    if about["version"] > VERSION:
         raise BundleError(f"{folder}: written in format {about['version']}, this version reads {VERSION}: upgrade")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    if _written(about) != text or about.get("digest") != _digest(plain) or set(about) != keys:
-        raise BundleError(f"{folder / _ABOUT}: changed since it was written; get the bundle again, or fit anew")
+    try:
+        as_written = _written(about) == text and about.get("digest") == _digest(plain)
+    except UnicodeEncodeError:  # half a character, which no writer of ours lets through
+        as_written = False
+    if not as_written:
+        raise BundleError(f"{where}: changed since it was written; get the bundle again, or fit anew")
+    schema.check(about, FORMATS[about["version"]], where, _AGAIN, BundleError)
     files = about["files"]
     strange = sorted(set(files) - _NAMES)
     if strange:
         raise BundleError(f"{folder}: names {', '.join(strange)}, which no bundle holds; it is not opened")
     for entry in os.scandir(folder):
-        if entry.name == _ABOUT or entry.name.startswith("."):
-            continue
-        if entry.name not in files or not entry.is_file(follow_symlinks=False):
-            raise BundleError(f"{folder}: holds {entry.name}, which its description does not name; it is not opened")
+        if entry.name != _ABOUT and (entry.name not in files or not entry.is_file(follow_symlinks=False)):
+            raise BundleError(
+                f"{folder}: holds {entry.name}, which its description does not name; it is not opened. Remove it if you know "
+                "where it came from, else get the bundle again"
+            )
     for name, wanted in files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing")

@@ -14,17 +14,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from featcache import durable
+from featcache import durable, schema
 from featcache.errors import StoreError
 from featcache.features import Features
+from featcache.schema import Digest
 
 from .duplicates import units
 from .findings import NOT_AUDITED
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
+_AGAIN = "Delete it and audit again"
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+class _Record(msgspec.Struct):
+    """What a record holds at least."""
+
+    warnings: list[str]
+    links: list[tuple[Digest, Digest]]
+    run: str
 
 
 @dataclass(frozen=True)
@@ -56,16 +71,20 @@ def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | N
     Raises :class:`StoreError` where the record is damaged.
     """
     place = _place(cache, keys)
+    where = f"{place}: not a readable record of an audit"
     try:
-        record = json.loads(place.read_text("utf-8"))
-        if record["version"] > _VERSION:
-            return None
-        links = [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in record["links"]]
-        return Cautions([str(text) for text in record["warnings"]], links, str(record["run"]))
+        text = place.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{place}: not a readable record of an audit ({error}); delete it and audit again") from error
+    except OSError as error:
+        raise StoreError(f"{where} ({error.strerror}). {_AGAIN}") from error
+    if schema.read(text, _Version, where, _AGAIN)["version"] > _VERSION:
+        return None
+    record = schema.read(text, _Record, where, _AGAIN)
+    links = [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in record["links"]]
+    if not {key for link in links for key in link} <= set(keys):
+        raise StoreError(f"{where}: links images that are not among them. {_AGAIN}")
+    return Cautions(record["warnings"], links, record["run"])
 
 
 def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:

@@ -7,13 +7,17 @@ A cell is found by a digest of all that decides its result, so one file may serv
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from featcache.errors import UsageError
+import msgspec
+
+from featcache import schema
+from featcache.errors import StoreError, UsageError
 
 try:
     import fcntl
@@ -22,6 +26,18 @@ except ImportError:  # Windows
 
 _HEADER = b"featcache journal 1\n"
 _DIGITS = 16
+_Scores = float | dict[str, float]
+
+
+class _Cell(msgspec.Struct, forbid_unknown_fields=True):
+    """A line: what sklearn is told of a cell, NaN and infinities among the scores too."""
+
+    key: str
+    test_scores: _Scores
+    n_test_samples: schema.Count
+    fit_time: schema.Finite
+    score_time: schema.Finite
+    train_scores: _Scores | None = None
 
 
 class Journal:
@@ -43,18 +59,28 @@ class Journal:
         self._cells: dict[str, dict[str, Any]] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            data = self.path.read_bytes() if self.path.exists() else b""
-            if not data.startswith(_HEADER) and not _HEADER.startswith(data):
-                raise UsageError(f"{self.path} is no journal of a search, and is left as it is; name another file")
-            sound = 0 if restart else self._read(data)
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b")
-            self._lock()
-            self._file.truncate(sound)  # a torn line must not run into the next
-            self._file.seek(sound)
-            if not sound:
-                self._file.write(_HEADER)
+            # Made where it is not there, and never emptied by opening it.
+            self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+            try:
+                self._lock()  # before it is read: what another search adds in between would be cut off
+                self._open(restart)
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise UsageError(f"{self.path}: the journal cannot be kept ({error}); name another place") from error
+
+    def _open(self, restart: bool) -> None:
+        """Take in what the file holds, and go to where the next line is to stand."""
+        data = self._file.read()
+        if not data.startswith(_HEADER) and not _HEADER.startswith(data):
+            raise UsageError(f"{self.path} is no journal of a search, and is left as it is; name another file")
+        sound = 0 if restart else self._read(data)
+        self._file.truncate(sound)  # a torn line must not run into the next
+        self._file.seek(sound)
+        if not sound:
+            self._file.write(_HEADER)
+            self._file.flush()
 
     def _lock(self) -> None:
         """One search at a time: two would write over one another. The lock goes when the file is closed, or killed."""
@@ -63,7 +89,6 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
             raise UsageError(
                 f"{self.path}: another search is keeping its journal here; wait for it, or name another place"
             ) from None
@@ -97,6 +122,7 @@ class Journal:
         for line in data[len(_HEADER) : end].splitlines():
             text = line[_DIGITS + 1 :]
             if hashlib.sha256(text).hexdigest()[:_DIGITS].encode() == line[:_DIGITS]:
-                entry = json.loads(text)
-                self._cells[entry.pop("key")] = entry
+                with contextlib.suppress(StoreError):  # somebody's own line: as if it were torn
+                    entry = schema.read(text, _Cell, str(self.path), "Its cell is fitted again")
+                    self._cells[entry.pop("key")] = entry
         return end

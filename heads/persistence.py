@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from featcache import frozen
 from featcache.errors import BundleError
 
+from . import skops_file, ubjson
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
+from .soundness import check_booster
 
 _HEAD, _SKOPS, _UBJ = "head.safetensors", "model.skops", "model.ubj"
 FILES = (_HEAD, _SKOPS, _UBJ)
 _HEADS = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
-# Beyond what skops trusts by itself: the insides of sklearn's own estimators, and nothing that can run code.
-_TRUSTED = frozenset(
-    [
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.tree._tree.Tree",
-    ]
-)
 
 
 def write(folder: Path, estimator: Any) -> dict[str, Any]:
@@ -40,7 +33,6 @@ def write(folder: Path, estimator: Any) -> dict[str, Any]:
             params = estimator.get_params()
             params["random_state"] = _plain_seed(params["random_state"])
             return {"kind": kind, "params": params, "input": _input_shape(estimator)}
-    import skops.io
     from xgboost import XGBClassifier
 
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
@@ -48,41 +40,58 @@ def write(folder: Path, estimator: Any) -> dict[str, Any]:
     if isinstance(last, XGBClassifier):
         kind = "xgboost"
         last.get_booster().save_model(folder / _UBJ)
+        _check_ubj(folder)
         before = [step for _, step in estimator.steps[:-1]] if isinstance(estimator, Pipeline) else []
         estimator = make_pipeline(*before) if before else None
     if estimator is not None:
-        skops.io.dump(estimator, folder / _SKOPS)
-        unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _SKOPS)) - _TRUSTED)
-        if unknown:
-            raise BundleError(f"{type(last).__name__} cannot be kept in a bundle: it holds {', '.join(unknown)}")
+        skops_file.write(folder / _SKOPS, estimator, type(last).__name__)
     return {"kind": kind, "name": type(last).__name__}
 
 
-def read(folder: Path, about: Mapping[str, Any], n_classes: int) -> Any:
-    """Read what :func:`write` wrote.
+def read(folder: Path, about: Mapping[str, Any], n_classes: int, files: Container[str]) -> Any:
+    """Read what :func:`write` wrote; ``files`` are those that were proven, and no other is opened.
 
     Raises :class:`BundleError`, or ValueError, KeyError or TypeError where ``about`` is not what it returned.
     """
     kind = about["kind"]
+    wanted = {"sklearn": {_SKOPS}, "xgboost": {_UBJ}}.get(kind, {_HEAD})
+    there = {name for name in FILES if name in files}
+    if not wanted <= there <= wanted | ({_SKOPS} if kind == "xgboost" else set()):
+        raise BundleError(
+            f"a model of kind {kind!r} in {', '.join(sorted(there)) or 'no file'}; expected {wanted.pop()}"
+        )
     if kind in _HEADS:
         return _head(_HEADS[kind], folder, about, n_classes)
     if kind not in ("sklearn", "xgboost"):
         raise BundleError(f"a model of kind {kind!r} is unknown; expected one of {', '.join((*_HEADS, 'sklearn'))}")
-    import skops.io
-
-    model: Any = None
-    if (folder / _SKOPS).exists():
-        unknown = sorted(set(skops.io.get_untrusted_types(file=folder / _SKOPS)) - _TRUSTED)
-        if unknown:
-            raise BundleError(f"{_SKOPS} holds {', '.join(unknown)}, which is not on the list of what may be loaded")
-        model = skops.io.load(folder / _SKOPS, trusted=sorted(_TRUSTED))
+    model = skops_file.read(folder / _SKOPS) if _SKOPS in there else None
     if kind == "sklearn":
+        if not hasattr(model, "predict_proba"):
+            raise BundleError(f"{_SKOPS} holds a {type(model).__name__}, which gives no probabilities")
         return model
     from xgboost import XGBClassifier
+    from xgboost.core import XGBoostError
 
+    _check_ubj(folder)
     booster = XGBClassifier()
-    booster.load_model(folder / _UBJ)
-    return make_pipeline(*(step for _, step in model.steps), booster) if model is not None else booster
+    try:
+        booster.load_model(folder / _UBJ)
+    except XGBoostError as error:
+        raise BundleError(f"{_UBJ}: not read by XGBoost ({str(error).strip().splitlines()[0][:200]})") from error
+    if model is None:
+        return booster
+    if not isinstance(model, Pipeline):
+        raise BundleError(f"{_SKOPS} holds a {type(model).__name__}; expected what stands before the model")
+    return make_pipeline(*(step for _, step in model.steps), booster)
+
+
+def _check_ubj(folder: Path) -> None:
+    """Raise :class:`BundleError` where XGBoost would be led astray."""
+    try:
+        found = ubjson.parse((folder / _UBJ).read_bytes())
+    except ValueError as error:
+        raise BundleError(f"{_UBJ}: no model of XGBoost: {error}") from error
+    check_booster(found)
 
 
 def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> Any:
@@ -92,11 +101,14 @@ def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> 
     head = cls(**params)
     head.classes_ = np.arange(n_classes)
     shape = tuple(about["input"])
+    head.weights_ = frozen.read_tensors(folder / _HEAD)
     if cls is OwnCNNClassifier:
         head.image_shape_ = shape
+        side = ((shape[0] - 2) // 2 - 2) // 2  # after two convolutions and two poolings, as Flatten sees it
+        if shape[0] != shape[1] or shape[0] < 10 or 64 * side**2 * 128 > sum(weight.size for weight in head.weights_):
+            raise BundleError(f"{_HEAD} holds too few numbers for images of {shape[0]} x {shape[1]}")
     else:
         head.n_features_in_ = shape[0]
-    head.weights_ = frozen.read_tensors(folder / _HEAD)
     wanted = head.weight_shapes()
     found = [weight.shape for weight in head.weights_]
     if found != wanted:

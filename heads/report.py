@@ -14,7 +14,7 @@ from typing import Any
 
 import featcache
 from featcache import durable
-from featcache.errors import FeatcacheError, UsageError
+from featcache.errors import DataError, FeatcacheError, UsageError
 
 from . import board
 from .explorer import explore
@@ -120,7 +120,10 @@ def _map(
 
 def _parts(folder: Path) -> dict[str, str]:
     """Which part each image was in, where the run says."""
-    return {row["path"]: row["part"] for row in Run("", folder, {}, "").table("predictions.csv")}
+    rows = Run("", folder, {}, "").table("predictions.csv")
+    if rows and not {"path", "part"} <= rows[0].keys():
+        raise DataError(f"{folder / 'predictions.csv'}: no columns path and part; make the run anew")
+    return {row["path"]: row["part"] for row in rows}
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -157,7 +160,7 @@ def _render(
         marks=[names.index(name) for name in points["classes"]] if points else [],
         colours=COLOURS, shapes=SHAPES, style=style, scripts=scripts, hashes=[_hash(script) for script in scripts], listed=_LISTED,
     )  # fmt: skip
-    return page.encode()
+    return page.encode("utf-8", "backslashreplace")  # of names that are not UTF-8
 
 
 def _hash(script: str) -> str:

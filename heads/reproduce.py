@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import featcache
-from featcache import backbones, durable, locations
-from featcache.errors import UsageError, WeightsError
+from featcache import backbones, durable, locations, schema
+from featcache.errors import StoreError, UsageError, WeightsError
 
 from .convolution import RUNS, convolutions
 from .embedding import tsne
@@ -28,6 +30,46 @@ _log = logging.getLogger(__name__)
 _QUICK_EPOCHS = 5
 _SPEED = "speed"
 IDS = (*(row.id for row in ROWS), *(f"tsne-{name}" for name in TSNE_OF), _SPEED)
+_Number = int | float | None
+
+
+class _Ours(msgspec.Struct):
+    """Figures of a network trained here."""
+
+    total: int
+    trainable: int
+    test_ci: tuple[float, float]
+    train_accuracy: float
+    val_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+class _Fit(msgspec.Struct, tag_field="kind", tag="fit"):
+    id: str
+    report: dict[str, _Number]
+    ours: _Ours
+    remarks: str
+
+
+class _Tsne(msgspec.Struct, tag_field="kind", tag="tsne"):
+    id: str
+    report: dict[str, _Number]
+    ours: dict[str, _Number]
+    remarks: str
+
+
+class _Speed(_Tsne, tag_field="kind", tag="speed"):
+    pass
+
+
+class _Done(msgspec.Struct):
+    """What the record of a row that is done holds at least."""
+
+    mark: str
+    row: _Fit | _Tsne | _Speed
+
+
 _FIGURES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss")
 
 
@@ -131,13 +173,10 @@ def _once(
     """The row that was made with these settings before, or a new one."""
     mark = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     record = folder / f"{name}.json"
-    try:
-        done = json.loads(record.read_text("utf-8"))
-        if done["mark"] == mark:
-            _log.info("%s: done before", name)
-            return dict(done["row"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    done = _read_done(record)
+    if done is not None and done["mark"] == mark:
+        _log.info("%s: done before", name)
+        return dict(done["row"])
     target = folder / name
     shutil.rmtree(target, ignore_errors=True)  # of a run that was cut off, or had other settings
     row = work(target)
@@ -147,11 +186,16 @@ def _once(
 
 def _every_row(folder: Path) -> list[dict[str, Any]]:
     """All rows that are done in the folder, by this call or an earlier one, in the table's order."""
-    rows = []
-    for name in IDS:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            rows.append(dict(json.loads((folder / f"{name}.json").read_text("utf-8"))["row"]))
-    return rows
+    found = [_read_done(folder / f"{name}.json") for name in IDS]
+    return [dict(done["row"]) for done in found if done is not None]
+
+
+def _read_done(record: Path) -> dict[str, Any] | None:
+    """A row that was made before, and the mark of its settings; None where there is none that can be read."""
+    try:
+        return schema.read(record.read_bytes(), _Done, str(record), "It is made anew")
+    except (OSError, StoreError):
+        return None
 
 
 def _fit(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from featcache import schema
 from featcache.errors import DataError, UsageError
+
+from . import run_schema
+from .runs import read_table
 
 FITTED = ("fit-head", "grid", "baselines")
 _VERBS = (*FITTED, "evaluate", "audit")
@@ -47,11 +49,7 @@ class Run:
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of one of its CSV files; none where it has no such file."""
-        path = self.folder / name
-        if not path.is_file():
-            return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_table(self.folder / name)
 
 
 @dataclass(frozen=True)
@@ -128,20 +126,37 @@ def _is_folder_of_runs(runs: Place | Sequence[Place] | None) -> bool:
 def _read(folder: Path) -> Run | None:
     """A run; None where it is of a verb that reports do not show."""
     path = folder / "run.json"
+    advice = "Remove the folder, or make the run anew"
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(
-            f"{path}: not a run's description ({error}); remove the folder, or make the run anew"
-        ) from error
-    if not isinstance(about, dict):
-        raise DataError(f"{path}: expected an object, found {type(about).__name__}; make the run anew")
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: not a run's description ({error.strerror}). {advice}") from error
+    where = f"{path}: not a run's description"
+    about = schema.read(text, run_schema.Run, where, advice, DataError)
     # Runs of earlier versions say their verb in the folder's name alone.
     verb = about.get("verb") or next((name for name in _VERBS if folder.name.startswith(f"{name}-")), None)
     if verb not in _VERBS:
         return None
+    schema.check(about, run_schema.VERBS[verb], where, advice, DataError)
+    tests = (
+        [row["test"] for row in about["rows"]] if verb == "baselines" else [about["test"]] if "test" in about else []
+    )
+    for test in tests:
+        _check_confusion(test, len(about.get("classes", ())), f"{where}. {advice}")
     finished = about.get("finished") or datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
     return Run(str(verb), folder.absolute(), about, str(finished))
+
+
+def _check_confusion(test: Mapping[str, Any], classes: int, message: str) -> None:
+    """Raise :class:`DataError` unless there is a table of as many rows and columns as classes, with something in it."""
+    table = test.get("confusion", [])
+    if (
+        len(table) != classes
+        or any(len(row) != classes for row in table)
+        or not sum(map(sum, table))
+        or "n" not in test
+    ):
+        raise DataError(f"{message}: its confusion table does not fit its {classes} classes")
 
 
 def _judged(evaluation: Run, fitted: Sequence[Run]) -> bool:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from featcache import durable
-from featcache.errors import UsageError
+from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.schema import inside
+from featcache.spreadsheet import guarded, plain
 
 from . import figures
 from .evaluate import labels_of
@@ -50,7 +52,7 @@ def _new_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
         return folder
     stem = "-".join([*parts, datetime.now().strftime("%Y%m%d-%H%M%S")])
     for number in range(1, 1000):
-        folder = Path("runs").absolute() / (stem if number == 1 else f"{stem}-{number}")
+        folder = inside(Path("runs").absolute(), stem if number == 1 else f"{stem}-{number}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -109,12 +111,32 @@ def write_evaluation(
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A CSV file, whole or not at all."""
+    """A CSV file, whole or not at all, that a spreadsheet opens without running what stands in names and labels.
+
+    :func:`read_table` and :mod:`featcache.manifest` read back just what was written.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    durable.write_bytes(path, text.getvalue().encode())
+    writer.writerows([guarded(cell) for cell in row] for row in (header, *rows))
+    # A name that is not UTF-8 stands escaped in it: the file has to be read by others.
+    durable.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file that :func:`write_table` wrote, by column; none where there is no such file.
+
+    Raises :class:`DataError` where it is anything else.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = [[plain(cell) for cell in row] for row in csv.reader(file)] or [[]]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise DataError(f"{path}: not a table that was written here ({error}); make the run anew") from error
+    if any(len(row) != len(header) for row in rows):
+        raise DataError(f"{path}: its rows are not of one length; make the run anew")
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def write_predictions(

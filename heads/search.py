@@ -150,7 +150,7 @@ class _Fast:
 
         for cell, key in keys.items():
             found = call.journal.get(key) if call.journal is not None else None
-            if found is not None:
+            if found is not None and _fits(found, call.scorers, self.return_train_score):
                 keep(cell, {**found, "fit_error": None}, known=True)
 
         def score(fitted: FittedCell) -> None:
@@ -450,6 +450,15 @@ def _plain(scores: Any) -> Any:
     if not isinstance(value, numbers.Number):
         raise ValueError(f"a scorer gave {value!r}")
     return value
+
+
+def _fits(found: Mapping[str, Any], scorers: Any, with_train: bool) -> bool:
+    """Whether a cell out of a journal, which anybody may have written, has the scores that this search asks for."""
+    names = getattr(scorers, "_scorers", None)
+    parts = [found.get(part) for part in (("test_scores", "train_scores") if with_train else ("test_scores",))]
+    return all(
+        part is not None and (names is None or (isinstance(part, dict) and set(part) == set(names))) for part in parts
+    )
 
 
 def _deciding(scores: Any, refit: Any) -> float:

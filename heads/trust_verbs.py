@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from featcache.console import CLASSES, DATA, GROUPS, MEMORY, TASK, Output, human_size, shared_options
+from featcache.plain_text import printable
 
 from .verbs import OUT, SEED, figures_table, interval_text, names, threshold_lines, where_line
 
@@ -75,9 +76,12 @@ def _progress(output: Output) -> Iterator[Callable[[str, int], None]]:
         yield lambda what, done: None
         return
     from rich.console import Console
+    from rich.text import Text
 
     with Console(stderr=True).status("") as status:
-        yield lambda what, done: status.update(f"{what}{f', {done} images' if done else ''}")
+        yield lambda what, done: status.update(
+            Text(printable(f"{what}{f', {done} images' if done else ''}", lines=False))
+        )
 
 
 @click.command()

@@ -22,6 +22,7 @@ from PIL import Image
 
 import featcache
 from featcache.errors import DataError, UsageError
+from featcache.spreadsheet import plain
 from heads.bundle import open_bundle
 from heads.embedding import embed
 from heads.findings import NOT_AUDITED
@@ -407,7 +408,8 @@ def downloaded(page) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.click("#export")
     assert download.value.suggested_filename == "images.csv"
-    return list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+    table = csv.DictReader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8")))
+    return [{name: plain(cell) for name, cell in row.items()} for row in table]
 
 
 def test_hover_shows_the_image(made, html, opened):

@@ -10,7 +10,7 @@ from featcache.features import Features
 from featcache.spec import FeatureSpec
 from heads.splits import partition
 
-SPEC = FeatureSpec("vgg16", "", "random0", "d", 224, "decode-1", "caffe", "map", "float32", "float32")
+SPEC = FeatureSpec("vgg16", "", "random0", "0d" * 32, 224, "decode-1", "caffe", "map", "float32", "float32")
 
 
 def features(y, splits=None, groups=None, classes=("normal", "covid")) -> Features:

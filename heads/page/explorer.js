@@ -258,7 +258,9 @@
   };
 
   $("export").addEventListener("click", () => {
-    const quote = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+    // A cell that begins so would be a formula to a spreadsheet; see featcache/spreadsheet.py.
+    const safe = (value) => (typeof value === "string" && /^'*[=+\-@＝＋－＠\t\r]/.test(value) ? `'${value}'` : String(value));
+    const quote = (value) => (/[",\r\n]/.test(value) ? `"${safe(value).replaceAll('"', '""')}"` : safe(value));
     const header = ["path", "part", "label", "predicted", "probability", ...data.classes.map((name) => `p_${name}`), "x", "y"];
     const lines = taken().map((i) => [data.path[i], data.splits[data.split[i]], data.classes[data.label[i]], data.classes[data.predicted[i]],
       chance(i, data.predicted[i]), ...data.classes.map((_, c) => chance(i, c)), data.x[i], data.y[i]]);
