@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import featcache.verbs
 import heads.speed_verbs
 import heads.trust_verbs
 import heads.verbs
+from featcache.console import plain_streams
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,10 +41,13 @@ def main() -> None:
     # A scheduler's SIGTERM deserves the same care as Ctrl-C: commit what is done, then go.
     signal.signal(signal.SIGTERM, interrupt)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    plain_streams()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": error.format_message(), "exit_code": error.exit_code}))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
