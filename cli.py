@@ -15,6 +15,7 @@ import heads.speed_verbs
 import heads.trust_verbs
 import heads.verbs
 from featcache import interrupts
+from featcache.console import plain_streams
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,10 +43,13 @@ def main() -> None:
 
 def _run() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    plain_streams()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if "--json" in sys.argv:
+            click.echo(json.dumps({"error": error.format_message(), "exit_code": error.exit_code}))
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

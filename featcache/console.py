@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import logging
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import DataError, FeatcacheError
+from .errors import DataError, FeatcacheError, UsageError
 from .memory import memory_limit
 from .plain_text import printable
+from .tasks import NAMES as TASKS
+from .translation import translated
 
 if TYPE_CHECKING:
     from .extraction import Plan
@@ -92,6 +97,7 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
         cache: str, as_json: bool, quiet: bool, verbose: bool, memory: str | None = None, **options: Any
     ) -> None:  # fmt: skip
         output = Output(as_json, quiet, verbose)
+        given = click.get_current_context(silent=True)
         level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
         handler = logging.StreamHandler()
         handler.setFormatter(_Printable("%(message)s"))
@@ -100,24 +106,74 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
             logger.handlers[:] = [handler]
             logger.setLevel(level)
         try:
+            if given is not None:
+                _check_texts(given)
+            _check_cache(cache)
             # Keras announces its downloads on stdout
             with memory_limit(memory), contextlib.redirect_stdout(sys.stderr):
                 verb(cache=cache, output=output, **options)
         except KeyboardInterrupt as error:
             output.failure(KeyboardInterrupt("interrupted; what was done is kept, run the same command to go on"), 130)
             raise SystemExit(130) from error
-        except FeatcacheError as error:
-            output.failure(error, error.exit_code)
-            raise SystemExit(error.exit_code) from error
         except BrokenPipeError:
             raise
         except Exception as error:
-            output.failure(error, 1)
-            raise SystemExit(1) from error
+            ours = translated(error)
+            if ours is None:
+                output.failure(error, 1)
+                raise SystemExit(1) from error
+            if ours is not error:
+                ours.__cause__ = error
+            output.failure(ours, ours.exit_code)
+            raise SystemExit(ours.exit_code) from error
 
     return run
 
 
+def _check_texts(context: click.Context) -> None:
+    """Raise :class:`UsageError` for an argument that is empty, as an unset variable of a script is, or holds a NUL."""
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        name = parameter.opts[0] if isinstance(parameter, click.Option) else str(parameter.metavar or parameter.name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if not isinstance(text, str) or text == parameter.default:
+                continue
+            if "\0" in text:
+                raise UsageError(f"{name} holds a NUL character, which no name can; give one without it")
+            if not text.strip():
+                raise UsageError(f"{name} is empty; give it a value, or leave it out")
+
+
+def _check_cache(cache: str) -> None:
+    """Raise where no folder can have this name."""
+    try:
+        Path(cache).expanduser().absolute().exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user's home
+        raise UsageError(
+            f"--cache {cache[:60]!r}{'…' * (len(cache) > 60)}: no folder can be called this ({error.args[-1]})"
+        ) from error
+
+
+def plain_streams() -> None:
+    """Have stdout write what its encoding lacks, such as a file name that is not UTF-8, as an escape, as stderr does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class Finite(click.FloatRange):
+    """A range of numbers of which none is infinite or no number at all."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click's own, which lets NaN pass every range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return float(number)
+
+
+COUNT = click.IntRange(1)
+SEEDS = click.IntRange(0, 2**31 - 1)  # what every library here takes, and one more
+SPLIT = click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this part of the data.")
 DATA = click.option(
     "--data", metavar="PATH", help="Folder or CSV/Parquet manifest. Default: the last extract's; else the sample."
 )
@@ -125,7 +181,16 @@ GROUPS = click.option("--group-regex", metavar="RE", help="Where in the file nam
 BACKBONE = click.option(
     "--backbone", metavar="NAME", help="A backbone, or the id of a feature set. Default: the last one extracted."
 )
-TASK = click.option("--task", default="multiclass", show_default=True, help="binary or multiclass.")
+TASK = click.option(
+    "--task", type=click.Choice(TASKS), default="multiclass", show_default=True, help="What is to be told apart."
+)
+PREPROCESS = click.option(
+    "--preprocess",
+    type=click.Choice(["model", "rescale"]),
+    default="model",
+    show_default=True,
+    help="model (the backbone's own) or rescale (1/255).",
+)
 MEMORY = click.option(
     "--memory", metavar="SIZE", help="What all may hold at its peak: 2GB [default: what the machine has free]."
 )

@@ -20,6 +20,7 @@ from .errors import BadImage, DataError, UsageError
 from .filetypes import in_words
 from .interrupts import reading
 from .ledger import Ledger
+from .places import require_writable
 from .recipe import Recipe, Resolved, resolve
 from .sample import VERSION, write_sample
 from .shard import COMPRESSIONS, Rows
@@ -220,6 +221,7 @@ def extract(
     parsed = parse_devices(devices) if devices else None
     recipe = Recipe(backbone, weights, size, layer, preprocess, keep, dtype, precision, runtime)
     backbones.get(backbone)  # a misspelt name fails before anything is read
+    require_writable(cache)
     with Store(cache) as store, _workers(store, parsed, scheduler, send_back) as workers:
         dataset = choose_data(store, data, group_regex)
         ignored = dataset.ignored_kinds
@@ -297,6 +299,7 @@ def extract_paths(
     used = "none"
     before = {"plan": planned - begun, "ready": 0.0}
     if todo.jobs:
+        require_writable(store.cache)
         computing = resolved.build(len(todo.jobs))
         used = computing.info["name"]
         before["ready"] = time.perf_counter() - planned

@@ -13,8 +13,10 @@ import featcache
 from .console import (
     BACKBONE,
     CLASSES,
+    COUNT,
     DATA,
     GROUPS,
+    PREPROCESS,
     TASK,
     Output,
     extraction_progress,
@@ -32,20 +34,46 @@ if TYPE_CHECKING:
 @DATA
 @click.option("--backbone", default="vgg16", show_default=True, metavar="NAME[,NAME]", help="One or several.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
-@click.option("--size", type=int, metavar="N", help="Side of the square input in pixels [default: 224].")
-@click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
-@click.option("--preprocess", default="model", show_default=True, help="model (the backbone's own) or rescale (1/255).")
-@click.option("--keep", default="map", show_default=True, help="map (and its average) or avg (the average alone).")
-@click.option("--dtype", default="float32", show_default=True, help="What is stored: float32 or float16.")
 @click.option(
-    "--precision", default="float32", show_default=True, help="Computed in: float32, mixed_float16, mixed_bfloat16."
+    "--size", type=click.IntRange(1, 4096), metavar="N", help="Side of the square input in pixels [default: 224]."
 )
-@click.option("--runtime", default="auto", show_default=True, help="auto, tensorflow or openvino (CPUs).")
-@click.option("--batch-size", type=int, metavar="N", help="Images a step [default: found by trying].")
+@click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
+@PREPROCESS
+@click.option(
+    "--keep",
+    type=click.Choice(["map", "avg"]),
+    default="map",
+    show_default=True,
+    help="map (and its average) or avg (the average alone).",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="What is stored.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="What is computed in.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "tensorflow", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="What computes; openvino is for CPUs.",
+)
+@click.option("--batch-size", type=COUNT, metavar="N", help="Images a step [default: found by trying].")
 @click.option("--devices", metavar="D,D", help="A process for each: gpu:0,gpu:1, or cpu:2.")
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on Dask: tcp://HOST:PORT, or local[:PROCESSES].")
 @click.option("--send-back", is_flag=True, help="Dask's workers do not see the cache: they send shards.")
-@click.option("--compression", default="none", show_default=True, help="none, gzip or zstd.")
+@click.option(
+    "--compression", type=click.Choice(["none", "gzip", "zstd"]), default="none", show_default=True, help="Of shards."
+)
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
 @GROUPS
 @shared_options
@@ -180,7 +208,13 @@ def cache_rm(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
 @BACKBONE
 @TASK
 @CLASSES
-@click.option("--pooling", default="flatten", show_default=True, help="flatten, avg, max or map.")
+@click.option(
+    "--pooling",
+    type=click.Choice(["flatten", "avg", "max", "map"]),
+    default="flatten",
+    show_default=True,
+    help="What of the kept map.",
+)
 @DATA
 @GROUPS
 @shared_options

@@ -6,6 +6,7 @@ The dense head is the report's: features > dense > dropout (or batch normalisati
 from __future__ import annotations
 
 import itertools
+import numbers
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,8 @@ class HeadShape:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise UsageError(f"activation {self.activation!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
-        if not self.units or min(self.units) < 1:
-            raise UsageError(f"units {self.units!r}: expected one or more positive widths")
+        if not self.units or not all(isinstance(n, numbers.Integral) and n >= 1 for n in self.units):
+            raise UsageError(f"units {self.units!r}: expected one or more whole numbers, at least 1")
 
     @property
     def n_outputs(self) -> int:
@@ -107,6 +108,18 @@ def dense_head(shape: HeadShape, dropout: float = 0.0, l2: float = 0.0, weights:
     if weights is not None:
         model.set_weights(weights)
     return model
+
+
+def own_cnn_sizes(n_classes: int, size: int, units: int) -> tuple[int, int]:
+    """Parameters of :func:`own_cnn`, and values that its layers give for one image."""
+    first, values = size, 0
+    for _ in range(2):
+        convolved = first - 2
+        first = convolved // 2
+        values += 64 * (convolved**2 + first**2)
+    widths = [64 * first**2, 128, units, 1 if n_classes == 2 else n_classes]
+    dense = sum(inputs * outputs + outputs for inputs, outputs in itertools.pairwise(widths))
+    return 64 * 28 + 64 * (9 * 64 + 1) + dense, values + sum(widths)
 
 
 def own_cnn(n_classes: int, size: int = 224, units: int = 64, dropout: float = 0.25, activation: str = "relu") -> Any:

@@ -20,6 +20,7 @@ from featcache.dataset import Dataset, label_array, open_dataset
 from featcache.errors import BadImage, DataError, StoreError, UsageError
 from featcache.extraction import choose_data, row_keys
 from featcache.features import Features, read_or_stay
+from featcache.places import require_writable
 from featcache.store import Store
 from featcache.tasks import task_classes
 
@@ -29,11 +30,12 @@ from .findings import warnings_of
 from .inflation import leak_inflation
 from .looks import Look, inverted, take_looks
 from .probes import shortcuts
-from .runs import run_folder, write_json, write_table
+from .runs import require_out, run_folder, write_json, write_table
 from .splits import clean_splits
 
 _log = logging.getLogger(__name__)
 _BYTES_AN_IMAGE = 100_000  # that an audit takes at its peak: the look, its details, and what they are compared by
+_LEAST = 50  # images; of fewer, where memory holds no more, an audit says nothing
 _AT_ONCE = 2000  # images that are audited unasked: some seconds to a minute
 _FAULTS = ("tiny", "blank", "inverted", "low contrast")
 
@@ -87,6 +89,8 @@ def audit(
         No images, or fewer than two classes.
     """
     started = time.perf_counter()
+    require_out(out)
+    require_writable(cache)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
         names = task_classes(task, dataset.labels, classes)
@@ -147,8 +151,18 @@ def _sampled(own: Dataset, other: Dataset | None, limit: int | None, seed: int) 
         raise UsageError(f"--limit {limit}: expected at least 2 images")
     count = len(own) + (0 if other is None else len(other))
     share = min(1.0, memory.available() / (count * _BYTES_AN_IMAGE))
+    if share * len(own) < min(_LEAST, len(own)):
+        wanted = memory.resident() + count * _BYTES_AN_IMAGE
+        raise UsageError(
+            f"memory: {_megabytes(memory.available())} are left beside the {_megabytes(memory.resident())} that the process "
+            f"holds, too little for a look at {min(_LEAST, len(own))} images; allow {_megabytes(wanted)} for all {count}"
+        )
     own = _part(own, min(len(own) if limit is None else limit, int(share * len(own))), seed)
     return own, None if other is None else _part(other, int(share * len(other)), seed)
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.0f} MB"
 
 
 def _part(dataset: Dataset, most: int, seed: int) -> Dataset:

@@ -52,6 +52,15 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
     validation_fraction: float
     random_state: Any
 
+    def check(self) -> None:
+        """Raise :class:`UsageError` for a parameter that no fit can take, whatever the data."""
+        raise NotImplementedError
+
+    def _check_validation_fraction(self) -> None:
+        fraction = self.validation_fraction
+        if not (isinstance(fraction, float) and 0 < fraction < 1):
+            raise UsageError(f"validation_fraction {fraction!r} is out of range; expected more than 0, and less than 1")
+
     def _checked(self, *arrays: Any, reset: bool) -> Any:
         """X, or X and y, as ``validate_data`` leaves them; rows in the store stay there."""
         if not isinstance(arrays[0], StoredRows):

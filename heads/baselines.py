@@ -40,7 +40,7 @@ from .bundle import save_bundle
 from .evaluate import evaluate
 from .isometry import isometric
 from .reduced import MOST_ROWS, Reduced, reduce_columns, sampled
-from .runs import marks, run_folder, stamp, write_json, write_table
+from .runs import marks, require_out, run_folder, stamp, write_json, write_table
 from .splits import partition, training_folds
 
 _log = logging.getLogger(__name__)
@@ -189,6 +189,7 @@ def baselines(
         An unknown model.
     """
     chosen = _chosen(models)
+    require_out(out)
     watch = Stopwatch()
     features = featcache.load(
         backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache

@@ -10,14 +10,43 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featcache import memory
 from featcache.accelerator import load_tensorflow
+from featcache.errors import UsageError
 from featcache.stored import StoredRows
 from featcache.weights import seeded
 
-from .architectures import own_cnn
+from .architectures import HeadShape, own_cnn, own_cnn_sizes
 from .base import EpochClassifier, Layer, OnEpoch, Prepared, check_stored
+from .jobs import TrainSpec
 
 _PREDICT_BATCH = 32
+_trained: set[tuple[int, int, int, int]] = set()  # here before: what one takes is part of what this process holds since
+# Measured on a CPU as growth of the process's peak, in multiples of the weights' bytes and of one image's activations:
+# weights, gradients, Adam's two moments and their copies in passing; activations and their gradients; Keras' own.
+_OF_WEIGHTS, _OF_ACTIVATIONS, _BESIDES = 9, 2.2, 100_000_000
+
+
+def bytes_of(size: int, units: int, n_classes: int, batch_size: int) -> int:
+    """What training the network on images of ``size`` pixels, and predicting with it, takes at its peak."""
+    parameters, values = own_cnn_sizes(n_classes, size, units)
+    return int(4 * (_OF_WEIGHTS * parameters + max(_OF_ACTIVATIONS * batch_size, _PREDICT_BATCH) * values)) + _BESIDES
+
+
+def require_room(size: int, units: int, n_classes: int, batch_size: int) -> None:
+    """Raise :class:`UsageError` where the network does not fit below the limit in force; without one nothing is asked."""
+    limit = memory.limit()
+    shape = (size, units, n_classes, batch_size)
+    if limit is None or shape in _trained:
+        return
+    held, more = memory.resident(), bytes_of(*shape)
+    if limit - held < more:
+        raise UsageError(
+            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB, and training the own CNN "
+            f"on {batch_size} images of {size} x {size} at once takes {more / 1e6:,.0f} MB more. Allow "
+            f"{(held + more) / 1e6:,.0f} MB, or take a smaller batch size"
+        )
+    _trained.add(shape)
 
 
 class OwnCNNClassifier(EpochClassifier):
@@ -103,12 +132,22 @@ class OwnCNNClassifier(EpochClassifier):
 
         longest._fit(X, y, sample_weight, None, None, at_epoch)
 
+    def check(self) -> None:
+        TrainSpec(
+            learning_rate=self.learning_rate, dropout=self.dropout, epochs=self.epochs, batch_size=self.batch_size,
+            patience=self.patience, checkpoint=self.checkpoint,
+        )  # fmt: skip
+        HeadShape(1, 2, (self.units,), self.activation)
+        self._check_validation_fraction()
+
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, Any] | None, on_epoch: OnEpoch | None,
         at_epoch: Callable[[int, _Watch], None] | None = None,
     ) -> OwnCNNClassifier:  # fmt: skip
-        _, keras = load_tensorflow()
+        self.check()
         ready = self.prepare(X, y, sample_weight, validation_data)
+        _, keras = load_tensorflow()  # which takes room, too
+        require_room(self.image_shape_[0], self.units, len(self.classes_), min(self.batch_size, len(ready.rows)))
         with seeded(ready.seed):  # initial weights and the layers' own seeds are drawn here
             model = self._build()
         loss = "binary_crossentropy" if len(self.classes_) == 2 else "sparse_categorical_crossentropy"

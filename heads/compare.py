@@ -19,7 +19,7 @@ from featcache.store import Store
 from .bootstrap import group_codes, percentile_interval, replicates
 from .bundle import Bundle, open_bundle
 from .evaluate import evaluate, exact_interval, least_share, scores
-from .runs import run_folder, write_json, write_table
+from .runs import require_out, run_folder, write_json, write_table
 from .serving import bundle_features, known_images
 
 _log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ def compare(
             f"{a.folder} tells {', '.join(a.classes)} apart, {b.folder} {', '.join(b.classes)}; models of different classes "
             "answer different questions. Fit one of them anew with the classes of the other: --classes"
         )
+    require_out(out)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     if data is None and split is None and "test" in dataset.splits:

@@ -135,10 +135,16 @@ class DenseHeadClassifier(EpochClassifier):
         ValueError
             Fewer than two classes, unknown classes in the validation data, or features that are not finite.
         """
+        self.check()
         ready = self.prepare(X, y, sample_weight, validation_data)
         shape, job = self.job(ready)
         trainer.require_room(shape, memory.limit())
         return self.adopt(trainer.train(ready.X, ready.codes, shape, [job], on_epoch)[0])
+
+    def check(self) -> None:
+        self._spec(0)
+        self._shape(1, 2)
+        self._check_validation_fraction()
 
     def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, Job]:
         """What the engine is to train; ``rows`` says where in a larger array the prepared rows stand."""
@@ -146,7 +152,7 @@ class DenseHeadClassifier(EpochClassifier):
         if rows is not None:
             train, val = rows[train], rows[val]
         job = Job(self._spec(ready.seed), train, val, ready.weight[ready.rows])
-        return self._shape(ready.X.shape[1]), job
+        return self._shape(ready.X.shape[1], len(self.classes_)), job
 
     def adopt(self, trained: TrainedHead) -> DenseHeadClassifier:
         """Take over a head that the engine trained; returns self, fitted."""
@@ -156,9 +162,9 @@ class DenseHeadClassifier(EpochClassifier):
         self.best_epoch_ = trained.best_epoch
         return self
 
-    def _shape(self, n_features: int) -> HeadShape:
-        units = (self.units,) if isinstance(self.units, int | np.integer) else tuple(self.units)
-        return HeadShape(n_features, len(self.classes_), units, self.activation, self.batch_norm)
+    def _shape(self, n_features: int, n_classes: int) -> HeadShape:
+        units = tuple(self.units) if isinstance(self.units, tuple | list | np.ndarray) else (self.units,)
+        return HeadShape(n_features, n_classes, units, self.activation, self.batch_norm)
 
     def _spec(self, seed: int) -> TrainSpec:
         return TrainSpec(
@@ -221,7 +227,7 @@ class DenseHeadClassifier(EpochClassifier):
         return gradient
 
     def _hidden_layers(self, X: np.ndarray) -> Iterator[_Hidden]:
-        shape = self._shape(X.shape[1])
+        shape = self._shape(X.shape[1], len(self.classes_))
         at = 0
         for _ in shape.units:
             kernel, bias = self.weights_[at : at + 2]
@@ -238,16 +244,16 @@ class DenseHeadClassifier(EpochClassifier):
     def to_keras(self) -> Any:
         """The head as a ``keras.Model`` from features to probabilities, weights and all."""
         check_is_fitted(self)
-        return dense_head(self._shape(self.n_features_in_), self.dropout, self.l2, self.weights_)
+        return dense_head(self._shape(self.n_features_in_, len(self.classes_)), self.dropout, self.l2, self.weights_)
 
     def weight_shapes(self) -> list[tuple[int, ...]]:
         """Shapes of ``weights_``, known from the parameters and the input's width alone."""
-        return self._shape(self.n_features_in_).weight_shapes
+        return self._shape(self.n_features_in_, len(self.classes_)).weight_shapes
 
     def layers(self) -> list[Layer]:
         """The layer table, the input not counted."""
         check_is_fitted(self)
-        shape = self._shape(self.n_features_in_)
+        shape = self._shape(self.n_features_in_, len(self.classes_))
         table = []
         for inputs, outputs in shape.widths[:-1]:
             table.append(Layer(f"dense, {self.activation}", (outputs,), inputs * outputs + outputs))

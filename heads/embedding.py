@@ -23,7 +23,7 @@ from featcache.stored import StoredRows
 from . import figures
 from .bundle import open_bundle
 from .isometry import isometric
-from .runs import marks, run_folder, write_json, write_table
+from .runs import marks, require_out, run_folder, write_json, write_table
 
 _log = logging.getLogger(__name__)
 # Threads wait for each other some thousand times in a t-SNE. For few rows they gain little, and where another process
@@ -105,6 +105,9 @@ def tsne(
     ``figures``, ``csv``, ``rows`` (images drawn) ``of`` (images there are), ``misclassified`` (of those drawn), ``before``
     (what was done before t-SNE).
     """
+    if not perplexity > 0:
+        raise UsageError(f"--perplexity {perplexity}: expected more than 0")
+    require_out(out)
     opened = open_bundle(bundle) if bundle is not None else None
     if opened is not None:
         task, classes, pooling = str(opened.about["task"]), opened.classes, opened.pooling

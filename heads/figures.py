@@ -6,6 +6,7 @@ shape or line as well as in colour, and the colours (Okabe & Ito 2008) keep apar
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 from collections.abc import Mapping, Sequence
@@ -272,15 +273,39 @@ def canvas(
     width: float, height: float, caption: str, columns: int = 1, rows: int = 1, heights: Sequence[float] | None = None
 ) -> tuple[Figure, Sequence[Any]]:
     """An empty figure and its axes, row by row; sizes in inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _plain_figure()(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).ravel())
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     if caption:
         figure.suptitle(caption, fontsize=8.5, color="#333333", x=0.01, ha="left")
     return figure, axes
+
+
+@functools.cache
+def _plain_figure() -> type[Figure]:
+    """A figure that draws every text as it is written: a ``$`` in a class name begins no formula, and what is no
+    character, as in a file name that is not UTF-8, is drawn as a question mark."""
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    class PlainFigure(Figure):
+        def draw(self, renderer: Any) -> None:
+            for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
+                formatter = axis.get_major_formatter()
+                if isinstance(formatter, FixedFormatter):
+                    formatter.seq = [_drawable(str(text)) for text in formatter.seq]
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+                text.set_text(_drawable(text.get_text()))
+            super().draw(renderer)
+
+    return PlainFigure
+
+
+def _drawable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _apart(points: np.ndarray, rows: np.ndarray) -> list[int]:

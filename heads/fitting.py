@@ -25,7 +25,7 @@ from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate, scores
 from .report_rows import defaults
-from .runs import marks, run_folder, stamp, write_evaluation, write_json, write_predictions, write_table
+from .runs import marks, require_out, run_folder, stamp, write_evaluation, write_json, write_predictions, write_table
 from .settling import check_wishes, settle
 from .splits import Partition, partition
 
@@ -100,6 +100,7 @@ def fit_head(
     """
     estimator = _estimator(task, model, seed, settings)
     check_wishes(calibration, sensitivity)
+    require_out(out)
     watch = Stopwatch()
     loaded = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
     watch.lap("load")
@@ -199,7 +200,9 @@ def _estimator(task: str, model: str, seed: int, settings: Mapping[str, Any]) ->
     odd = sorted(set(chosen) - set(known))
     if odd:
         raise UsageError(f"model {model} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
-    return MODELS[model](**chosen)
+    estimator = MODELS[model](**chosen)
+    estimator.check()
+    return estimator
 
 
 def _layers(estimator: Any, features: Features) -> list[Layer]:

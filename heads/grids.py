@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from sklearn.base import clone
 
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.places import require_writable
 from featcache.stopwatch import Stopwatch
 from featcache.stored import StoredRows
 
@@ -23,13 +22,14 @@ from .auditing import audited
 from .base import rows_of
 from .baselines import TABLE, seeded, short_names
 from .bundle import save_bundle
+from .candidates import Between, check_space, naming_candidates
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .evaluate import evaluate
 from .fitting import MODELS, load_for
 from .reduced import reduce_columns, sampled
 from .report_rows import BEST, GRIDS, defaults
-from .runs import marks, run_folder, stamp, write_evaluation, write_json, write_table
+from .runs import marks, require_out, run_folder, stamp, write_evaluation, write_json, write_table
 from .search import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
 from .splits import group_folds, partition, training_folds
 
@@ -37,22 +37,6 @@ _log = logging.getLogger(__name__)
 METHODS = ("exact", "halving", "random")
 _PATIENCE = 10  # of the report's grids that stop early
 _HALVING_ROWS = 500
-
-
-@dataclass(frozen=True)
-class Between:
-    """Values from ``low`` to ``high`` for a random search: evenly over their logarithms from 1 to 10 upwards."""
-
-    low: float
-    high: float
-
-    def distribution(self) -> Any:
-        """As sklearn's random search takes it."""
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return stats.randint(self.low, self.high + 1)
-        if self.low > 0 and self.high >= 10 * self.low:
-            return stats.loguniform(self.low, self.high)
-        return stats.uniform(self.low, self.high - self.low)
 
 
 def grid(
@@ -115,7 +99,12 @@ def grid(
     """
     if method not in METHODS:
         raise UsageError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
+    if iterations < 1:
+        raise UsageError(f"--iterations {iterations}: expected at least 1")
     estimator, space = _space(task, model, preset, params, method, seed)
+    check_space(estimator, space)
+    require_out(out)
+    require_writable(cache)
     watch = Stopwatch()
     features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
                         group_regex, cache)  # fmt: skip
@@ -150,7 +139,8 @@ def grid(
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
         try:
-            search.fit(X, y)
+            with naming_candidates():
+                search.fit(X, y)
         except KeyboardInterrupt:
             _write_partial(folder, seen)
             raise
@@ -226,25 +216,31 @@ def _space(
             raise UsageError(f"{model} has no parameter {name!r}; it has {', '.join(free)}")
         if isinstance(values, Between) and method != "random":
             raise UsageError(f"--param {name}=LOW..HIGH is for --method random; a grid needs values: {name}=V,V")
-        space[full] = values.distribution() if isinstance(values, Between) else list(values)
+        space[full] = values if isinstance(values, Between) else list(values)
     return estimator, space
 
 
 def _search(
     estimator: Any, space: Mapping[str, Any], method: str, iterations: int, folds: Any, seed: int
 ) -> FastGridSearchCV | FastRandomizedSearchCV | FastHalvingGridSearchCV:
+    # A candidate that cannot be fitted ends the search with its own words: a score that is no number helps nobody.
     if method == "random":
-        return FastRandomizedSearchCV(estimator, dict(space), n_iter=iterations, cv=folds, random_state=seed)
+        drawn = {name: v.distribution() if isinstance(v, Between) else v for name, v in space.items()}
+        return FastRandomizedSearchCV(
+            estimator, drawn, n_iter=iterations, cv=folds, random_state=seed, error_score="raise"
+        )
     if method == "exact":
-        return FastGridSearchCV(estimator, dict(space), cv=folds)
+        return FastGridSearchCV(estimator, dict(space), cv=folds, error_score="raise")
     if isinstance(estimator, DenseHeadClassifier | OwnCNNClassifier):
         most = max(space.get("epochs", [estimator.epochs]))
         rest = {name: values for name, values in space.items() if name != "epochs"}
         return FastHalvingGridSearchCV(
             estimator, rest, resource="epochs", max_resources=most, cv=folds, random_state=seed,
-            return_train_score=False,
+            return_train_score=False, error_score="raise",
         )  # fmt: skip
-    return FastHalvingGridSearchCV(estimator, dict(space), cv=folds, random_state=seed, return_train_score=False)
+    return FastHalvingGridSearchCV(
+        estimator, dict(space), cv=folds, random_state=seed, return_train_score=False, error_score="raise"
+    )
 
 
 def _of_report(task: str, model: str, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -262,7 +258,8 @@ def _nested(
     for train, test in group_folds(y, groups, classes, cv, seed + 1):
         inner = group_folds(y[train], groups[train], classes, cv, seed, "inner folds (--nested)")
         search = _search(clone(estimator), space, method, iterations, inner, seed).set_params(**options)
-        search.fit(rows_of(X, train), y[train])
+        with naming_candidates():
+            search.fit(rows_of(X, train), y[train])
         probabilities[test] = search.predict_proba(rows_of(X, test))
         chosen.append(short_names(search.best_params_))
     return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}

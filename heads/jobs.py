@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,12 +33,30 @@ class TrainSpec:
     def __post_init__(self) -> None:
         checks = (
             (self.optimizer in OPTIMIZERS, f"optimizer {self.optimizer!r}", f"one of {', '.join(OPTIMIZERS)}"),
-            (self.learning_rate > 0, f"learning_rate {self.learning_rate!r}", "more than 0"),
-            (0 <= self.dropout < 1, f"dropout {self.dropout!r}", "0 or more, and less than 1"),
-            (self.l2 >= 0, f"l2 {self.l2!r}", "0 or more"),
-            (self.epochs >= 1, f"epochs {self.epochs!r}", "at least 1"),
-            (self.batch_size >= 1, f"batch_size {self.batch_size!r}", "at least 1"),
-            (self.patience is None or self.patience >= 1, f"patience {self.patience!r}", "at least 1, or None"),
+            (
+                _number(self.learning_rate) and self.learning_rate > 0,
+                f"learning_rate {self.learning_rate!r}",
+                "a number, more than 0",
+            ),
+            (
+                _number(self.dropout) and 0 <= self.dropout < 1,
+                f"dropout {self.dropout!r}",
+                "0 or more, and less than 1",
+            ),
+            (_number(self.l2) and self.l2 >= 0, f"l2 {self.l2!r}", "0 or more"),
+            (
+                _number(self.momentum) and 0 <= self.momentum < 1,
+                f"momentum {self.momentum!r}",
+                "0 or more, and less than 1",
+            ),
+            (_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay {self.weight_decay!r}", "0 or more"),
+            (_count(self.epochs), f"epochs {self.epochs!r}", "a whole number, at least 1"),
+            (_count(self.batch_size), f"batch_size {self.batch_size!r}", "a whole number, at least 1"),
+            (
+                self.patience is None or _count(self.patience),
+                f"patience {self.patience!r}",
+                "a whole number, at least 1, or None",
+            ),
         )
         for good, found, expected in checks:
             if not good:
@@ -46,6 +66,14 @@ class TrainSpec:
     def program(self) -> tuple[object, ...]:
         """What must be equal for heads to be trained in one stack."""
         return (self.optimizer, self.epochs, self.batch_size, self.patience, self.checkpoint)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import featcache
 from featcache import durable
 from featcache.errors import DataError, FeatcacheError, UsageError
+from featcache.places import require_writable
 
 from . import board
 from .explorer import explore
@@ -80,6 +81,7 @@ def report(
     target = Path(out) if out is not None else collected.runs[0].folder.parent / "report.html"
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file with --out, such as {target / 'report.html'}")
+    require_writable(target.absolute().parent, "--out")
     points, missing = _map(collected, bundle, cache, images, seed)
     elsewhere = board.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)

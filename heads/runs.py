@@ -17,6 +17,7 @@ import numpy as np
 from featcache import durable
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.places import require_writable
 from featcache.schema import inside
 from featcache.spreadsheet import guarded, plain
 
@@ -43,11 +44,31 @@ def run_folder(out: str | os.PathLike[str] | None, *parts: str) -> Iterator[Path
         raise
 
 
+def require_out(out: str | os.PathLike[str] | None) -> None:
+    """Ask before the work whether :func:`run_folder` will have a place to write to, and leave none behind.
+
+    Raises
+    ------
+    UsageError
+        ``out`` is there and not empty, or no folder can be there.
+    StoreError
+        It cannot be written to.
+    """
+    if out is not None:
+        _require_empty(Path(out).expanduser().absolute())
+    require_writable("runs" if out is None else out, "--out")
+
+
+def _require_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # no such name can be: the writing says so
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} is there already; name a new folder with --out")
+
+
 def _new_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
     if out is not None:
         folder = Path(out).expanduser().absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} is there already; name a new folder with --out")
+        _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     stem = "-".join([*parts, datetime.now().strftime("%Y%m%d-%H%M%S")])

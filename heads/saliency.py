@@ -26,7 +26,7 @@ from featcache.stored import StoredRows
 from . import evidence_figures, figures
 from .bundle import Bundle, open_bundle
 from .class_activation import contributions, require_map
-from .runs import marks, run_folder, write_json, write_table
+from .runs import marks, require_out, run_folder, write_json, write_table
 from .serving import bundle_features, known_images
 
 _log = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ def saliency(
     BundleError
     """
     opened = open_bundle(bundle)
+    require_out(out)
     require_map(opened.estimator, opened.pooling)
     if "map" not in opened.spec.arrays:
         raise DataError(

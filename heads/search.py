@@ -22,6 +22,7 @@ import numpy as np
 import sklearn
 from sklearn.base import is_classifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV, check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
@@ -136,6 +137,7 @@ class _Fast:
         problem = Problem(
             self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
             max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=asked is not None,
+            by_label=_by_label(self.scoring), on_train=self.return_train_score,
         )  # fmt: skip
         todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
         keys = self._keys(problem, todo) if call.journal is not None else {}
@@ -189,7 +191,7 @@ class _Fast:
         tasks = (
             joblib.delayed(_portion)(
                 problem.X, call.y, problem.estimator, problem.candidates, problem.folds, problem.weight,
-                problem.transparent, self.memory or memory_use.limit(), call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
+                problem.transparent, problem.by_label, self.memory or memory_use.limit(), call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
             )
             for cells in portions(problem, left, _PORTIONS * workers)
         )  # fmt: skip
@@ -381,14 +383,14 @@ def _cluster() -> Any | None:
 
 def _portion(
     X: Any, y: Any, estimator: Any, candidates: Sequence[Mapping[str, Any]], folds: Sequence[Any],
-    weight: np.ndarray | None, transparent: bool, memory: int | None, scorers: Any, fit_params: Any,
+    weight: np.ndarray | None, transparent: bool, by_label: bool, memory: int | None, scorers: Any, fit_params: Any,
     return_train_score: bool, cells: Sequence[Cell],
 ) -> list[tuple[Cell, dict[str, Any]]]:  # fmt: skip
     """Runs on a worker: results of these cells, without those that fail."""
     limit = memory or memory_use.resident() + memory_use.available() // 4
     problem = Problem(
         estimator, candidates, X, np.asarray(y), folds, weight, limit, 1, transparent=transparent,
-        limited=memory is not None,
+        limited=memory is not None, by_label=by_label, on_train=return_train_score,
     )  # fmt: skip
     found: dict[Cell, dict[str, Any]] = {}
 
@@ -474,3 +476,14 @@ def _transparent(scoring: Any) -> bool:
     if isinstance(scoring, list | tuple | set):
         return all(_transparent(value) for value in scoring)
     return scoring is None or isinstance(scoring, str) or hasattr(scoring, "_score_func")
+
+
+def _by_label(scoring: Any) -> bool:
+    """Whether scorers ask a model for its labels alone."""
+    if isinstance(scoring, dict):
+        return all(_by_label(value) for value in scoring.values())
+    if isinstance(scoring, list | tuple | set):
+        return all(_by_label(value) for value in scoring)
+    if isinstance(scoring, str):
+        scoring = get_scorer(scoring)
+    return scoring is None or getattr(scoring, "_response_method", None) == "predict"

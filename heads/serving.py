@@ -28,7 +28,7 @@ from .bundle import Bundle, open_bundle
 from .cautions import recall
 from .evaluate import accuracy_interval, evaluate
 from .novelty import image_vectors
-from .runs import run_folder, stamp, write_evaluation, write_json, write_predictions
+from .runs import require_out, run_folder, stamp, write_evaluation, write_json, write_predictions
 from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
@@ -132,6 +132,7 @@ def evaluate_bundle(
     BundleError, DataError
     """
     opened = open_bundle(bundle)
+    require_out(out)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     known, left_out = known_images(dataset, opened.classes, split)

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from featcache.console import DATA, Output, shared_options
+from featcache.console import COUNT, DATA, Output, shared_options
 
 from .verbs import OUT
 
 _log = logging.getLogger(__name__)
 _ROUNDS = click.option(
-    "--rounds", default=5, show_default=True, help="Each runs every contender once; one more warms up."
+    "--rounds", type=COUNT, default=5, show_default=True, help="Each runs every contender once; one more warms up."
 )
 
 
@@ -40,26 +40,37 @@ def _kind(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., 
 _BACKBONES = click.option("--backbone", default="vgg16", show_default=True, metavar="NAME", help="Which network.")
 
 
-@_kind("conv", click.option("--runs", default=50, show_default=True, help="Convolutions a round."))
+@_kind("conv", click.option("--runs", type=COUNT, default=50, show_default=True, help="Convolutions a round."))
 def _conv() -> None:
     """The report's toy: 32 filters over 120 images, on CPU and GPU."""
 
 
 @_kind(
-    "extract", _BACKBONES, click.option("--images", default=128, show_default=True, help="How many images."), DATA,
+    "extract", _BACKBONES, click.option("--images", type=COUNT, default=128, show_default=True, help="How many images."), DATA,
 )  # fmt: skip
 def _extract() -> None:
     """From files to shards on each runtime, against Keras predict, torch and the machine's roof."""
 
 
-@_kind("cache", _BACKBONES, click.option("--images", default=64, show_default=True, help="How many images."), DATA)
+@_kind(
+    "cache",
+    _BACKBONES,
+    click.option("--images", type=COUNT, default=64, show_default=True, help="How many images."),
+    DATA,
+)
 def _cache() -> None:
     """An epoch with the backbone in the loop, against one on cached features."""
 
 
 @_kind(
     "grid",
-    click.option("--pooling", default="avg", show_default=True, help="avg or flatten."),
+    click.option(
+        "--pooling",
+        type=click.Choice(["avg", "flatten"]),
+        default="avg",
+        show_default=True,
+        help="Of the features.",
+    ),
     click.option("--features", metavar="DIR", help="A cache with binary VGG16 features [default: made-up ones]."),
 )
 def _grid() -> None:
@@ -68,8 +79,8 @@ def _grid() -> None:
 
 @_kind(
     "load",
-    click.option("--rows", default=440, show_default=True, help="Rows of the feature set."),
-    click.option("--files", default=10_000, show_default=True, help="Unchanged files to plan."),
+    click.option("--rows", type=COUNT, default=440, show_default=True, help="Rows of the feature set."),
+    click.option("--files", type=COUNT, default=10_000, show_default=True, help="Unchanged files to plan."),
 )
 def _load() -> None:
     """Loading against np.load, verify against SHA-256, and planning unchanged files."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from featcache.console import CLASSES, DATA, GROUPS, MEMORY, TASK, Output, human_size, shared_options
+from featcache.console import CLASSES, DATA, GROUPS, MEMORY, SEEDS, SPLIT, TASK, Output, human_size, shared_options
 from featcache.plain_text import printable
 
 from .verbs import OUT, SEED, figures_table, interval_text, names, threshold_lines, where_line
@@ -24,7 +24,10 @@ _SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images 
 @DATA
 @click.option("--against", metavar="PATH", help="A second set of images: what the two share is looked for as well.")
 @click.option(
-    "--limit", type=int, metavar="N", help="Images to look at; of more, a random sample [default: what memory holds]."
+    "--limit",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Images to look at; of more, a random sample [default: what memory holds].",
 )
 @TASK
 @CLASSES
@@ -115,7 +118,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
 @DATA
 @GROUPS
 @MEMORY
-@click.option("--split", help="Only this part of the data: train, val or test.")
+@SPLIT
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
 @OUT
@@ -151,7 +154,11 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
 @DATA
 @GROUPS
 @MEMORY
-@click.option("--split", help="Only this part of the data [default: test, of the last extract's data].")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    help="Only this part of the data [default: test, of the last extract's data].",
+)
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
 @OUT
@@ -179,8 +186,14 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
 @DATA
 @GROUPS
 @MEMORY
-@click.option("--split", help="Only this part of the data: train, val or test.")
-@click.option("--limit", default=50, show_default=True, help="Images drawn one by one, misclassified ones first.")
+@SPLIT
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Images drawn one by one, misclassified ones first.",
+)
 @_BUNDLE_WEIGHTS
 @_SKIP_BAD
 @OUT
@@ -207,7 +220,7 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
 @click.option("--audit", metavar="DIR", help="The audit's folder. Default: the newest of the same data.")
 @click.option("--bundle", metavar="DIR", help="Whose first dense layer is drawn. Default: the newest head's.")
 @click.option("--no-images", is_flag=True, help="No thumbnails: no image leaves the machine with the page.")
-@click.option("--seed", default=0, show_default=True, help="Of t-SNE.")
+@click.option("--seed", type=SEEDS, default=0, show_default=True, help="Of t-SNE.")
 @MEMORY
 @click.option("--out", metavar="FILE", help="The page [default: report.html beside the runs].")
 @shared_options

@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.console import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK, Output, shared_options
+from featcache.console import (
+    BACKBONE,
+    CLASSES,
+    COUNT,
+    DATA,
+    GROUPS,
+    MEMORY,
+    PREPROCESS,
+    SEEDS,
+    SPLIT,
+    TASK,
+    Finite,
+    Output,
+    shared_options,
+)
 from featcache.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,20 +33,39 @@ if TYPE_CHECKING:
     from .search import Progress
 
 _log = logging.getLogger(__name__)
-_POOLING = click.option("--pooling", default="flatten", show_default=True, help="flatten, avg or max.")
+_POOLING = click.option(
+    "--pooling",
+    type=click.Choice(["flatten", "avg", "max"]),
+    default="flatten",
+    show_default=True,
+    help="What of the kept map.",
+)
 _SCHEDULER = click.option(
     "--scheduler", metavar="ADDRESS", help="Search on Dask: tcp://HOST:PORT, or local[:PROCESSES]."
 )
+_FOLDS = click.IntRange(2)
 _NO_AUDIT = click.option(
     "--no-audit", "audit", is_flag=True, default=True, flag_value=False, help="Do not audit images that never were."
 )
 OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
-SEED = click.option("--seed", default=0, show_default=True, help="Of initial weights, batches, dropout and splits.")
+SEED = click.option(
+    "--seed",
+    type=SEEDS,
+    default=0,
+    show_default=True,
+    help="Of initial weights, batches, dropout and splits.",
+)
 
 
 @click.command("fit-head")
 @TASK
-@click.option("--model", default="dense", show_default=True, help="dense (on a backbone's features) or own-cnn.")
+@click.option(
+    "--model",
+    type=click.Choice(["dense", "own-cnn"]),
+    default="dense",
+    show_default=True,
+    help="dense (on a backbone's features) or own-cnn.",
+)
 @BACKBONE
 @_POOLING
 @CLASSES
@@ -40,30 +73,36 @@ SEED = click.option("--seed", default=0, show_default=True, help="Of initial wei
 @GROUPS
 @MEMORY
 @click.option("--units", metavar="N[,N]", help="Width of each hidden layer [default: 256; own-cnn: 64].")
-@click.option("--activation", help="relu, sigmoid, tanh, elu, gelu or linear [default: relu].")
-@click.option("--dropout", type=float, help="Share left out of each hidden layer [default: 0.25].")
-@click.option("--batch-norm", is_flag=True, default=None, help="Batch normalisation in place of dropout.")
-@click.option("--l2", type=float, help="Penalty on the squares of the hidden kernels [default: 0].")
-@click.option("--optimizer", help="adam, adamw or sgd [default: adam].")
-@click.option("--learning-rate", type=float, help="[default: the report's, 0.005 binary, 0.0001 multiclass].")
-@click.option("--epochs", type=int, help="[default: the report's, 40 binary, 100 multiclass].")
-@click.option("--batch-size", type=int, help="Rows a step [default: 32].")
 @click.option(
-    "--patience", type=int, metavar="N", help="Stop N epochs after the lowest validation loss; keep its weights."
+    "--activation", type=click.Choice(["relu", "sigmoid", "tanh", "elu", "gelu", "linear"]), help="[default: relu]."
+)
+@click.option(
+    "--dropout", type=Finite(0, 1, max_open=True), help="Share left out of each hidden layer [default: 0.25]."
+)
+@click.option("--batch-norm", is_flag=True, default=None, help="Batch normalisation in place of dropout.")
+@click.option("--l2", type=Finite(0), help="Penalty on the squares of the hidden kernels [default: 0].")
+@click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), help="[default: adam].")
+@click.option(
+    "--learning-rate", type=Finite(0, min_open=True), help="[default: the report's, 0.005 binary, 0.0001 multiclass]."
+)
+@click.option("--epochs", type=COUNT, help="[default: the report's, 40 binary, 100 multiclass].")
+@click.option("--batch-size", type=COUNT, help="Rows a step [default: 32].")
+@click.option(
+    "--patience", type=COUNT, metavar="N", help="Stop N epochs after the lowest validation loss; keep its weights."
 )
 @click.option(
     "--checkpoint", is_flag=True, default=None, help="Run all epochs; keep the weights of the lowest validation loss."
 )
-@click.option("--class-weight", help="balanced: every class counts alike.")
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Every class counts alike.")
 @click.option(
     "--calibrate",
     "calibration",
-    metavar="METHOD",
-    help="Mend the probabilities on the validation images: temperature, sigmoid or isotonic.",
+    type=click.Choice(["temperature", "isotonic", "sigmoid"]),
+    help="Mend the probabilities on the validation images.",
 )
 @click.option(
     "--sensitivity",
-    type=float,
+    type=Finite(0, 1, min_open=True),
     metavar="SHARE",
     help="Of two classes: label so that this share of the second is found among the validation images.",
 )
@@ -102,7 +141,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
 @GROUPS
 @MEMORY
 @click.option("--models", metavar="A,B", help="Some of the table [default: all].")
-@click.option("--cv", default=5, show_default=True, help="Folds, groups kept whole.")
+@click.option("--cv", type=_FOLDS, default=5, show_default=True, help="Folds, groups kept whole.")
 @_SCHEDULER
 @SEED
 @_NO_AUDIT
@@ -135,11 +174,17 @@ def baselines(
 @click.command()
 @TASK
 @click.option("--model", default="dense", show_default=True, help="dense, own-cnn, or one of the baselines.")
-@click.option("--preset", metavar="NAME", help="report: the report's grid [default without --param].")
+@click.option("--preset", type=click.Choice(["report"]), help="The report's grid [default without --param].")
 @click.option("--param", "params", multiple=True, metavar="NAME=V,V", help="Values to try; may be given several times.")
-@click.option("--method", default="exact", show_default=True, help="exact, halving (a heuristic) or random.")
-@click.option("--iterations", default=20, show_default=True, help="Candidates of a random search.")
-@click.option("--cv", default=3, show_default=True, help="Folds, groups kept whole.")
+@click.option(
+    "--method",
+    type=click.Choice(["exact", "halving", "random"]),
+    default="exact",
+    show_default=True,
+    help="halving is a heuristic.",
+)
+@click.option("--iterations", type=COUNT, default=20, show_default=True, help="Candidates of a random search.")
+@click.option("--cv", type=_FOLDS, default=3, show_default=True, help="Folds, groups kept whole.")
 @click.option("--nested", is_flag=True, help="Also estimate, by outer folds, without the flattery of choosing.")
 @click.option("--force", is_flag=True, help="Halve though there are few rows.")
 @BACKBONE
@@ -162,9 +207,14 @@ def grid(
 
     from .grids import grid
 
-    space = dict(param_values(text) for text in params) or None
+    space: dict[str, Any] = {}
+    for text in params:
+        name, values = param_values(text)
+        if name in space:
+            raise UsageError(f"--param {name} is given twice; give all its values in one: {name}=V,V")
+        space[name] = values
     with searching_on(scheduler), _cells(output) as on_cell:
-        result = grid(classes=names(classes), params=space, cache=cache, on_cell=on_cell, **options)
+        result = grid(classes=names(classes), params=space or None, cache=cache, on_cell=on_cell, **options)
     lines = [f"{'rank':>4}{'score':>9}{'± std':>8}   parameters"]
     for row in result["top"]:
         values = ", ".join(f"{name} {value}" for name, value in row["params"].items())
@@ -193,9 +243,17 @@ def grid(
 @DATA
 @GROUPS
 @MEMORY
-@click.option("--split", help="Only this part of the data: train, val or test.")
-@click.option("--limit", default=10_000, show_default=True, help="Images drawn; of more, a random sample.")
-@click.option("--perplexity", default=30.0, show_default=True, help="About how many neighbours each image has.")
+@SPLIT
+@click.option(
+    "--limit", type=click.IntRange(4), default=10_000, show_default=True, help="Images drawn; of more, a random sample."
+)
+@click.option(
+    "--perplexity",
+    type=Finite(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="About how many neighbours each image has.",
+)
 @SEED
 @OUT
 @shared_options
@@ -215,7 +273,7 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 @click.option("--only", metavar="ID[,ID]", help="Rows, by id or its beginning: b-, m-vgg16, tsne-, speed.")
 @click.option("--quick", is_flag=True, help="5 epochs a row; the table says so.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="Of backbones not extracted yet.")
-@click.option("--preprocess", default="model", show_default=True, help="model (the backbone's own) or rescale (1/255).")
+@PREPROCESS
 @SEED
 @click.option(
     "--out", default="runs/reproduce", show_default=True, metavar="DIR", help="Rows done there are not repeated."

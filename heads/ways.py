@@ -39,7 +39,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC, NuSVC
+from sklearn.svm import SVC
 from xgboost import XGBClassifier, XGBModel, XGBRegressor
 
 from featcache import memory
@@ -48,6 +48,7 @@ from featcache.stored import StoredRows
 
 from . import trainer
 from .base import EpochClassifier, rows_of
+from .certainty import answers_alike
 from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .isometry import isometric
@@ -72,6 +73,8 @@ class Problem:
     limited : whether someone asked for that limit, and must be told where it cannot be kept.
     jobs : models fitted side by side, where a way does not fill the cores by itself.
     transparent : whether scores depend on predictions and labels alone, not on the rows' coordinates.
+    by_label : whether they depend on the labels predicted alone, not on how sure they are.
+    on_train : whether the rows learnt from are scored, too.
     """
 
     estimator: BaseEstimator
@@ -84,6 +87,8 @@ class Problem:
     jobs: int
     transparent: bool = True
     limited: bool = False
+    by_label: bool = True
+    on_train: bool = False
 
     @functools.cached_property
     def models(self) -> list[Any]:
@@ -369,19 +374,29 @@ def _first_trees(largest: Any, name: str, size: int) -> Any:
 
 
 def _projects(model: Any) -> bool:
-    """Whether a model sees rows through inner products or distances alone."""
+    """Whether a model sees rows through inner products or distances alone; where ties or a solver's last step could
+    decide a label, :mod:`heads.certainty` looks at each fit besides. Newton's conjugate gradients take another path in
+    other coordinates, and NuSVC has many solutions where rows are copies: these go the ordinary way."""
     if type(model) is CalibratedClassifierCV:
-        return model.estimator is not None and model.method == "sigmoid" and _projects(model.estimator)
+        inner = model.estimator
+        return type(inner) in (SVC, RidgeClassifier) and model.method == "sigmoid" and _projects(inner)
     if type(model) is LogisticRegression:
         by_norm = getattr(model, "penalty", "l2") in ("l2", "deprecated") and not getattr(model, "l1_ratio", None)
-        return by_norm and model.solver in ("lbfgs", "newton-cg")
-    if type(model) in (SVC, NuSVC):
+        return by_norm and model.solver == "lbfgs" and not model.warm_start
+    if type(model) is SVC:
         return model.kernel in ("linear", "rbf", "poly", "sigmoid")
     if type(model) is RidgeClassifier:
         return model.solver in ("auto", "cholesky", "svd") and not model.positive
     if type(model) is KNeighborsClassifier:
-        return model.metric == "euclidean" or (model.metric == "minkowski" and model.p == 2)
+        euclidean = model.metric == "euclidean" or (model.metric == "minkowski" and model.p == 2)
+        return euclidean and not model.metric_params and model.weights in ("uniform", "distance")
     return False
+
+
+def _approximate(model: Any) -> bool:
+    """Whether probabilities and decisions of the projected model differ by more than rounding: those of a solver that stops
+    near its solution, and of neighbours, which weigh the nearest without end."""
+    return isinstance(model, LogisticRegression | KNeighborsClassifier)
 
 
 def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -430,10 +445,15 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
         started = time.perf_counter()
         X = rows
         try:
-            if projected is not None and _projects(model):
+            if projected is not None and _projects(model) and (problem.by_label or not _approximate(model)):
                 X = projected
                 _fix_gamma(model, rows, train)
             model.fit(X[train], y[train], **({} if weight is None else {"sample_weight": weight[train]}))
+            judged = np.concatenate([train, test]) if problem.on_train else test
+            if X is projected and not answers_alike(
+                model, X, y, train, judged, None if weight is None else weight[train]
+            ):
+                return None
         except (ValueError, TypeError, ArithmeticError):
             return None
         return FittedCell(cell, model, X, train, test, time.perf_counter() - started + shared)
