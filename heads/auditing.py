@@ -29,7 +29,7 @@ from .findings import warnings_of
 from .inflation import leak_inflation
 from .looks import Look, take_looks
 from .probes import shortcuts
-from .runs import run_folder, write_json, write_table
+from .runs import data_title, run_folder, write_json, write_table
 from .splits import clean_splits
 
 _log = logging.getLogger(__name__)
@@ -169,7 +169,9 @@ def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> _Images:
     keys, unreadable = row_keys(store, dataset.paths)
-    looks, bad = take_looks(dataset.paths, lambda done: on_progress(f"{Path(dataset.root).name}: looking", done))
+    looks, bad = take_looks(
+        dataset.paths, lambda done: on_progress(f"{data_title(dataset.root, dataset.synthetic)}: looking", done)
+    )
     known = {image.path for image in unreadable}
     good = [i for i in range(len(dataset)) if looks[i] is not None and keys[i] is not None]
     return _Images(
@@ -299,7 +301,7 @@ def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | 
     splits = clean_splits(label_array(dataset.labels, result["classes"]), dataset.splits, of_unit, result["seed"])
     manifest = zip(dataset.paths, dataset.labels, splits, of_unit, strict=True)
     write_table(folder / "manifest.csv", ("path", "label", "split", "group"), list(manifest))
-    title = f"{Path(dataset.root).name}, {', '.join(result['classes'])}, n = {len(dataset)}"
+    title = f"{data_title(dataset.root, dataset.synthetic)}, {', '.join(result['classes'])}, n = {len(dataset)}"
     title += " [SYNTHETIC images]" if result["synthetic"] else ""
     if result["shortcuts"]:
         figures.save(audit_figures.probes(result["shortcuts"], title), folder / "shortcuts.png")

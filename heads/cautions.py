@@ -6,6 +6,7 @@ found where one was added, dropped or changed, since then the audit says nothing
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -66,6 +67,15 @@ def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | N
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{place}: not a readable record of an audit ({error}); delete it and audit again") from error
+
+
+def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
+    """Folders of the audits that this cache has records of, as they were called then."""
+    found = []
+    for place in (Path(cache).expanduser().absolute() / "audits").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # recall() says what is wrong with a record
+            found.append(str(json.loads(place.read_text("utf-8"))["run"]))
+    return sorted(found)
 
 
 def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
