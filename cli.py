@@ -1,5 +1,5 @@
 """The command line: ``python cli.py VERB``. The verbs stand in :mod:`featcache.verbs`, :mod:`heads.verbs`,
-:mod:`heads.trust_verbs` and :mod:`heads.speed_verbs`."""
+:mod:`heads.trust_verbs`, :mod:`heads.study_verbs` and :mod:`heads.speed_verbs`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 import featcache
 import featcache.verbs
 import heads.speed_verbs
+import heads.study_verbs
 import heads.trust_verbs
 import heads.verbs
 from featcache import interrupts
@@ -27,7 +28,7 @@ def cli() -> None:
 cli.add_command(featcache.verbs.extract)
 cli.add_command(featcache.verbs.cache_group)
 cli.add_command(heads.speed_verbs.benchmark_group)
-for _verb in (*heads.verbs.VERBS, *heads.trust_verbs.VERBS):
+for _verb in (*heads.study_verbs.VERBS, *heads.verbs.VERBS, *heads.trust_verbs.VERBS):
     cli.add_command(_verb)
 
 

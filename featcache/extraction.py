@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from . import backbones, chunks, ledger, locations, pipeline
@@ -22,7 +22,7 @@ from .interrupts import reading
 from .ledger import Ledger
 from .places import require_writable
 from .recipe import Recipe, Resolved, resolve
-from .sample import VERSION, write_sample
+from .sample import is_sample, sample_folder, write_sample
 from .shard import COMPRESSIONS, Rows
 from .spec import FeatureSpec
 from .store import Store
@@ -86,15 +86,15 @@ class ExtractResult:
 def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: str | None = None) -> Dataset:
     """The dataset a command works on: the one named, else that of the last extract, else the built-in sample."""
     if data is not None:
-        return open_dataset(data, group_regex)
+        named = open_dataset(data, group_regex)
+        return replace(named, synthetic=True) if is_sample(store.cache, data) else named
     last = store.last_extract()
     if last.get("data") and not last.get("synthetic"):
         _log.info("data: %s (the last extract's)", last["data"])
         return open_dataset(last["data"], group_regex or last.get("group_regex"))
-    folder = write_sample(store.cache / "sample" / VERSION)
+    folder = write_sample(sample_folder(store.cache))
     _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
-    found = open_dataset(folder, group_regex)
-    return Dataset(**{**vars(found), "synthetic": True})
+    return replace(open_dataset(folder, group_regex), synthetic=True)
 
 
 def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], list[BadImage]]:

@@ -21,6 +21,16 @@ VERSION = "v1"
 SIZE = 256
 
 
+def is_sample(cache: Path, data: str | os.PathLike[str]) -> bool:
+    """Whether this is the folder of a cache that the sample is written to."""
+    return Path(data).expanduser().absolute() == sample_folder(cache)
+
+
+def sample_folder(cache: Path) -> Path:
+    """Where a cache has the sample, or would have it."""
+    return cache / "sample" / VERSION
+
+
 def write_sample(folder: Path, train: int = 24, test: int = 8, seed: int = 0) -> Path:
     """Write ``folder/{train,test}/<class>/*.png`` unless it is there already.
 

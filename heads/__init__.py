@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .search import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search import FastRandomizedSearchCV as FastRandomizedSearchCV
     from .serving import predict as predict
+    from .studies import study as study
 
 _HOMES = {
     "DenseHeadClassifier": "dense_head",
@@ -29,5 +30,6 @@ _HOMES = {
     "fit_head": "fitting",
     "open_bundle": "bundle",
     "predict": "serving",
+    "study": "studies",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -35,7 +35,9 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     axis.plot([], [], color=COLOURS[0], marker="o", markerfacecolor="white", label="none shown")
     axis.set_yticks(places, [f"{row['probe']} alone" for row in rows])
     axis.set(
-        xlabel="balanced accuracy without seeing a lung, 95% interval", xlim=(0, 1.02), ylim=(-0.6, len(rows) - 0.4)
+        xlabel="balanced accuracy without seeing the subject, 95% interval",
+        xlim=(0, 1.02),
+        ylim=(-0.6, len(rows) - 0.4),
     )
     axis.grid(axis="x", linewidth=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)

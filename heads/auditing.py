@@ -30,7 +30,7 @@ from .findings import warnings_of
 from .inflation import leak_inflation
 from .looks import Look, inverted, take_looks
 from .probes import shortcuts
-from .runs import require_out, run_folder, write_json, write_table
+from .runs import data_title, require_out, run_folder, write_json, write_table
 from .splits import clean_splits
 
 _log = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
 def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> _Images:
     keys, unreadable = row_keys(store, dataset.paths)
     there = [i for i, key in enumerate(keys) if key is not None]
-    name = Path(dataset.root).name
+    name = data_title(dataset.root, dataset.synthetic)
     looks, bad = take_looks([dataset.paths[i] for i in there], lambda done: on_progress(f"{name}: looking", done))
     good = [i for i, look in zip(there, looks, strict=True) if look is not None]
     return _Images(
@@ -313,7 +313,7 @@ def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | 
     splits = clean_splits(label_array(dataset.labels, result["classes"]), dataset.splits, of_unit, result["seed"])
     manifest = zip(dataset.paths, dataset.labels, splits, of_unit, strict=True)
     write_table(folder / "manifest.csv", ("path", "label", "split", "group"), list(manifest))
-    title = f"{Path(dataset.root).name}, {', '.join(result['classes'])}, n = {len(dataset)}"
+    title = f"{data_title(dataset.root, dataset.synthetic)}, {', '.join(result['classes'])}, n = {len(dataset)}"
     title += " [SYNTHETIC images]" if result["synthetic"] else ""
     if result["shortcuts"]:
         figures.save(audit_figures.probes(result["shortcuts"], title), folder / "shortcuts.png")

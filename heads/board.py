@@ -12,6 +12,7 @@ import numpy as np
 from featcache.errors import DataError
 
 from .run_files import Run, judged_run
+from .runs import data_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,10 +119,11 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
         if made is None:
             continue
         inside, outside = about.get("internal"), about["test"]
+        name = data_title(run.data, bool(about.get("synthetic")))
         found.append(
             {
                 "data": run.data,
-                "name": Path(run.data).name,
+                "name": name,
                 "run": run.folder.name,
                 "model": f"{_MODELS.get(made.about.get('model', ''), made.about.get('model', 'best baseline'))}, "
                 f"{' / '.join(run.classes)}",
@@ -134,9 +136,7 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
                     {"class": name, "inside": _recall(inside, name), "outside": _recall(outside, name)}
                     for name in run.classes
                 ],
-                "confusion": confusion(
-                    outside["confusion"], run.classes, f"On {Path(run.data).name}", f"n = {outside['n']}"
-                ),
+                "confusion": confusion(outside["confusion"], run.classes, f"On {name}", f"n = {outside['n']}"),
                 "trained_on": about.get("trained_on", 0),
                 "same_data": run.data == made.data,
                 "fell": inside is not None and outside["accuracy_ci"][1] < inside["accuracy_ci"][0],

@@ -6,6 +6,7 @@ found where one was added, dropped or changed, since then the audit says nothing
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -85,6 +86,15 @@ def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | N
     if not {key for link in links for key in link} <= set(keys):
         raise StoreError(f"{where}: links images that are not among them. {_AGAIN}")
     return Cautions(record["warnings"], links, record["run"])
+
+
+def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
+    """Folders of the audits that this cache has records of, as they were called then."""
+    found = []
+    for place in (Path(cache).expanduser().absolute() / "audits").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # recall() says what is wrong with a record
+            found.append(str(json.loads(place.read_text("utf-8"))["run"]))
+    return sorted(found)
 
 
 def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:

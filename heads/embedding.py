@@ -63,7 +63,9 @@ def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.nd
         rows = PCA(taken, svd_solver="randomized", random_state=seed).fit_transform(X)
         before = f"first {taken} principal components"
     perplexity = min(perplexity, (count - 1) / 3)
-    start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
+    start = np.zeros((count, 2))
+    if not (X[:1] == X).all():  # equal rows have no components
+        start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
     spread = float(np.std(start[:, 0]))
     start = start * (1e-4 / spread) if spread > 0 else np.random.default_rng(seed).normal(0, 1e-4, (count, 2))
     model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed)

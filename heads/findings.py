@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .subject import words_for
+
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
 _KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance", "sample")
 _SKEWED = 4  # times as many images of one class as of another
@@ -38,13 +40,14 @@ def _sample(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:
+    words = words_for(result["classes"])
     flagged = [probe for probe in result["shortcuts"] if probe["flag"]]
     blind = [probe for probe in flagged if not probe["disease_shows"]]
     if blind:
-        yield f"shortcut: without seeing a lung, {_scores(blind)}: a model can score as much and know no medicine"
+        yield f"shortcut: {words.blind}, {_scores(blind)}: a model can score as much and {words.knows}"
     partly = [probe for probe in flagged if probe["disease_shows"]]
     if partly:
-        yield f"shortcut, in part: {_scores(partly)}; some of it may be the disease, which changes brightness"
+        yield f"shortcut, in part: {_scores(partly)}; some of it may be {words.itself}, where it changes brightness"
 
 
 def _scores(probes: Sequence[Mapping[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,11 @@ from sklearn.base import clone
 
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.ledger import duration
 from featcache.places import require_writable
+from featcache.sample import is_sample
 from featcache.stopwatch import Stopwatch
+from featcache.store import Store
 from featcache.stored import StoredRows
 
 from . import figures
@@ -51,7 +55,7 @@ def grid(
     nested: bool = False,
     force: bool = False,
     backbone: str | None = None,
-    pooling: str = "flatten",
+    pooling: str | None = None,
     classes: Sequence[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     group_regex: str | None = None,
@@ -67,7 +71,9 @@ def grid(
 
     Parameters
     ----------
-    task, backbone, pooling, classes, data, group_regex, cache : as in :func:`featcache.load`.
+    task, backbone, classes, data, group_regex, cache : as in :func:`featcache.load`.
+    pooling : ``flatten``, ``avg`` or ``max``; None is ``flatten``, and ``avg`` on the built-in sample, where the search is to
+        be a matter of seconds.
     model : ``dense``, ``own-cnn``, or a name in :data:`heads.baselines.TABLE`.
     preset : ``report``, the report's grid for the task and model; the default where ``params`` are none.
     params : values for each parameter, or a :class:`Between` for a random search.
@@ -87,7 +93,9 @@ def grid(
     Returns
     -------
     ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; in ``out``:
-    ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``reduced`` says what a baseline
+    ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds`` is what was
+    measured on a few epochs before large heads or networks were trained, if none of them stops early; else None.
+    ``reduced`` says what a baseline
     learnt from where the features do not fit in memory (see :mod:`heads.reduced`), or None.
 
     Raises
@@ -106,8 +114,13 @@ def grid(
     require_out(out)
     require_writable(cache)
     watch = Stopwatch()
-    features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling, classes, data,
-                        group_regex, cache)  # fmt: skip
+    features = load_for("own-cnn" if model == "own-cnn" else "dense", task, backbone, pooling or _pooling(data, cache),
+                        classes, data, group_regex, cache)  # fmt: skip
+    if pooling is None and features.pooling == "avg":
+        _log.warning(
+            "grid: on the built-in sample the pooled features are searched, %d columns; --pooling flatten searches all %s, the "
+            "reference report's way", features.X.shape[1], f"{math.prod(features.map_shape):,}",
+        )  # fmt: skip
     watch.lap("load")
     features, warnings = audited(features, task, data, group_regex, cache, audit)
     watch.lap("audit")
@@ -129,6 +142,14 @@ def grid(
     journal = Path(cache).expanduser().absolute() / "searches" / f"{task}-{model}-{features.feature_set}.journal"
     options = {"journal": journal, "memory": memory, "n_jobs": os.cpu_count()}
     seen: list[Progress] = []
+    estimated: list[float] = []
+
+    def foretell(trainings: int, epochs: int, seconds: float) -> None:
+        estimated.append(seconds)
+        _log.info(
+            "grid: %d trainings of at most %d epochs on %s columns; measured on a few epochs, they take %s at most",
+            trainings, epochs, f"{math.prod(features.X.shape[1:]):,}", duration(seconds),
+        )  # fmt: skip
 
     def note(progress: Progress) -> None:
         seen.append(progress)
@@ -138,6 +159,7 @@ def grid(
     with run_folder(out, "grid", task, model) as folder:
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
+        search.on_estimate = foretell
         try:
             with naming_candidates():
                 search.fit(X, y)
@@ -158,7 +180,8 @@ def grid(
             "best_params": short_names(search.best_params_), "best_score": float(results["mean_test_score"][best]),
             "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
-            "seconds": round(seconds, 2), "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
+            "seconds": round(seconds, 2), "estimated_seconds": round(sum(estimated), 1) if estimated else None,
+            "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
             "reduced": reduced and reduced.about(), "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
         }  # fmt: skip
         result["top"] = _table(folder, search)
@@ -184,6 +207,13 @@ def grid(
         watch.lap("draw")
         write_json(folder / "run.json", result)
         return result
+
+
+def _pooling(data: str | os.PathLike[str] | None, cache: str | os.PathLike[str]) -> str:
+    """How maps become rows where nobody says it."""
+    with Store(cache) as store:
+        drawn = store.last_extract().get("synthetic") if data is None else is_sample(store.cache, data)
+    return "avg" if drawn else "flatten"
 
 
 # -- what is searched ----------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""Shortcut probes: classifiers that see no lungs. Where one of them tells the classes apart, so may any model, without
-medicine (Geirhos et al. 2020; DeGrave et al. 2021)."""
+"""Shortcut probes: classifiers that do not see the subject. Where one of them tells the classes apart, so may any model, and
+know nothing (Geirhos et al. 2020; DeGrave et al. 2021)."""
 
 from __future__ import annotations
 
@@ -106,9 +106,11 @@ def _judged(probe: Probe, figures: dict[str, Any], classes: Sequence[str], p: fl
 def _verdict(probe: Probe, score: float, chance: float, p: float, flag: bool) -> str:
     found = f"{probe.name} alone: {score:.0%} right, guessing gives {chance:.0%}"
     if flag and probe.disease_shows:
-        return f"{found}. Part of it may be the disease, which changes brightness; part of it needs no medicine"
+        return (
+            f"{found}. Some of it may be the subject itself, where it changes brightness; the rest needs no look at it"
+        )
     if flag:
-        return f"{found}. A model can score as much without looking at a lung"
+        return f"{found}. A model can score as much without looking at the subject"
     if p < _RARE:
         return f"{found}. A trace of a shortcut, too weak to explain a good model"
     return f"{found}. No shortcut shown"

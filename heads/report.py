@@ -17,9 +17,10 @@ from featcache import durable
 from featcache.errors import DataError, FeatcacheError, UsageError
 from featcache.places import require_writable
 
-from . import board
+from . import board, cautions
 from .explorer import explore
 from .run_files import Collected, Place, Run, collect
+from .runs import data_title
 from .verdict import judge
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def report(
     Parameters
     ----------
     runs : a folder of runs (None is ``./runs``), of which all on the newest one's data are shown; or run folders.
-    audit : an audit's folder; None takes the newest of that data.
+    audit : an audit's folder; None takes the newest of that data among the runs, else among those that the cache knows of.
     bundle : whose first dense layer is drawn; None takes the newest head's among the runs.
     cache : where its features are.
     images : whether to add thumbnails; without them no image leaves the machine with the page.
@@ -77,7 +78,7 @@ def report(
     BundleError
         The bundle named is damaged.
     """
-    collected = collect(runs, audit)
+    collected = collect(runs, audit, cautions.audit_runs(cache))
     target = Path(out) if out is not None else collected.runs[0].folder.parent / "report.html"
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file with --out, such as {target / 'report.html'}")
@@ -148,15 +149,16 @@ def _render(
     newest = max(collected.runs, key=lambda run: len(run.classes))
     # One colour and shape a class, whichever table or map it stands in.
     now = datetime.now()
+    synthetic = any(run.about.get("synthetic") for run in collected.runs)
     names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
     page = environment.get_template("report.html").render(
-        data=collected.data, title=Path(collected.data).name or "report", now=f"{now.day} {now:%B %Y, %H:%M}",
+        data=collected.data, title=data_title(collected.data, synthetic) or "report", now=f"{now.day} {now:%B %Y, %H:%M}",
         version=featcache.__version__, verdict=verdict, metrics=list(board.METRICS.values()), boards=boards,
         runs=collected.runs, left_out=collected.left_out, audit=_audit_view(collected, images), about=_about(newest),
         confusions=_confusions(boards), elsewhere=elsewhere, points=points, missing=missing,
         curves=[c for c in map(board.curves, _heads(collected.runs)) if c], most_curves=_CURVES,
         searches=[s for s in (board.search(run) for run in collected.runs if run.verb == "grid") if s],
-        synthetic=any(run.about.get("synthetic") for run in collected.runs),
+        synthetic=synthetic,
         random=any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs),
         wrong_rows=_wrong(points) if points else [], mark_of={name: i for i, name in enumerate(names)},
         marks=[names.index(name) for name in points["classes"]] if points else [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,13 +73,16 @@ class Collected:
     left_out: list[Run] = field(default_factory=list)
 
 
-def collect(runs: Place | Sequence[Place] | None = None, audit: Place | None = None) -> Collected:
+def collect(
+    runs: Place | Sequence[Place] | None = None, audit: Place | None = None, audits: Sequence[Place] = ()
+) -> Collected:
     """Find runs and what belongs to them.
 
     Parameters
     ----------
     runs : a folder of runs (None is ``./runs``), of which those on the newest one's data are taken; or run folders.
     audit : an audit's folder; None takes the newest of the same data.
+    audits : folders of audits elsewhere, of which that is taken where there is none among the runs.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def collect(runs: Place | Sequence[Place] | None = None, audit: Place | None = N
             "belong in one table; make a report of each"
         )
     evaluations = [run for run in found if run.verb == "evaluate" and _judged(run, own)]
-    return Collected(data, own, evaluations, _audit(audit, found, data), others)
+    return Collected(data, own, evaluations, _audit(audit, found, audits, data), others)
 
 
 def _found(runs: Place | Sequence[Place] | None) -> list[Run]:
@@ -117,6 +121,15 @@ def _found(runs: Place | Sequence[Place] | None) -> list[Run]:
                 raise DataError(f"{folder}: no run here (run.json is missing); expected a folder that a command made")
     read = [run for run in map(_read, folders) if run is not None]
     return sorted(read, key=lambda run: (run.finished, run.folder.name), reverse=True)
+
+
+def _readable(folders: Sequence[Place]) -> list[Run]:
+    """Those of the runs that are still there, newest first."""
+    runs = []
+    for folder in folders:
+        with contextlib.suppress(DataError):
+            runs += _found([folder])
+    return sorted(runs, key=lambda run: run.finished, reverse=True)
 
 
 def _is_folder_of_runs(runs: Place | Sequence[Place] | None) -> bool:
@@ -171,9 +184,13 @@ def judged_run(evaluation: Run, fitted: Sequence[Run]) -> Run | None:
     return next(iter([*exact, *beside]), None)
 
 
-def _audit(named: Place | None, found: Sequence[Run], data: str) -> Run | None:
+def _audit(named: Place | None, found: Sequence[Run], elsewhere: Sequence[Place], data: str) -> Run | None:
     if named is None:
-        return next((run for run in found if run.verb == "audit" and run.data == data), None)
+        for known in (found, _readable(elsewhere)):
+            for run in known:
+                if run.verb == "audit" and run.data == data:
+                    return run
+        return None
     audit = next(iter(_found([named])), None)
     if audit is None or audit.verb != "audit":
         raise UsageError(f"{named}: not the folder of an audit; expected one that python cli.py audit has made")

@@ -17,6 +17,7 @@ import numpy as np
 from featcache import durable
 from featcache.errors import DataError, UsageError
 from featcache.features import Features
+from featcache.manifest import MANIFESTS
 from featcache.places import require_writable
 from featcache.schema import inside
 from featcache.spreadsheet import guarded, plain
@@ -106,6 +107,15 @@ def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None 
             name: dict(zip(features.classes, map(int, of_class), strict=True)) for name, of_class in counts.items()
         },
     }
+
+
+def data_title(data: str, synthetic: bool = False) -> str:
+    """What images are called on a page or a figure: the sample by what it is, a folder by its name, and a manifest by that of
+    its folder too, since many are called alike."""
+    if synthetic:
+        return "The built-in sample"
+    place = Path(data)
+    return f"{place.parent.name}/{place.name}" if place.suffix.lower() in MANIFESTS else place.name
 
 
 def marks(features: Features) -> str:

@@ -36,7 +36,7 @@ from featcache.stored import StoredRows
 from .answers import Answers, Splits
 from .base import rows_of
 from .journal import Journal
-from .ways import Cell, FittedCell, Problem, fit_cells, may_have_a_way, portions
+from .ways import Cell, FittedCell, OnEstimate, Problem, fit_cells, may_have_a_way, portions
 
 _log = logging.getLogger(__name__)
 _PORTIONS = 2  # for each worker of a cluster, so that none waits long for the slowest
@@ -72,6 +72,7 @@ class _Fast:
     restart: bool
     memory: int | None
     on_cell: OnCell | None
+    on_estimate: OnEstimate | None = None  # no parameter: who wants to hear it sets it on the search
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """As sklearn's own ``fit``."""
@@ -138,6 +139,7 @@ class _Fast:
             self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
             max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=asked is not None,
             by_label=_by_label(self.scoring), on_train=self.return_train_score,
+            on_estimate=self.on_estimate,
         )  # fmt: skip
         todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
         keys = self._keys(problem, todo) if call.journal is not None else {}

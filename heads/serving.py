@@ -28,7 +28,7 @@ from .bundle import Bundle, open_bundle
 from .cautions import recall
 from .evaluate import accuracy_interval, evaluate
 from .novelty import image_vectors
-from .runs import require_out, run_folder, stamp, write_evaluation, write_json, write_predictions
+from .runs import data_title, require_out, run_folder, stamp, write_evaluation, write_json, write_predictions
 from .threshold import operating_point
 
 _log = logging.getLogger(__name__)
@@ -164,7 +164,12 @@ def evaluate_bundle(
             folder / "predictions.csv", features, everything, list(features.splits), probabilities, opened.threshold
         )
         write_evaluation(
-            folder, features, everything, probabilities, test, f"{Path(dataset.root).name}, by {Path(bundle)}"
+            folder,
+            features,
+            everything,
+            probabilities,
+            test,
+            f"{data_title(dataset.root, dataset.synthetic)}, by {Path(bundle)}",
         )
         write_json(folder / "run.json", result)
         return result

@@ -12,6 +12,7 @@ import click
 from featcache.console import CLASSES, DATA, GROUPS, MEMORY, SEEDS, SPLIT, TASK, Output, human_size, shared_options
 from featcache.plain_text import printable
 
+from .subject import words_for
 from .verbs import OUT, SEED, figures_table, interval_text, names, threshold_lines, where_line
 
 _BUNDLE_WEIGHTS = click.option(
@@ -45,14 +46,17 @@ def audit(cache: str, output: Output, classes: str | None, **options: Any) -> No
     of = "" if result["of"] == result["images"] else f" (a sample of {result['of']})"
     lines = [f"{result['images']} images{of} of {', '.join(result['classes'])}; {result['groups']} groups"]
     if result["shortcuts"]:
-        lines += ["", f"{'without a lung':<18}{'score':>8}   {'95% interval':<16}{'guessing':>8}{'p':>9}"]
+        lines += [
+            "",
+            f"{words_for(result['classes']).column:<20}{'score':>8}   {'95% interval':<16}{'guessing':>8}{'p':>9}",
+        ]
     for probe in result["shortcuts"]:
         low, high = probe["score_ci"]
         mark = "   SHORTCUT" if probe["flag"] else ""
         figures = (
             f"{probe['score']:>8.3f}   {f'{low:.3f} to {high:.3f}':<16}{probe['chance']:>8.2f}{probe['p_value']:>9.4f}"
         )
-        lines.append(f"{probe['probe']:<18}{figures}{mark}")
+        lines.append(f"{probe['probe']:<20}{figures}{mark}")
     lines += [
         "",
         f"{len(result['duplicates'])} set(s) of identical files, {len(result['near_duplicates'])} pair(s) of near-duplicates",

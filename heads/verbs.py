@@ -188,7 +188,7 @@ def baselines(
 @click.option("--nested", is_flag=True, help="Also estimate, by outer folds, without the flattery of choosing.")
 @click.option("--force", is_flag=True, help="Halve though there are few rows.")
 @BACKBONE
-@_POOLING
+@click.option("--pooling", help="flatten, avg or max [default: flatten; on the built-in sample avg].")
 @CLASSES
 @DATA
 @GROUPS

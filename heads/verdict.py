@@ -8,6 +8,7 @@ from typing import Any
 
 from .findings import NOT_AUDITED, from_audit
 from .run_files import Collected
+from .subject import words_for
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Verdict:
 def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdict:
     """Weigh what is known; ``elsewhere`` is as :func:`heads.board.elsewhere` gives it."""
     audit = collected.audit
+    words = words_for([name for run in collected.runs for name in run.classes])
     drawn = any(run.about.get("synthetic") for run in collected.runs)
     random = any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs)
     reasons = []
@@ -64,9 +66,9 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
             "unknown",
             "Nobody has checked.",
             [
-                "No audit of this data was found. A model may score well for reasons that have nothing to do with "
-                "disease: copies of one image in training and in test, one patient in both, or the scanner, the border "
-                "and the file format that give the class away."
+                f"No audit of this data was found. A model may score well for reasons that have nothing to do with "
+                f"{words.itself}: copies of one image in training and in test, one patient in both, or the camera or "
+                "scanner, the border and the file format that give the class away."
             ],
             _advice(collected, False),
         )
@@ -74,8 +76,8 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
         "fair",
         "Nothing was found against them.",
         [
-            "The audit looked for copies, for patients in several parts, and for what gives the class away without a "
-            "look at the lung, and raised no warning. That is no proof."
+            "The audit looked for copies, for patients or other groups in several parts, and for what gives the class away "
+            f"{words.blind}, and raised no warning. That is no proof."
         ],
         "" if elsewhere else "The surest test is still to come: images of another place, with python cli.py evaluate.",
     )

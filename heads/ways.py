@@ -53,10 +53,17 @@ from .cnn import OwnCNNClassifier
 from .dense_head import DenseHeadClassifier
 from .isometry import isometric
 from .jobs import Job, TrainedHead
+from .pace import training_seconds
 from .stack import used_columns
 
 _log = logging.getLogger(__name__)
 Cell = tuple[int, int]  # numbers of the candidate and the fold
+_WORTH_TIMING = (
+    100  # epochs in all; a search of fewer is soon done, and timing a few of them would take a good part of it
+)
+
+
+OnEstimate = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Problem:
     transparent : whether scores depend on predictions and labels alone, not on the rows' coordinates.
     by_label : whether they depend on the labels predicted alone, not on how sure they are.
     on_train : whether the rows learnt from are scored, too.
+    on_estimate : called before large heads or networks are trained, with how many trainings there are, how many epochs
+        each has at most, and the seconds that all will take if none stops early, the refit counted in.
     """
 
     estimator: BaseEstimator
@@ -89,6 +98,7 @@ class Problem:
     limited: bool = False
     by_label: bool = True
     on_train: bool = False
+    on_estimate: OnEstimate | None = None
 
     @functools.cached_property
     def models(self) -> list[Any]:
@@ -231,6 +241,20 @@ def _runs(problem: Problem, todo: Sequence[Cell]) -> list[_Run]:
     return runs
 
 
+def _foretell(problem: Problem, runs: Sequence[_Run]) -> None:
+    """Say what these trainings will take, where they are worth timing one."""
+    longest = [max(run.cells) for run in runs]
+    if problem.on_estimate is None or sum(longest) < _WORTH_TIMING:
+        return
+    with _else_left_to_sklearn():
+        train = problem.folds[runs[0].fold][0]
+        once, epoch = training_seconds(
+            runs[0].model, rows_of(problem.X, train), problem.y[train], problem.weights(train)
+        )
+        counted = [*longest, max(longest)]  # the best is fitted once more
+        problem.on_estimate(len(counted), max(longest), len(counted) * once + sum(counted) * epoch)
+
+
 def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochClassifier, seconds: float, done: OnCell) -> None:
     train, test = problem.folds[run.fold]
     cells = run.cells.get(epochs, [])
@@ -254,8 +278,9 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     stored = isinstance(problem.X, StoredRows)
     X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
     load_tensorflow()  # which takes room, too
+    _foretell(problem, [run for (shape, *_), stack in stacks.items() if _large(shape) for run, _ in stack])
     for (shape, *_), stack in stacks.items():
-        large = shape.parameters["total"] >= trainer.SMALL
+        large = _large(shape)
         trainer.require_room(shape, problem.limit if problem.limited else None)
         # Those that read the store one at a time: side by side they would read it as many times, and hold as many blocks.
         at_once = 1 if large or stored else max(1, (problem.room - trainer.COMPILER) // trainer.bytes_of(shape))
@@ -263,6 +288,10 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
         for first in range(0, len(stack), at_once):
             with _else_left_to_sklearn():
                 _train_stack(problem, X, codes, shape, stack[first : first + at_once], columns, done)
+
+
+def _large(shape: Any) -> bool:
+    return bool(shape.parameters["total"] >= trainer.SMALL)
 
 
 def _most_columns(X: np.ndarray | StoredRows, stack: Sequence[tuple[_Run, Job]]) -> int:
@@ -292,7 +321,9 @@ def _train_stack(
 
 
 def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
-    for run in _runs(problem, todo):
+    runs = _runs(problem, todo)
+    _foretell(problem, runs)
+    for run in runs:
         train = problem.folds[run.fold][0]
         since = time.perf_counter()
 
