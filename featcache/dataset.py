@@ -19,6 +19,7 @@ import numpy as np
 from . import filetypes, locations
 from .errors import DataError, UsageError
 from .manifest import MANIFESTS, read_table
+from .urls import Location
 
 _log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -329,6 +330,8 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
             raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
         splits.append(_SPLIT_NAMES[value.lower()] if value else "")
     paths = _placed(root, names)
+    # What signs a URL is no part of a name, and so of no group.
+    names = [str(path) if isinstance(path, Location) else name for name, path in zip(names, paths, strict=True)]
     twice = count - len(set(paths))
     if twice:
         seen: set[str] = set()

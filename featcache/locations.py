@@ -189,7 +189,9 @@ async def _glance(files: Any, url: str) -> dict[str, Any]:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status == 200:  # it gives files only whole
             size = answer.headers.get("Content-Length", "")
-        return {**answer.headers, "size": int(size) if size.isdigit() else 0}
+        # Asked one by one: a header's name may be written in any case.
+        stated = {name: answer.headers[name] for name in _STATED if name in answer.headers}
+        return {**stated, "size": int(size) if size.isdigit() else 0}
 
 
 def _waited(files: Any, work: Callable[[Any, str], Coroutine[Any, Any, Any]], url: str) -> Any:
