@@ -300,7 +300,7 @@ def test_a_damaged_archive(folder, tmp_path):
 
 
 def test_an_archive_that_promises_too_much(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(locations, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(locations, "MOST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / "train" / "covid" / "0000.png", "covid/bomb.png")
         archive.writestr("../../normal/bomb.png", bytes(1_000_000))
