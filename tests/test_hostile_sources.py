@@ -23,7 +23,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import OFFLINE, ROOT, age, write_images
+from conftest import OFFLINE, ROOT, age, serving, write_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,17 +85,6 @@ class _Signed(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-@contextlib.contextmanager
-def serving(server):
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def signed_manifest(place: Path, server: Signed, paths: list[Path], root: Path) -> Path:

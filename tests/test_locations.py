@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
 import io
@@ -10,7 +9,6 @@ import os
 import shutil
 import socket
 import tarfile
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -18,7 +16,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from conftest import age, write_images
+from conftest import age, serving, write_images
 
 import featcache
 from featcache import locations
@@ -89,16 +87,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
 def served(folder: Path, ranges: bool = True):
-    server = Server(folder, ranges)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Server(folder, ranges))
 
 
 @pytest.fixture
