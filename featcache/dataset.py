@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import numpy as np
 from . import filetypes, locations
 from .errors import DataError, UsageError
 from .manifest import MANIFESTS, read_table
+from .tree import walk
+from .urls import Location
 
 _log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -135,7 +137,7 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
         return _some([path for _, path in listed], url, ignored)
     path = Path(locations.locate(place)).expanduser().absolute()
     if path.is_dir():
-        found, ignored = _walk(path)
+        found, ignored = walk(path)
         return _some([os.path.join(path, name) for name in found], str(path), ignored)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -198,7 +200,7 @@ def _groups(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list[s
 
 def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found, ignored = _walk(root)
+    found, ignored = walk(root)
     inside = os.path.join(root, "")
     return _laid_out(str(root), folders, found, [inside + name for name in found], ignored, patterns)
 
@@ -274,40 +276,6 @@ def _laid_out(
     return Dataset(root, paths, names, labels, splits, _groups(names, patterns), ignored)
 
 
-def _walk(root: Path) -> tuple[list[str], list[str]]:
-    """Image files and other files below ``root``, relative, sorted; hidden ones are other files."""
-    found: list[str] = []
-    ignored: list[str] = []
-    for prefix, names in _folders(root, "", set(), ignored):
-        for name in names:
-            known = filetypes.by_suffix(name)
-            if known is None:
-                known = filetypes.begins_like_image(locations.head(root / prefix / name, filetypes.HEAD))
-            (found if known else ignored).append(prefix + name)
-    return sorted(found), sorted(ignored)
-
-
-def _folders(
-    root: Path, prefix: str, ancestors: set[tuple[int, int]], hidden: list[str]
-) -> Iterator[tuple[str, list[str]]]:
-    """Each folder and the files in it: walk with links followed, but never into a folder that contains the link itself."""
-    status = os.stat(root / prefix)
-    here = (status.st_dev, status.st_ino)
-    if here in ancestors:
-        return
-    files: list[str] = []
-    folders: list[str] = []
-    with os.scandir(root / prefix) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                hidden.append(f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}")
-            else:
-                (folders if entry.is_dir() else files).append(entry.name)
-    yield prefix, files
-    for name in folders:
-        yield from _folders(root, f"{prefix}{name}/", ancestors | {here}, hidden)
-
-
 def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
     table = read_table(root)
     for column in ("path", "label"):
@@ -329,6 +297,8 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
             raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
         splits.append(_SPLIT_NAMES[value.lower()] if value else "")
     paths = _placed(root, names)
+    # What signs a URL is no part of a name, and so of no group.
+    names = [str(path) if isinstance(path, Location) else name for name, path in zip(names, paths, strict=True)]
     twice = count - len(set(paths))
     if twice:
         seen: set[str] = set()

@@ -8,12 +8,9 @@ disk about a million of them. Credentials are fsspec's own matter (its configura
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import io
 import logging
 import os
-import stat as modes
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 from . import urls
 from .errors import DataError
 from .interrupts import at_leaving, reading
+from .local_files import MOST_BYTES, open_file, unfit
 from .spool import Spool
 from .urls import beside, fetchable, is_url, locate, name_of, suffix_of
 
@@ -29,7 +27,6 @@ __all__ = [
 ]  # fmt: skip
 
 _log = logging.getLogger(__name__)
-MOST_BYTES = 1_000_000_000  # of one file; 80 million pixels of three 16-bit channels are half of it
 ARCHIVES = {".zip": "zip", ".tar": "tar"}
 _SQUEEZED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _STATED = (
@@ -49,7 +46,6 @@ _CONNECT, _ANSWER = 10, 30  # seconds
 _NEVER = 1 << 62  # ns; a time to come is not remembered
 _PART = 1 << 20  # bytes of a download that are taken at a time
 _NEAR = ("memory", "file", "local")  # protocols that cost nothing to ask again
-_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 _spool = Spool(4_000_000_000)
 at_leaving(_spool.clear)
@@ -81,32 +77,6 @@ def as_url(place: str | os.PathLike[str]) -> str | None:
     if first in ARCHIVES.values():  # zip::https://host/x.zip
         return locate(f"{first}://::{fetchable(text).partition('::')[2]}")
     return locate(f"{kind}://::{fetchable(text)}") if kind and not text.startswith(f"{kind}://") else text
-
-
-def open_file(path: str | os.PathLike[str]) -> io.BufferedReader:
-    """A local file, for reading; never waits for another process, as opening a pipe would.
-
-    Raises :class:`OSError` where it is not to be had, no file (a pipe, a device), or larger than :data:`MOST_BYTES`.
-    """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller's to close
-    unfit = _unfit(os.fstat(file.fileno()))
-    if unfit:
-        file.close()
-        raise OSError(errno.EINVAL, unfit)
-    return file
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _unfit(status: os.stat_result) -> str:
-    """Why a local file is not read, or nothing."""
-    mode = status.st_mode
-    if not modes.S_ISREG(mode):
-        kinds = ((modes.S_ISFIFO, "named pipe"), (modes.S_ISSOCK, "socket"), (modes.S_ISDIR, "folder"))
-        return f"it is a {next((name for test, name in kinds if test(mode)), 'device')}, not a file"
-    return f"it has more than {MOST_BYTES / 1e9:g} GB" if status.st_size > MOST_BYTES else ""
 
 
 def read(location: str | os.PathLike[str], again: bool = False) -> bytes:
@@ -189,7 +159,9 @@ async def _glance(files: Any, url: str) -> dict[str, Any]:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status == 200:  # it gives files only whole
             size = answer.headers.get("Content-Length", "")
-        return {**answer.headers, "size": int(size) if size.isdigit() else 0}
+        # Asked one by one: a header's name may be written in any case.
+        stated = {name: answer.headers[name] for name in _STATED if name in answer.headers}
+        return {**stated, "size": int(size) if size.isdigit() else 0}
 
 
 def _waited(files: Any, work: Callable[[Any, str], Coroutine[Any, Any, Any]], url: str) -> Any:
@@ -216,9 +188,9 @@ def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]
         except OSError as error:
             failed[i] = f"cannot be read: {error.strerror}"
             continue
-        unfit = _unfit(status)
-        if unfit:
-            failed[i] = f"cannot be read: {unfit}"
+        reason = unfit(status)
+        if reason:
+            failed[i] = f"cannot be read: {reason}"
         else:
             sizes[i], times[i] = status.st_size, status.st_mtime_ns
     if far:

@@ -84,14 +84,14 @@ def locate(place: str | os.PathLike[str]) -> str:
         if "@" in text and _ONE_SLASH.match(text):
             raise _refused(text.partition(":")[0])
         return text
-    if not _NOTABLE.search(text):
+    if not _NOTABLE.search(text) and not text.endswith("://"):
         return text
     if "\0" in text:
         raise DataError(f"{shown(text.partition(chr(0))[0])}…: a NUL stands in the URL")
     parts = split(text)
     for part in parts:
         _check(part)
-    if urlsplit(parts[-1]).scheme in _LOCAL:
+    if parts[-1].partition("://")[0].lower() in _LOCAL:
         parts[-1] = _local_path(parts[-1])
     text, named = "::".join(parts), "::".join(_named(part) for part in parts)
     return text if named == text else Location(named, text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +61,18 @@ def cli(tmp_path):
         return Finished(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.BaseServer):
+    """A server that answers, in a thread, until the end."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def write_images(folder: Path, count: int, classes=("covid", "normal"), size: int = 32, seed: int = 0) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
 import io
@@ -10,7 +9,6 @@ import os
 import shutil
 import socket
 import tarfile
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -18,7 +16,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from conftest import age, write_images
+from conftest import age, serving, write_images
 
 import featcache
 from featcache import locations
@@ -89,16 +87,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
 def served(folder: Path, ranges: bool = True):
-    server = Server(folder, ranges)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Server(folder, ranges))
 
 
 @pytest.fixture
@@ -300,7 +290,7 @@ def test_a_damaged_archive(folder, tmp_path):
 
 
 def test_an_archive_that_promises_too_much(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(locations, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(locations, "MOST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / "train" / "covid" / "0000.png", "covid/bomb.png")
         archive.writestr("../../normal/bomb.png", bytes(1_000_000))
