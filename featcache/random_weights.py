@@ -20,66 +20,29 @@ and the rest are single operations that IEEE 754 rounds in one way. What takes `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
+from .moments import GRID, Signal, activate, added, function_of, inputs_of, kind_of, rounded, times, unweighted
 
 RECIPE = 1  # raise it with any change of what is drawn: it stands in the seed, and in the memo of the digest
 
 _LEAN = 1.5  # deviations
 _CUTTING = 2  # weighted layers whose activations cut at the mean
 _BRANCH = 0.25  # a power of two, so that scaling is exact
-_GRID = 4096.0
 _MOST = 65535  # draws are odd integers from -65535 to 65535
 _UNIT = np.sqrt(3.0) / 65536  # times a draw: uniform, with variance 1
 _CENTRE = 2  # the middle tap of a depthwise kernel against the others: it keeps the signal in its place
 # Neighbouring values, alike by so much: of pixels, and of maps.
 _PIXEL_CORRELATION, _MAP_CORRELATION = 0.95, 0.5
-# What pooling leaves of the variance, and how many deviations a maximum of neighbours lies above their mean.
-_POOLED, _POOLED_GLOBALLY, _MAXIMUM = 0.75, 0.25, 0.5
 _LEAST_VARIANCE = 1 / 64
 # Mean and variance of preprocessed pixels, at 0.5 +- 0.25 of their range.
 _PIXELS = {"caffe": (0.0, 4096.0), "tf": (0.0, 0.25), "torch": (0.0, 1.0), "builtin": (127.5, 4096.0)}
 
-_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": lambda x: np.maximum(x, 0.0),
-    "relu6": lambda x: np.minimum(np.maximum(x, 0.0), 6.0),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "hard_silu": lambda x: x * np.minimum(np.maximum(x + 3, 0.0), 6.0) / 6,
-    "gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-}
 _GATES = ("", "linear", "sigmoid")  # what takes no lean
-
-
-def _normal(count: int = 64) -> list[float]:
-    """A standard normal variable by equally likely values, their variance 1."""
-    values = [NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)]
-    deviation = (sum(z * z for z in values) / count) ** 0.5
-    return [round(z / deviation, 6) for z in values]
-
-
-_NORMAL = _normal()
-
-
-@dataclass(frozen=True)
-class _Signal:
-    """What is known of a tensor.
-
-    Attributes
-    ----------
-    mean, variance : arrays of shape (channels,).
-    depth : weighted layers on the longest way to it.
-    source : the layer that still scales and shifts it, where only pooling and the like came after; else None.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    depth: int = 0
-    source: Any = None
 
 
 def set_random(model: Any, seed: int, preprocess: str) -> None:
@@ -97,7 +60,7 @@ def set_random(model: Any, seed: int, preprocess: str) -> None:
         The network has a layer of a type that no rule is known for.
     """
     mean, variance = _PIXELS[preprocess]
-    _Setter(seed).network(model, _Signal(np.full(3, mean), np.full(3, variance)))
+    _Setter(seed).network(model, Signal(np.full(3, mean), np.full(3, variance)))
 
 
 class _Setter:
@@ -107,35 +70,35 @@ class _Setter:
         self._seed = seed
         self._drawn = 0
 
-    def network(self, model: Any, entering: _Signal) -> _Signal:
+    def network(self, model: Any, entering: Signal) -> Signal:
         readers: dict[int, list[Any]] = {}
         for layer in model.operations:
-            for tensor in _inputs(layer):
+            for tensor in inputs_of(layer):
                 readers.setdefault(id(tensor), []).append(layer)
-        signals: dict[int, _Signal] = {}
+        signals: dict[int, Signal] = {}
         signal = entering
         for layer in model.operations:
-            if _kind(layer) == "InputLayer":
+            if kind_of(layer) == "InputLayer":
                 signal = entering
             else:
                 following = readers.get(id(layer.output), [])
-                activated = any(_function(reader) not in _GATES for reader in following)
-                signal = self._layer(layer, [signals[id(tensor)] for tensor in _inputs(layer)], activated)
+                activated = any(function_of(reader) not in _GATES for reader in following)
+                signal = self._layer(layer, [signals[id(tensor)] for tensor in inputs_of(layer)], activated)
                 if len(following) != 1:  # others take it as it is
                     signal = replace(signal, source=None)
             signals[id(layer.output)] = signal
         return signal
 
-    def _layer(self, layer: Any, signals: list[_Signal], activated: bool) -> _Signal:
+    def _layer(self, layer: Any, signals: list[Signal], activated: bool) -> Signal:
         """What a layer gives, its weights set; ``activated`` where an activation takes it in."""
-        kind, signal = _kind(layer), signals[0]
+        kind, signal = kind_of(layer), signals[0]
         if kind in ("Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"):
             return self._weighted(layer, signal, activated)
         if kind == "BatchNormalization":
             return _batch_norm(layer, signal, activated)
         if kind == "LayerScale":
             layer.gamma.assign(np.full(layer.gamma.shape, _BRANCH, np.float32))
-            return _times(signal, _BRANCH)
+            return times(signal, _BRANCH)
         if kind == "Sequential":
             for inner in layer.layers:
                 signal = self._layer(inner, [signal], False)
@@ -144,10 +107,10 @@ class _Setter:
             return self.network(layer, signal)
         if kind == "Add" and len(signals) > 1:
             return _add(signals, activated)
-        return _unweighted(layer, signals)
+        return unweighted(layer, signals)
 
-    def _weighted(self, layer: Any, signal: _Signal, activated: bool) -> _Signal:
-        kind, function = _kind(layer), _function(layer)
+    def _weighted(self, layer: Any, signal: Signal, activated: bool) -> Signal:
+        kind, function = kind_of(layer), function_of(layer)
         if kind == "SeparableConv2D":
             out = self._dense(layer.pointwise_kernel, self._depthwise(layer.depthwise_kernel, signal))
         elif kind == "DepthwiseConv2D" or getattr(layer, "groups", 1) > 1:
@@ -160,7 +123,7 @@ class _Setter:
             mean = np.full_like(out.mean, _lean(out.depth) if activated or function not in _GATES else 0.0)
             layer.bias.assign((mean - out.mean).astype(np.float32))
             out = replace(out, mean=mean)
-        return replace(out, source=layer) if function == "linear" else _activate(out, function)
+        return replace(out, source=layer) if function == "linear" else activate(out, function)
 
     def _draw(self, shape: Sequence[int]) -> np.ndarray:
         """Odd integers from -65535 to 65535, int32, from the raw bits, which NumPy never changes."""
@@ -170,37 +133,34 @@ class _Setter:
         bits = stream.random_raw((size + 3) // 4).astype("<u8", copy=False).view("<u2")[:size]
         return (bits.astype(np.int32) * 2 - _MOST).reshape(shape)
 
-    def _stem(self, kernel: Any, signal: _Signal) -> _Signal:
-        """A kernel over the pixels: in every other channel its taps sum to zero, so that it sees edges, not brightness."""
+    def _stem(self, kernel: Any, signal: Signal) -> Signal:
+        """A kernel over the pixels: each output is scaled by itself, for what its taps sum to decides it."""
         draws = self._draw(kernel.shape)
         draws = draws.reshape(-1, *draws.shape[-2:]).astype(np.int64)
-        taps, colours, outputs = draws.shape
         brightness = draws.sum(axis=1)  # radiographs are grey
-        level = np.where(np.arange(outputs) % 2 == 1, brightness.sum(axis=0) / (taps * colours), 0.0)
-        total, squares = np.zeros(outputs), np.zeros(outputs)
-        for tap in brightness - level * colours:
-            total, squares = total + tap, squares + tap * tap
-        gain = 1 / np.sqrt(signal.variance[0] * _correlated(squares, total * total, _PIXEL_CORRELATION))
-        kernel.assign(((draws - level) * gain).astype(np.float32).reshape(kernel.shape))
-        return _Signal(_rounded(signal.mean[0] * total * gain), np.ones(outputs), 1)
+        whole, squares = brightness.sum(axis=0), (brightness * brightness).sum(axis=0)
+        variance = signal.variance[0] * _correlated(squares, (whole * whole).astype(np.float64), _PIXEL_CORRELATION)
+        gain = 1 / np.sqrt(variance)
+        kernel.assign((draws * gain).astype(np.float32).reshape(kernel.shape))
+        return Signal(rounded(signal.mean[0] * whole * gain), np.ones_like(gain), 1)
 
-    def _dense(self, kernel: Any, signal: _Signal) -> _Signal:
+    def _dense(self, kernel: Any, signal: Signal) -> Signal:
         draws = self._draw(kernel.shape)
         draws = draws.reshape(-1, *draws.shape[-2:])
         taps, inputs, outputs = draws.shape
-        gain = _UNIT / np.sqrt(max(taps * np.sum(_rounded(signal.variance)), _LEAST_VARIANCE))
+        gain = _UNIT / np.sqrt(max(taps * np.sum(rounded(signal.variance)), _LEAST_VARIANCE))
         centre = draws.sum(axis=1, dtype=np.int64) / inputs  # taps, outputs
         values = draws.astype(np.float32)
         values -= centre[:, None].astype(np.float32)
         values *= np.float32(gain)
         kernel.assign(values.reshape(kernel.shape))
         # Of the inputs' means what they do not share; in whole steps, whose sums are exact in any order.
-        steps = np.rint(signal.mean * _GRID).astype(np.int64)
+        steps = np.rint(signal.mean * GRID).astype(np.int64)
         sums = draws.sum(axis=0, dtype=np.int64)
         mean = (steps @ sums) - int(steps.sum()) * (sums.sum(axis=0) / inputs)
-        return _Signal(_rounded(mean / _GRID * gain), np.ones(outputs), signal.depth + 1)
+        return Signal(rounded(mean / GRID * gain), np.ones(outputs), signal.depth + 1)
 
-    def _depthwise(self, kernel: Any, signal: _Signal) -> _Signal:
+    def _depthwise(self, kernel: Any, signal: Signal) -> Signal:
         draws = self._draw(kernel.shape).astype(np.int64)
         high, wide = draws.shape[:2]
         draws[high // 2, wide // 2] *= _CENTRE
@@ -209,20 +169,20 @@ class _Setter:
         kernel.assign((draws * gain).astype(np.float32))
         total = taps.sum(axis=0) * gain
         kept = _correlated((taps * taps).sum(axis=0) * gain * gain, total * total, _MAP_CORRELATION)
-        return _Signal(_rounded(signal.mean * total), _rounded(signal.variance * kept), signal.depth + 1)
+        return Signal(rounded(signal.mean * total), rounded(signal.variance * kept), signal.depth + 1)
 
 
-def _batch_norm(layer: Any, signal: _Signal, activated: bool) -> _Signal:
+def _batch_norm(layer: Any, signal: Signal, activated: bool) -> Signal:
     mean = np.full_like(signal.mean, _lean(signal.depth) if activated else 0.0)
     layer.moving_mean.assign(signal.mean.astype(np.float32))
     layer.moving_variance.assign(np.maximum(signal.variance, _LEAST_VARIANCE).astype(np.float32))
     layer.beta.assign(mean.astype(np.float32))
     if layer.scale:
         layer.gamma.assign(np.ones(layer.gamma.shape, np.float32))
-    return _Signal(mean, np.ones_like(mean), signal.depth, layer)
+    return Signal(mean, np.ones_like(mean), signal.depth, layer)
 
 
-def _add(signals: list[_Signal], activated: bool) -> _Signal:
+def _add(signals: list[Signal], activated: bool) -> Signal:
     """A residual sum: the lesser part scaled, and the sum moved above zero where an activation follows."""
     signals = sorted(signals, key=lambda signal: signal.depth)
     around, through = signals[-2:]
@@ -232,72 +192,23 @@ def _add(signals: list[_Signal], activated: bool) -> _Signal:
     if around.depth < through.depth and lesser.source is not None:
         for variable in _scale_and_shift(lesser.source):
             variable.assign(variable * np.float32(_BRANCH))
-        signals = [replace(_times(s, _BRANCH), source=s.source) if s is lesser else s for s in signals]
-    total = _sum(signals)
+        signals = [replace(times(s, _BRANCH), source=s.source) if s is lesser else s for s in signals]
+    total = added(signals)
     if activated:
-        missing = _rounded(np.maximum(_lean(total.depth) * np.sqrt(total.variance) - total.mean, 0.0))
-        shifted = [signal.source for signal in signals if _kind(signal.source) == "BatchNormalization"]
+        missing = rounded(np.maximum(_lean(total.depth) * np.sqrt(total.variance) - total.mean, 0.0))
+        shifted = [signal.source for signal in signals if kind_of(signal.source) == "BatchNormalization"]
         if shifted:
             shifted[0].beta.assign_add(missing.astype(np.float32))
-            total = replace(total, mean=_rounded(total.mean + missing))
+            total = replace(total, mean=rounded(total.mean + missing))
     return total
 
 
 def _scale_and_shift(layer: Any) -> list[Any]:
     """The variables that the layer's output is proportional to."""
-    if _kind(layer) == "BatchNormalization":
+    if kind_of(layer) == "BatchNormalization":
         return [layer.gamma, layer.beta]
-    kernel = layer.pointwise_kernel if _kind(layer) == "SeparableConv2D" else layer.kernel
+    kernel = layer.pointwise_kernel if kind_of(layer) == "SeparableConv2D" else layer.kernel
     return [kernel, layer.bias] if layer.use_bias else [kernel]
-
-
-def _unweighted(layer: Any, signals: list[_Signal]) -> _Signal:
-    kind, signal = _kind(layer), signals[0]
-    mean, variance = signal.mean, signal.variance
-    if kind in ("ZeroPadding2D", "Cropping2D", "Reshape", "Dropout", "StochasticDepth"):
-        return signal
-    if kind == "MaxPooling2D":
-        mean = _rounded(mean + _MAXIMUM * np.sqrt(variance))
-        return replace(signal, mean=mean, variance=_rounded(variance * _POOLED))
-    if kind == "AveragePooling2D":
-        return replace(signal, variance=_rounded(variance * _POOLED))
-    if kind == "GlobalAveragePooling2D":
-        return replace(signal, variance=_rounded(variance * _POOLED_GLOBALLY))
-    if kind == "LayerNormalization":
-        return _Signal(np.zeros_like(mean), np.ones_like(variance), signal.depth)
-    if kind == "CustomScaleLayer":  # Inception-ResNet: the signal, and a share of the block's
-        return _sum([signal, _times(signals[1], layer.scale)])
-    if kind == "Add":  # of a constant: MobileNetV3 writes its sigmoid as relu6(x + 3) / 6
-        return _Signal(mean + 3, variance, signal.depth)
-    if kind == "Multiply" and len(signals) == 1:
-        return _times(signal, 1 / 6)
-    if kind == "Multiply":
-        other = signals[1]
-        product = variance * other.variance + variance * other.mean * other.mean + other.variance * mean * mean
-        return _Signal(_rounded(mean * other.mean), _rounded(product), max(signal.depth, other.depth))
-    if kind == "Concatenate":
-        means, variances = [s.mean for s in signals], [s.variance for s in signals]
-        return _Signal(np.concatenate(means), np.concatenate(variances), max(s.depth for s in signals))
-    if kind == "Rescaling":
-        return _Signal(_rounded(mean * layer.scale + layer.offset), variance * layer.scale * layer.scale)
-    if kind == "Normalization":
-        middle, spread = (np.ravel(np.asarray(values, np.float64)) for values in (layer.mean, layer.variance))
-        return _Signal(_rounded((mean - middle) / np.sqrt(spread)), variance / spread)
-    if _function(layer):
-        return _activate(signal, _function(layer))
-    raise TypeError(f"{layer.name}: no rule for random weights of a layer of type {kind}")
-
-
-def _activate(signal: _Signal, name: str) -> _Signal:
-    if name == "linear":
-        return signal
-    deviation = np.sqrt(signal.variance)
-    mean, square = np.zeros_like(deviation), np.zeros_like(deviation)
-    for z in _NORMAL:
-        value = _FUNCTIONS[name](signal.mean + deviation * z)
-        mean, square = mean + value, square + value * value
-    mean, square = mean / len(_NORMAL), square / len(_NORMAL)
-    return _Signal(_rounded(mean), _rounded(np.maximum(square - mean * mean, 0.0)), signal.depth)
 
 
 def _lean(depth: int) -> float:
@@ -307,36 +218,3 @@ def _lean(depth: int) -> float:
 def _correlated(squares: Any, square_of_sum: Any, correlation: float) -> Any:
     """Variance of a weighted sum of values of variance 1, each two of them correlated by so much."""
     return (1 - correlation) * squares + correlation * square_of_sum
-
-
-def _sum(signals: list[_Signal]) -> _Signal:
-    mean, variance = signals[0].mean, signals[0].variance
-    for other in signals[1:]:
-        mean, variance = mean + other.mean, variance + other.variance
-    return _Signal(_rounded(mean), _rounded(variance), max(signal.depth for signal in signals))
-
-
-def _times(signal: _Signal, factor: float) -> _Signal:
-    return _Signal(_rounded(signal.mean * factor), _rounded(signal.variance * (factor * factor)), signal.depth)
-
-
-def _rounded(values: Any) -> np.ndarray:
-    """To whole 4096ths, so that sums of them are exact."""
-    return np.rint(values * _GRID) / _GRID
-
-
-def _kind(layer: Any) -> str:
-    return type(layer).__name__
-
-
-def _function(layer: Any) -> str:
-    """Name of the activation that a layer is or ends with, "" of one that has none."""
-    if _kind(layer) == "ReLU":
-        return "relu6" if layer.max_value else "relu"
-    return str(layer.activation.__name__) if hasattr(layer, "activation") else ""
-
-
-def _inputs(layer: Any) -> list[Any]:
-    if _kind(layer) == "InputLayer":
-        return []
-    return list(layer.input) if isinstance(layer.input, (list, tuple)) else [layer.input]
