@@ -39,6 +39,7 @@ def features(row: backbones.Backbone, size: int, *, seed: int = 0, precision: st
     model = weights.build(row, size, weights.WeightsSource("random", seed=seed), precision)
     wanted = [model.get_layer(name).output if name else model.outputs[0] for name in layers]
     given = keras.Model(model.inputs, wanted)(network.preprocess(keras, tf.constant(pictures(size)), row.preprocess))
+    given = given if len(wanted) > 1 else [given]
     return [np.asarray(tf.cast(values, tf.float32)) for values in given]
 
 
