@@ -121,11 +121,11 @@ def build(backbone: Backbone, size: int, source: WeightsSource, precision: str =
                 model = _download(construct, backbone, size)
             else:
                 model = construct(weights=None, include_top=False, input_shape=(size, size, 3))
+            if source.kind == "random":
+                random_weights.set_random(model, source.seed, backbone.preprocess)
     finally:
         keras.config.set_dtype_policy(before)
-    if source.kind == "random":
-        random_weights.set_random(model, source.seed, backbone.preprocess)
-    elif source.kind == "file":
+    if source.kind == "file":
         _load_file(model, backbone, Path(source.path))
     elif source.kind == "kept":
         frozen.load(model, Path(source.path))
