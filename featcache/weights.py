@@ -23,7 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from . import durable, frozen
+from . import durable, frozen, random_weights
 from .accelerator import load_tensorflow
 from .backbones import Backbone, get
 from .errors import UsageError, WeightsError
@@ -52,7 +52,8 @@ class WeightsSource:
         if self.kind == "file":
             return f"weights:{backbone.name}:file:{durable.sha256_file(self.path)}"
         keras = importlib.metadata.version("keras")
-        return f"weights:{backbone.name}:{self.label}:keras-{keras}"
+        recipe = f":recipe-{random_weights.RECIPE}" if self.kind == "random" else ""
+        return f"weights:{backbone.name}:{self.label}{recipe}:keras-{keras}"
 
 
 def parse(text: str) -> WeightsSource:
@@ -115,11 +116,13 @@ def build(backbone: Backbone, size: int, source: WeightsSource, precision: str =
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        with seeded(source.seed if source.kind == "random" else 0):
+        with seeded(0):  # what Keras draws is overwritten below
             if source.kind == "imagenet":
                 model = _download(construct, backbone, size)
             else:
                 model = construct(weights=None, include_top=False, input_shape=(size, size, 3))
+            if source.kind == "random":
+                random_weights.set_random(model, source.seed, backbone.preprocess)
     finally:
         keras.config.set_dtype_policy(before)
     if source.kind == "file":
@@ -136,7 +139,7 @@ def network_parameters(spec: FeatureSpec) -> int:
     if not spec.layer:
         return row.parameters
     _, keras = load_tensorflow()
-    whole = build(row, spec.size, WeightsSource("random"))
+    whole = build(row, spec.size, WeightsSource("none"))
     return int(keras.Model(whole.inputs, whole.get_layer(spec.layer).output).count_params())
 
 

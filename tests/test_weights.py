@@ -20,6 +20,7 @@ def build(name: str = "mobilenet", source: str = "random:3", size: int = 64):
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_callers_generators_alone():
+    load_tensorflow()  # its import draws from Python's generator, once a process
     random.seed(1)
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].copy()
