@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import stamps
 from .errors import DataError
 from .spool import Spool
 
@@ -37,7 +38,7 @@ _STATED = (
 _AT_ONCE = 32  # requests; a server's answer takes far longer than its way through this process
 _MOST_BYTES = 2_000_000_000  # of one file: a member of an archive may promise anything
 _CONNECT, _ANSWER = 10, 30  # seconds
-_NEVER = 1 << 62  # ns; a time to come is not remembered
+_NEVER = 1 << 62  # no version of an object
 
 _NEAR = ("memory", "file", "local")  # protocols that cost nothing to ask again
 
@@ -142,14 +143,15 @@ def _fetch(url: str) -> bytes:
         return bytes(files.cat_file(path))
 
 
-def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]]:
-    """Size and modification time (ns) of each file; -1 for those that cannot be had, and why, by position.
+def stat(locations: Sequence[str]) -> tuple[list[bytes], dict[int, str]]:
+    """A stamp of each file (:mod:`featcache.stamps`), and why some cannot be had, by position.
 
     Of a URL, what the store says of the object's content stands for the time: its ETag, checksum or date as a number
-    below any time of now. Where it says nothing the time is one that never comes: nobody can tell whether it changed.
+    below any time of now. Where it says nothing the stamp is unknown: nobody can tell whether it changed.
     """
-    sizes, times = [-1] * len(locations), [-1] * len(locations)
+    found_stamps = [stamps.UNKNOWN] * len(locations)
     failed: dict[int, str] = {}
+    stamp = stamps.Stamper().stamp
     far = []
     for i, location in enumerate(locations):
         if is_url(location):
@@ -160,15 +162,15 @@ def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]
         except OSError as error:
             failed[i] = f"cannot be read: {error.strerror}"
         else:
-            sizes[i], times[i] = status.st_size, status.st_mtime_ns
+            found_stamps[i] = stamp(location, status)
     if far:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stat") as pool:
             for i, found in zip(far, pool.map(_stat, [locations[i] for i in far]), strict=True):
                 if isinstance(found, str):
                     failed[i] = f"cannot be read: {found}"
-                else:
-                    sizes[i], times[i] = found
-    return sizes, times, failed
+                elif found[1] != _NEVER:
+                    found_stamps[i] = stamps.of_object(*found)
+    return found_stamps, failed
 
 
 def listing(url: str) -> Iterator[tuple[str, str]]:
