@@ -27,9 +27,11 @@ def is_leftover(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+def sha256_file(path: Path | str, from_device: bool = False) -> str:
+    """SHA-256 of a file's bytes, in hex; ``from_device`` asks for them to be read there, not in memory."""
     with open(path, "rb") as file:
+        if from_device:
+            _forget_cached_pages(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -98,16 +98,17 @@ def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: 
 
 
 def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], list[BadImage]]:
-    """SHA-256 of each file, from the index where size and modification time are unchanged.
+    """SHA-256 of each file, from the index where its stamp is unchanged (:mod:`featcache.stamps`).
 
     Returns
     -------
     A key for each path (None where the file cannot be read), and the unreadable files with reasons.
     """
-    sizes, mtimes, failed = locations.stat(paths)
+    looked = time.time_ns()  # before the first look: what changes afterwards is younger than what is believed
+    stamps, failed = locations.stat(paths)
     bad = [BadImage(paths[i], reason) for i, reason in failed.items()]
-    keys = store.index.known_keys(paths, sizes, mtimes)
-    fresh = [i for i, key in enumerate(keys) if key is None and sizes[i] >= 0]
+    keys = store.index.known_keys(paths, stamps)
+    fresh = [i for i, key in enumerate(keys) if key is None and i not in failed]
 
     def sha256(part: Sequence[int]) -> list[bytes | str]:
         return [_file_key(paths[i]) for i in part]
@@ -120,7 +121,7 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
                     bad.append(BadImage(paths[i], result))
                 else:
                     keys[i] = result
-    store.index.remember_files((paths[i], sizes[i], mtimes[i], key) for i in fresh if (key := keys[i]) is not None)
+    store.index.remember_files(((paths[i], stamps[i], key) for i in fresh if (key := keys[i]) is not None), looked)
     return keys, bad
 
 
@@ -331,6 +332,8 @@ def extract_paths(
                 commit_rows=commit_rows, progress=on_progress,
             )  # fmt: skip
             outcome.seconds = time.perf_counter() - started
+        # Among them files whose content is not what a damaged index said: they are read anew the next time.
+        store.index.forget_files([image.path for image in outcome.bad])
         if outcome.computed and outcome.seconds:
             slow = ledger.slowdown(outcome.computed / outcome.seconds, usual, outcome.phases, outcome.seconds)
             if slow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from .errors import StoreError
 from .shard import Shard
+
+_TRIES = 10  # a compaction may move rows many times while a large block is read
 
 
 class MovedError(Exception):
@@ -92,6 +94,34 @@ def gather(
         else:
             _read_runs(folder / name, offset, out, targets, positions)
     return out
+
+
+def gather_moving(
+    folder: Path, array: str, keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]], opened: dict[str, Opened],
+    look_again: Callable[[bool], Mapping[bytes, tuple[str, int]]],
+) -> tuple[np.ndarray, Mapping[bytes, tuple[str, int]]]:  # fmt: skip
+    """As :func:`gather`, beside a process that merges shards.
+
+    ``look_again`` says where the rows stand now; it is told whether the index itself has to be doubted. Returns the rows,
+    and where they stood.
+    """
+    for tried in range(1, _TRIES + 1):
+        try:
+            return gather(folder, array, keys, where, opened), where
+        except MovedError as moved:
+            if tried == _TRIES:
+                raise StoreError(
+                    f"{folder.name}: shard {moved} changed under the reader, or is damaged: run 'cache verify'"
+                ) from moved
+            opened.clear()
+            where = look_again(tried > 1)
+            missing = sum(key not in where for key in keys)
+            if missing:
+                raise StoreError(
+                    f"{folder.name}: {missing} of {len(keys)} rows are gone with shard {moved}: run 'cache verify', and "
+                    "extract again"
+                ) from moved
+    raise AssertionError
 
 
 def _by_shard(

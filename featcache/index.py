@@ -11,25 +11,34 @@ import logging
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from . import stamps
+
 _log = logging.getLogger(__name__)
-_VERSION = 2  # raise it with any change of the layout: an index of another version is made anew
+_VERSION = 3  # raise it with any change of the layout: an index of another version is made anew
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, key BLOB) WITHOUT ROWID;
+    path BLOB PRIMARY KEY, stamp BLOB, key BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shards (
     id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER, seconds REAL, keys BLOB,
     UNIQUE (feature_set, name));
 """
-# A file changed within the clock's grain of being read could keep its size and time; like git, do not
-# remember a key until the file has been left alone this long.
-_SETTLED_NS = 2_000_000_000
+# What an index of this version has, each column of each table: one that lacks some is damaged.
+_PROBE = (
+    "SELECT path, stamp, key FROM files",
+    "SELECT name, value FROM memos",
+    "SELECT id, feature_set, name, bytes, rows, seconds, keys FROM shards",
+)
+# A row of "shards" that another program or a fault of the disk left unlike any that is written here counts as absent.
+_SANE = """typeof(name) = 'text' AND typeof(bytes) = 'integer' AND typeof(rows) = 'integer' AND typeof(seconds) = 'real'
+    AND typeof(keys) = 'blob' AND length(keys) = 32 * rows"""
+# Paths are bytes: a name need not be UTF-8, and Python's str then holds surrogates, which SQLite's text does not take.
+_TEXT = ("utf-8", "surrogatepass")
 _KEY = 32  # bytes; the blob "keys" holds those of a shard's rows in their order
 
 
@@ -39,6 +48,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self.lives = 0  # how often it had to begin anew
         self._db = self._open()
 
     def close(self) -> None:
@@ -67,6 +77,7 @@ class Index:
 
     def _recover(self, error: sqlite3.Error) -> None:
         """After a failed statement: a damaged index begins anew, an unusable one goes on in memory."""
+        self.lives += 1
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
         if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
@@ -88,8 +99,11 @@ class Index:
             if found not in (0, _VERSION):
                 raise sqlite3.DatabaseError(f"it has layout {found}, this release keeps {_VERSION}")
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA trusted_schema=OFF")
             if found != _VERSION:  # a write waits for the disk: readers do without one
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
+            for probe in _PROBE:
+                _require_columns(db, probe)
         except BaseException:
             db.close()
             raise
@@ -117,8 +131,8 @@ class Index:
 
     # -- files ---------------------------------------------------------------------------------
 
-    def known_keys(self, paths: Sequence[str], sizes: Sequence[int], mtimes: Sequence[int]) -> list[bytes | None]:
-        """The key of each file that is remembered with this size and modification time (ns), else None."""
+    def known_keys(self, paths: Sequence[str], found: Sequence[bytes]) -> list[bytes | None]:
+        """The key of each file that is remembered with this stamp (:mod:`featcache.stamps`), else None."""
         keys: list[bytes | None] = [None] * len(paths)
         if not paths:
             return keys
@@ -126,30 +140,38 @@ class Index:
         # All paths lie in a few folders: one range scan beats a lookup each. Row by row, since of a million files
         # a table in memory would be most of what planning takes.
         root = os.path.commonprefix([min(paths), max(paths)])  # noqa: RUF071 - of URLs, too, and a range of strings
+        first = root.encode(*_TEXT)
         with self._lock:
             try:
-                for path, size, mtime, key in self._db.execute(
-                    "SELECT path, size, mtime, key FROM files WHERE path >= ? AND path < ?", (root, root + "\U0010ffff")
+                for path, stamp, key in self._db.execute(
+                    "SELECT path, stamp, key FROM files WHERE path >= ? AND path < ?", (first, first + b"\xff")
                 ):
-                    i = place.get(path)
-                    if i is not None and size == sizes[i] and mtime == mtimes[i]:
+                    i = place.get(path.decode(*_TEXT))
+                    if i is not None and stamp == found[i] and len(key) == _KEY:
                         keys[i] = key
             except sqlite3.Error as error:
                 self._recover(error)
+            except (TypeError, ValueError) as error:  # no path, or no key
+                self._recover(sqlite3.DatabaseError(str(error)))
         if len(place) < len(paths):  # a path that is named twice
             for i, path in enumerate(paths):
                 j = place[path]
-                if keys[i] is None and (sizes[i], mtimes[i]) == (sizes[j], mtimes[j]):
+                if keys[i] is None and found[i] == found[j]:
                     keys[i] = keys[j]
         return keys
 
-    def remember_files(self, entries: Iterable[tuple[str, int, int, bytes]]) -> None:
-        """Keep ``(path, size, mtime_ns, key)`` for files that have settled."""
-        now = time.time_ns()
-        settled = [entry for entry in entries if entry[2] < now - _SETTLED_NS]
+    def remember_files(self, entries: Iterable[tuple[str, bytes, bytes]], looked: int) -> None:
+        """Keep ``(path, stamp, key)`` of the files that had settled when they were looked at (``time.time_ns``)."""
+        settled = [(path.encode(*_TEXT), stamp, key) for path, stamp, key in entries if stamps.settled(stamp, looked)]
         if settled:
             with contextlib.suppress(_Retry), self._writing() as db:
-                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", settled)
+                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", settled)
+
+    def forget_files(self, paths: Sequence[str]) -> None:
+        """Have the keys of these files computed anew."""
+        if paths:
+            with contextlib.suppress(_Retry), self._writing() as db:
+                db.executemany("DELETE FROM files WHERE path = ?", [(path.encode(*_TEXT),) for path in paths])
 
     # -- memos ---------------------------------------------------------------------------------
 
@@ -167,7 +189,9 @@ class Index:
 
     def shards(self, feature_set: str) -> dict[str, tuple[int, int, float]]:
         """``name -> (bytes, rows, seconds)`` of the shards that are indexed."""
-        rows = self._select("SELECT name, bytes, rows, seconds FROM shards WHERE feature_set = ?", (feature_set,))
+        rows = self._select(
+            "SELECT name, bytes, rows, seconds FROM shards WHERE feature_set = ? AND " + _SANE, (feature_set,)
+        )
         return {name: (size, count, seconds) for name, size, count, seconds in rows}
 
     def add_shard(self, feature_set: str, name: str, size: int, seconds: float, keys: np.ndarray) -> None:
@@ -195,7 +219,7 @@ class Index:
         """``key -> (shard name, position)``; of a key in several shards, the first by name."""
         found: dict[bytes, tuple[str, int]] = {}
         for name, keys in self._select(
-            "SELECT name, keys FROM shards WHERE feature_set = ? ORDER BY name DESC", (feature_set,)
+            f"SELECT name, keys FROM shards WHERE feature_set = ? AND {_SANE} ORDER BY name DESC", (feature_set,)
         ):
             split = [keys[start : start + _KEY] for start in range(0, len(keys), _KEY)]
             found.update(zip(split, zip(itertools.repeat(name), range(len(split)), strict=False), strict=True))
@@ -203,13 +227,22 @@ class Index:
 
     def count(self, feature_set: str) -> int:
         """How many different rows there are; one that stands in several shards counts once."""
-        blobs = self._select("SELECT keys FROM shards WHERE feature_set = ?", (feature_set,))
+        blobs = self._select(f"SELECT keys FROM shards WHERE feature_set = ? AND {_SANE}", (feature_set,))
         words = np.frombuffer(b"".join(blob for (blob,) in blobs), np.uint64).reshape(-1, _KEY // 8)
         # Keys are SHA-256: where no row stands twice their first words differ already, and sorting those is quick.
         first = np.sort(words[:, 0])
         if (first[1:] != first[:-1]).all():
             return len(words)
         return len({row.tobytes() for row in words})
+
+
+def _require_columns(db: sqlite3.Connection, probe: str) -> None:
+    try:
+        db.execute(f"{probe} LIMIT 0").close()
+    except sqlite3.OperationalError as error:
+        if str(error).startswith("no such "):  # table or column
+            raise sqlite3.DatabaseError(str(error)) from error
+        raise
 
 
 class _Retry(Exception):  # noqa: N818

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
-from . import urls
+from . import stamps, urls
 from .errors import DataError
 from .interrupts import at_leaving, reading
 from .local_files import MOST_BYTES, open_file, unfit
@@ -43,7 +43,7 @@ _STATED = (
 )
 _AT_ONCE = 32  # requests; a server's answer takes far longer than its way through this process
 _CONNECT, _ANSWER = 10, 30  # seconds
-_NEVER = 1 << 62  # ns; a time to come is not remembered
+_NEVER = 1 << 62  # no version of an object
 _PART = 1 << 20  # bytes of a download that are taken at a time
 _NEAR = ("memory", "file", "local")  # protocols that cost nothing to ask again
 
@@ -170,14 +170,15 @@ def _waited(files: Any, work: Callable[[Any, str], Coroutine[Any, Any, Any]], ur
     return sync(files.loop, work, files, url)
 
 
-def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]]:
-    """Size and modification time (ns) of each file; -1 for those that cannot be had, and why, by position.
+def stat(locations: Sequence[str]) -> tuple[list[bytes], dict[int, str]]:
+    """A stamp of each file (:mod:`featcache.stamps`), and why some cannot be had, by position.
 
     Of a URL, what the store says of the object's content stands for the time: its ETag, checksum or date as a number
-    below any time of now. Where it says nothing the time is one that never comes: nobody can tell whether it changed.
+    below any time of now. Where it says nothing the stamp is unknown: nobody can tell whether it changed.
     """
-    sizes, times = [-1] * len(locations), [-1] * len(locations)
+    found_stamps = [stamps.UNKNOWN] * len(locations)
     failed: dict[int, str] = {}
+    stamp = stamps.Stamper().stamp
     far = []
     for i, location in enumerate(locations):
         if is_url(location):
@@ -192,15 +193,15 @@ def stat(locations: Sequence[str]) -> tuple[list[int], list[int], dict[int, str]
         if reason:
             failed[i] = f"cannot be read: {reason}"
         else:
-            sizes[i], times[i] = status.st_size, status.st_mtime_ns
+            found_stamps[i] = stamp(location, status)
     if far:
         with reading(_AT_ONCE, "stat") as pool:
             for i, found in zip(far, pool.map(_stat, [locations[i] for i in far]), strict=True):
                 if isinstance(found, str):
                     failed[i] = f"cannot be read: {found}"
-                else:
-                    sizes[i], times[i] = found
-    return sizes, times, failed
+                elif found[1] != _NEVER:
+                    found_stamps[i] = stamps.of_object(*found)
+    return found_stamps, failed
 
 
 def listing(url: str) -> Iterator[tuple[str, str]]:

@@ -55,12 +55,17 @@ VERSION = 1
 ARRAYS = ("map", "avg")
 COMPRESSIONS = ("none", "gzip", "zstd")
 _TYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
+_AXES = {"keys": 2, "checksums": 2, "map": 4, "avg": 2}
 _ZSTD = 32015
 _NAME = re.compile(r"[0-9a-f]{64}\.h5")
 # Registered HDF5 filter numbers: deflate, shuffle, fletcher32, zstd.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _ZSTD}
 _RUNTIME = dict[schema.Line, schema.Line | bool | int | float | None]
 _MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
+
+
+class FilterMissingError(StoreError):
+    """A shard is compressed by what this installation cannot read; that says nothing of the shard."""
 
 
 @dataclass
@@ -148,8 +153,10 @@ def _filters(array: np.ndarray, compression: str) -> dict[str, Any]:
 def _register_zstd() -> None:
     try:
         import hdf5plugin  # noqa: F401  (importing it registers the filter)
-    except ImportError:
-        raise StoreError("zstd-compressed features need pip install 'featcache[zstd]'") from None
+    except ImportError as error:
+        raise FilterMissingError(
+            f"zstd-compressed features need pip install 'featcache[zstd]' (hdf5plugin: {error})"
+        ) from None
 
 
 class Shard:
@@ -229,12 +236,19 @@ class Shard:
             found = self._datasets[name].id.get_offset()
         return None if found is None else int(found)
 
+    def stored_checksums(self) -> np.ndarray:
+        """The checksum that each row was committed with, uint8 array of shape (n, 16)."""
+        with self._explained():
+            return self._datasets["checksums"][:]
+
+    def rows(self) -> tuple[Rows, np.ndarray]:
+        """All rows, and which of them agree with their checksum, bool array of shape (n,)."""
+        rows = Rows(self.keys(), {name: self.read(name) for name in self.spec.arrays}, self.seconds, self.runtime)
+        return rows, (self.stored_checksums() == checksums(rows.keys, rows.arrays)).all(axis=1)
+
     def sound_rows(self) -> np.ndarray:
         """Which rows agree with their checksum, bool array of shape (n,)."""
-        with self._explained():
-            stored = self._datasets["checksums"][:]
-        found = checksums(self.keys(), {name: self.read(name) for name in self.spec.arrays})
-        return (stored == found).all(axis=1)
+        return self.rows()[1]
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -242,7 +256,7 @@ class Shard:
             yield
         except StoreError:
             raise
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except (OSError, LookupError, ArithmeticError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"shard {self.name} cannot be read ({error}). Run 'cache verify' to see what is damaged, "
                 "'cache repair' to drop just that, and extract again."
@@ -269,6 +283,8 @@ class Shard:
         count = None
         for name, kind in wanted.items():
             shape = self._check_dataset(name, np.dtype(kind))
+            if len(shape) != _AXES[name]:
+                raise StoreError(f"{self.name}: {name} has shape {shape}, expected {_AXES[name]} axes")
             if count is None:
                 count = shape[0]
             if shape[0] != count or (name in ("keys", "checksums") and shape != (count, 32 if name == "keys" else 16)):
@@ -291,6 +307,11 @@ class Shard:
             raise StoreError(f"{self.name}: {name} uses unknown filters {sorted(filters - _FILTERS)}")
         if _ZSTD in filters:
             _register_zstd()
+        lacking = [number for number in filters if not h5py.h5z.filter_avail(number)]
+        if lacking:
+            raise FilterMissingError(
+                f"{self.name}: this HDF5 library lacks the filters {lacking} that {name} is packed by"
+            )
         if opened.dtype != kind:
             raise StoreError(f"{self.name}: {name} is {opened.dtype}, expected {kind}")
         shape = opened.shape

@@ -4,9 +4,11 @@
 
     cache/features/<feature set>/spec.json          the spec, for people and for repair
     cache/features/<feature set>/<sha256>.h5        shards; the name is the commit
+    cache/features/<feature set>/.damaged/          shards that 'cache repair' could save nothing from
     cache/networks/<digest>.safetensors             frozen networks, for bundles
     cache/networks/<digest>-<spec>.openvino         the same, converted: made again where it is gone
     cache/index.sqlite                              derived
+    cache/maintenance.lock                          held by whatever takes shards away
     cache/last-extract.json                         what was extracted last: the default of other verbs
 
 Writers only ever add shards, so any number of processes may write and read at once. The same row in two
@@ -15,26 +17,35 @@ shards is harmless.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from . import durable, schema, shard
 from .errors import StoreError
-from .gather import MovedError, Opened, gather, learn
+from .gather import MovedError, Opened, gather_moving, learn
 from .index import Index
+from .maintenance import alone
 from .shard import Rows, Shard
 from .spec import FeatureSpec
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_SET = re.compile(r".+-[1-9]\d*-[0-9a-f]{8}")  # backbone, weights, size, and the first digits of the spec's digest
+ASIDE = ".damaged"
+_TRIES = 5
+_LISTINGS = 100
 
 
 class _LastExtract(msgspec.Struct):
@@ -73,10 +84,23 @@ class Store:
     # -- feature sets --------------------------------------------------------------------------
 
     def feature_sets(self) -> list[str]:
-        """Ids of the sets that are there, sorted."""
+        """Ids of the sets that are there, sorted: folders named like one that hold a spec or a shard."""
+        return sorted(name for name in self._entries() if self._is_set(name))
+
+    def strangers(self) -> list[str]:
+        """What else lies among the sets: folders and files of others, and those that a writer has just begun."""
+        return sorted(name for name in self._entries() if not self._is_set(name))
+
+    def _entries(self) -> list[str]:
         if not self.features.is_dir():
             return []
-        return sorted(e.name for e in os.scandir(self.features) if e.is_dir() and not e.name.startswith("."))
+        return [entry.name for entry in os.scandir(self.features) if not entry.name.startswith(".")]
+
+    def _is_set(self, name: str) -> bool:
+        if _SET.fullmatch(name) is None:
+            return False
+        folder = self.features / name
+        return (folder / "spec.json").is_file() or bool(_shards_in(folder))
 
     def find(self, spec: FeatureSpec) -> str:
         """The id under which rows of this spec are kept: equal features share a set, whatever the
@@ -117,20 +141,47 @@ class Store:
         return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{spec.hex}.openvino")
 
     def remove(self, feature_set: str) -> int:
-        """Delete a set; returns the bytes that were freed."""
-        folder = self._folder(feature_set)
-        freed = sum(entry.stat().st_size for entry in os.scandir(folder))
-        trash = self.features / f".trash-{uuid.uuid4().hex}"
-        os.rename(folder, trash)  # at once, so that no reader finds half a set
-        shutil.rmtree(trash)
-        self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
+        """Delete a set; returns the bytes that were freed.
+
+        Raises :class:`StoreError` where there is none, where its folder is a link, and where the disk refuses.
+        """
+        with alone(self.cache, "cache rm"):
+            folder = self.removable(feature_set)
+            freed = sum(_bytes_in(folder))
+            trash = self.features / f".trash-{uuid.uuid4().hex}"
+            try:
+                os.rename(folder, trash)  # at once, so that no reader finds half a set
+            except OSError as error:
+                raise StoreError(f"{folder}: not removed ({error.strerror}); all of it is still there") from error
+            self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
+            try:
+                shutil.rmtree(trash)
+            except OSError as error:
+                raise StoreError(
+                    f"{feature_set} is removed, but not all of its files could be deleted ({error.strerror}); delete {trash}"
+                ) from error
         return freed
 
-    def _folder(self, feature_set: str) -> Path:
+    def removable(self, feature_set: str) -> Path:
+        """The folder of a set that :meth:`remove` would delete, or :class:`StoreError`."""
+        folder = self._folder(feature_set)
+        if folder.is_symlink():
+            raise StoreError(
+                f"{folder} is a link to {os.path.realpath(folder)}, and nothing behind a link is deleted; delete that folder "
+                "yourself, then the link"
+            )
+        return folder
+
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """These sets, or all; :class:`StoreError` where one is not there."""
         known = self.feature_sets()
-        if feature_set not in known:
-            raise StoreError(f"no feature set {feature_set!r} in {self.cache}; there are: {', '.join(known) or 'none'}")
-        return self.features / feature_set
+        for name in names or ():
+            if name not in known:
+                raise StoreError(f"no feature set {name!r} in {self.cache}; there are: {', '.join(known) or 'none'}")
+        return list(names) if names else known
+
+    def _folder(self, feature_set: str) -> Path:
+        return self.features / self.chosen([feature_set])[0]
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -138,11 +189,7 @@ class Store:
         """Keep rows durably; returns the shard's name. When this returns, no kill can lose them."""
         data = shard.encode(spec, rows, compression)
         name = shard.shard_name(data)
-        feature_set = self.find(spec)
-        folder = schema.inside(self.features, feature_set)
-        if not (folder / "spec.json").exists():
-            durable.write_bytes(folder / "spec.json", spec.to_json().encode())
-        durable.write_bytes(folder / name, data, digest=Path(name).stem)
+        feature_set = self._keep(spec, name, data)
         self.index.add_shard(feature_set, name, len(data), rows.seconds, rows.keys)
         return name
 
@@ -153,24 +200,63 @@ class Store:
         """
         if not shard.is_shard_name(name) or shard.shard_name(data) != name:
             raise StoreError(f"shard {name[:12]}… arrived damaged; extract again")
-        feature_set = self.find(spec)
-        folder = schema.inside(self.features, feature_set)
-        if not (folder / "spec.json").exists():
-            durable.write_bytes(folder / "spec.json", spec.to_json().encode())
-        durable.write_bytes(folder / name, data, digest=Path(name).stem)
-        self.shards(feature_set)  # reads its spec and keys
+        with Shard(data) as arrived:
+            if arrived.spec.hex != spec.hex:
+                raise StoreError(f"shard {name[:12]}… belongs to {arrived.spec.id}, not to {spec.id}")
+            keys, seconds = arrived.keys(), arrived.seconds
+        self.index.add_shard(self._keep(spec, name, data), name, len(data), seconds, keys)
+
+    def _keep(self, spec: FeatureSpec, name: str, data: bytes | memoryview) -> str:
+        """Write a shard into the folder of its set, which 'cache rm' may take away at any moment."""
+        for tries_left in reversed(range(_TRIES)):
+            feature_set = self.find(spec)
+            folder = schema.inside(self.features, feature_set)
+            try:
+                if not (folder / "spec.json").exists():
+                    durable.write_bytes(folder / "spec.json", spec.to_json().encode())
+                durable.write_bytes(folder / name, data, digest=Path(name).stem)
+                break
+            except StoreError as error:
+                if not tries_left or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        return feature_set
 
     def discard(self, feature_set: str, name: str) -> None:
         """Delete one shard."""
         (self._folder(feature_set) / name).unlink(missing_ok=True)
         self.index.drop_shards(feature_set, [name])
 
+    def set_aside(self, feature_set: str, name: str) -> Path:
+        """Move a shard out of the set, where nobody reads it; returns its new place."""
+        folder = self._folder(feature_set)
+        place = folder / ASIDE / name
+        try:
+            place.parent.mkdir(exist_ok=True)
+            os.replace(folder / name, place)
+        except OSError as error:
+            raise StoreError(f"{folder / name}: cannot be moved aside ({error.strerror})") from error
+        self.index.drop_shards(feature_set, [name])
+        return place
+
     # -- reading -------------------------------------------------------------------------------
 
     def shards(self, feature_set: str) -> dict[str, tuple[int, int, float]]:
         """``name -> (bytes, rows, seconds)``, the index brought up to date with the folder first."""
-        on_disk = self.on_disk(feature_set)
+        return self._current(feature_set, self.index.shards)
+
+    def _current(self, feature_set: str, ask: Callable[[str], _T]) -> _T:
+        """What the index says of a set once it is up to date; again, where it had to begin anew in between."""
+        while True:
+            lives = self.index.lives
+            self._update(feature_set)
+            found = ask(feature_set)
+            if self.index.lives == lives:
+                return found
+
+    def _update(self, feature_set: str) -> None:
+        # The index is asked before the folder: of what another process merges in between, either is then seen.
         indexed = self.index.shards(feature_set)
+        on_disk = self.on_disk(feature_set)
         gone = [name for name in indexed if name not in on_disk]
         if gone:
             self.index.drop_shards(feature_set, gone)
@@ -189,26 +275,29 @@ class Store:
                     self.index.add_shard(feature_set, name, size, opened.seconds, opened.keys())
             except FileNotFoundError:  # compacted away between the listing and now
                 continue
-        return self.index.shards(feature_set)
 
     def on_disk(self, feature_set: str) -> dict[str, int]:
         """``name -> bytes`` of the committed shards, as the folder has them."""
         folder = self.features / feature_set
-        if not folder.is_dir():
-            return {}
+        names = _shards_in(folder)
+        for _ in range(_LISTINGS):
+            # One listing may miss both a shard that is merged away and the one that takes its place: two agree.
+            before, names = names, _shards_in(folder)
+            if names == before:
+                break
         found = {}
-        for entry in os.scandir(folder):
-            if shard.is_shard_name(entry.name):
-                try:
-                    found[entry.name] = entry.stat().st_size
-                except FileNotFoundError:
-                    continue
-        return dict(sorted(found.items()))
+        for name in sorted(names):
+            try:
+                found[name] = os.stat(folder / name).st_size
+            except FileNotFoundError:
+                continue
+        return found
 
-    def rows(self, feature_set: str) -> dict[bytes, tuple[str, int]]:
-        """``row key -> (shard, position)`` of every row there is."""
-        self.shards(feature_set)
-        return self.index.rows(feature_set)
+    def rows(self, feature_set: str, doubt: bool = False) -> dict[bytes, tuple[str, int]]:
+        """``row key -> (shard, position)`` of every row there is; with ``doubt``, whatever the index says."""
+        if doubt:
+            self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
+        return self._current(feature_set, self.index.rows)
 
     def shapes(self, feature_set: str) -> dict[str, tuple[int, ...]]:
         """Shape of one row of each array; empty for a set without rows."""
@@ -233,27 +322,22 @@ class Store:
 
     def blocks(self, feature_set: str, keys: Sequence[bytes], array: str, rows: int) -> Iterator[np.ndarray]:
         """The same, ``rows`` rows at a time."""
-        where = self.rows(feature_set)
+        where: Mapping[bytes, tuple[str, int]] = self.rows(feature_set)
         folder = self.features / feature_set
         missing = sum(key not in where for key in keys)
         if missing:
             raise StoreError(f"{feature_set}: {missing} of {len(keys)} rows are not there; extract them first")
+
         for start in range(0, len(keys), rows):
-            block = keys[start : start + rows]
-            try:
-                yield gather(folder, array, block, where, self._opened)
-            except MovedError as stale:
-                # Compacted in between, or an index that is not this folder's: forget it and look again.
-                _log.debug("%s: index out of date (%s)", feature_set, stale)
-                self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
-                where = self.rows(feature_set)
-                self._opened.clear()
-                try:
-                    yield gather(folder, array, block, where, self._opened)
-                except (MovedError, KeyError) as again:
-                    raise StoreError(
-                        f"{feature_set}: shard {again} changed under the reader, or is damaged: run 'cache verify'"
-                    ) from again
+            found, where = gather_moving(
+                folder,
+                array,
+                keys[start : start + rows],
+                where,
+                self._opened,
+                functools.partial(self.rows, feature_set),
+            )
+            yield found
 
     # -- the last extract ----------------------------------------------------------------------
 
@@ -281,3 +365,19 @@ class Store:
             _log.warning("%s", why)
             self._said.add(why)
         return {}
+
+
+def _shards_in(folder: Path) -> set[str]:
+    """Names of the committed shards in a folder; a folder or a pipe that is named like one is none."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if shard.is_shard_name(entry.name) and entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _bytes_in(folder: Path) -> Iterator[int]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                yield os.lstat(os.path.join(place, name)).st_size

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import memory
 from .errors import DataError, StoreError
-from .gather import MovedError, Opened, gather
+from .gather import Opened, gather_moving
 from .pooling import pool, pooled
 from .store import Store
 
@@ -146,25 +146,16 @@ class StoredRows:
     # -- reading -------------------------------------------------------------------------------
 
     def _read(self, keys: Sequence[bytes]) -> np.ndarray:
-        try:
-            raw = self._pick(keys)
-        except MovedError:
-            # Compacted since: look again where the rows are.
-            with Store(self._source.cache) as store:
-                self._source.where.update(store.rows(self._source.feature_set))
-            self._source.opened.clear()
-            try:
-                raw = self._pick(keys)
-            except MovedError as error:
-                raise StoreError(
-                    f"{self._source.feature_set}: {error} is gone, or changed under the reader: run 'cache verify', "
-                    "and extract again"
-                ) from error
-        return pool(raw, self._source.pooling)
-
-    def _pick(self, keys: Sequence[bytes]) -> np.ndarray:
         source = self._source
         if not keys:
-            return np.empty((0, *source.row_shape), source.dtype)
+            return pool(np.empty((0, *source.row_shape), source.dtype), source.pooling)
+
+        def look_again(doubt: bool) -> dict[bytes, tuple[str, int]]:
+            with Store(source.cache) as store:
+                found = store.rows(source.feature_set, doubt)
+            source.where.update({key: found[key] for key in source.where if key in found})
+            return found
+
         folder = source.cache / "features" / source.feature_set
-        return gather(folder, source.array, keys, source.where, source.opened)
+        raw, _ = gather_moving(folder, source.array, keys, source.where, source.opened, look_again)
+        return pool(raw, source.pooling)

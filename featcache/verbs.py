@@ -132,33 +132,47 @@ def cache_ls(cache: str, output: Output) -> None:
     from featcache import upkeep
 
     with featcache.Store(cache) as store:
-        rows = upkeep.ls(store)
+        rows, unlisted = upkeep.survey(store)
+        strangers = store.strangers()
     lines = [f"{'feature set':<44} {'rows':>8} {'shape':>16} {'shards':>6} {'size':>10}"] if rows else []
     for row in rows:
         shape = " x ".join(map(str, row["shape"]))
         lines.append(
             f"{row['feature_set']:<44} {row['rows']:>8} {shape:>16} {row['shards']:>6} {human_size(row['bytes']):>10}"
         )
-    output.result({"rows": rows}, *(lines or [f"{Path(cache)} holds no features yet; run: python cli.py extract"]))
+    if not rows and not unlisted:
+        lines.append(f"{Path(cache)} holds no features yet; run: python cli.py extract")
+    lines += [f"{name}: cannot be listed: {reason}" for name, reason in unlisted.items()]
+    if strangers:
+        names = ", ".join(strangers)
+        lines.append(f"features/ also holds what is no feature set, and is left alone: {names}")
+    output.result({"rows": rows, "unlisted": unlisted, "others": strangers}, *lines)
+    if unlisted:
+        raise SystemExit(5)
 
 
 @cache_group.command("verify")
 @_SETS
 @shared_options
 def cache_verify(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
-    """Prove every byte of every shard; exit 5 where one is damaged."""
+    """Prove every byte of every shard; exit 5 where one is damaged or cannot be read."""
     from featcache import upkeep
 
     with featcache.Store(cache) as store:
         report = upkeep.verify(store, feature_sets)
     rate = f" ({human_size(report.bytes / report.seconds)}/s)" if report.seconds else ""
-    lines = [f"{damage.feature_set}/{damage.shard}: {damage.reason}" for damage in report.damaged]
+    lines = [f"{shard.feature_set}/{shard.shard}: {shard.reason}" for shard in report.damaged + report.unreadable]
+    if report.set_aside:
+        lines.append(f"{len(report.set_aside)} shard(s) set aside by 'cache repair', to be deleted when you like")
     if report.leftovers:
         lines.append(f"{len(report.leftovers)} temporary file(s) of writers that died or are at work; harmless")
-    verdict = f"{len(report.damaged)} DAMAGED: run 'cache repair'" if report.damaged else "all sound"
+    verdicts = [f"{len(report.damaged)} DAMAGED: run 'cache repair'"] if report.damaged else []
+    if report.unreadable:
+        verdicts.append(f"{len(report.unreadable)} CANNOT BE READ, which says nothing of what they hold")
+    verdict = "; ".join(verdicts) or "all sound"
     lines.append(f"{report.shards} shards, {human_size(report.bytes)}{rate}: {verdict}")
     output.result(asdict(report), *lines)
-    if report.damaged:
+    if report.damaged or report.unreadable:
         raise SystemExit(5)
 
 
@@ -166,16 +180,20 @@ def cache_verify(cache: str, output: Output, feature_sets: tuple[str, ...]) -> N
 @_SETS
 @shared_options
 def cache_repair(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
-    """Drop just what is damaged; the next extract computes just that."""
+    """Replace damaged shards by their sound rows; exit 5 where one had to stay as it is."""
     from featcache import upkeep
 
     with featcache.Store(cache) as store:
         done = upkeep.repair(store, feature_sets)
-    output.result(
-        done,
-        f"{len(done['damaged'])} damaged shard(s) dropped, {done['rows_kept']} of their rows kept, "
-        f"{done['rows_lost']} lost; {done['leftovers_removed']} leftover file(s) removed",
+    lines = [f"{shard['feature_set']}/{shard['shard']}: KEPT AS IT IS: {shard['reason']}" for shard in done["refused"]]
+    lines += [f"{path}: nothing in it can be saved; delete it when you like" for path in done["set_aside"]]
+    lines.append(
+        f"{done['mended']} damaged shard(s) replaced or set aside, {done['rows_kept']} of their rows kept, "
+        f"{done['rows_lost']} lost; {done['leftovers_removed']} leftover file(s) removed"
     )
+    output.result(done, *lines)
+    if done["refused"]:
+        raise SystemExit(5)
 
 
 @cache_group.command("compact")
@@ -198,8 +216,10 @@ def cache_compact(cache: str, output: Output, feature_sets: tuple[str, ...]) -> 
 @shared_options
 def cache_rm(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
     """Delete feature sets."""
+    from featcache import upkeep
+
     with featcache.Store(cache) as store:
-        freed = {name: store.remove(name) for name in feature_sets}
+        freed = upkeep.remove(store, feature_sets)
     output.result({"removed": list(freed), "bytes": sum(freed.values())}, f"{human_size(sum(freed.values()))} freed")
 
 

@@ -1,7 +1,7 @@
-"""A process that extracts pixels and is killed on purpose: ``python faulty.py DATA CACHE STEP``.
+"""A process that works on a store and is killed on purpose: ``python faulty.py DATA CACHE STEP [compact]``.
 
-It counts every call into C that the store's own modules make while committing, and kills itself with SIGKILL
-right before the STEP-th. With STEP 0 it runs through and prints the count.
+It extracts pixels, or compacts; it counts every call into C that the store's own modules make meanwhile, and kills itself
+with SIGKILL right before the STEP-th. With STEP 0 it runs through and prints the count.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import featcache
+from featcache import upkeep
 
-WATCHED = ("durable.py", "store.py", "index.py", "shard.py")
+WATCHED = ("durable.py", "store.py", "index.py", "shard.py", "upkeep.py", "compaction.py", "maintenance.py", "proof.py")
 count = 0
 
 
@@ -29,6 +30,13 @@ def watch(frame, event, argument) -> None:
 
 
 data, cache, step = sys.argv[1], sys.argv[2], int(sys.argv[3])
-threading.setprofile(watch)  # the committing thread starts after this
-result = featcache.extract(data, "pixels", size=16, cache=cache, commit_rows=8, batch_size=8)
-sys.stdout.write(f"{count} {result.computed}")
+if sys.argv[4:] == ["compact"]:
+    with featcache.Store(cache) as store:
+        sys.setprofile(watch)
+        upkeep.compact(store)
+        sys.setprofile(None)
+    sys.stdout.write(f"{count}")
+else:
+    threading.setprofile(watch)  # the committing thread starts after this
+    result = featcache.extract(data, "pixels", size=16, cache=cache, commit_rows=8, batch_size=8)
+    sys.stdout.write(f"{count} {result.computed}")
