@@ -26,7 +26,12 @@ def read_table(path: str) -> dict[str, list[str]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     with content:
-        return _parquet(path, content) if suffix == ".parquet" else _csv(path, content)
+        table = _parquet(path, content) if suffix == ".parquet" else _csv(path, content)
+    for name, cells in table.items():
+        row = next((row for row, cell in enumerate(cells) if "\0" in cell), None)
+        if row is not None:  # which no path can hold
+            raise DataError(f"{path}: row {row + 1} has a NUL character in {name!r}; was the file damaged?")
+    return table
 
 
 def _parquet(path: str, content: IO[bytes]) -> dict[str, list[str]]:

@@ -242,7 +242,7 @@ class Shard:
             yield
         except StoreError:
             raise
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
             raise StoreError(
                 f"shard {self.name} cannot be read ({error}). Run 'cache verify' to see what is damaged, "
                 "'cache repair' to drop just that, and extract again."
