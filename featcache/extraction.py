@@ -42,12 +42,14 @@ class Plan:
     reused : images whose features are there.
     copies : images whose bytes equal those of another one to compute.
     unreadable : files that could not be read at all.
+    keys : row key of each image in order, None for those that could not be read.
     """
 
     jobs: list[pipeline.Job]
     reused: int
     copies: list[pipeline.Job]
     unreadable: list[BadImage]
+    keys: list[bytes | None] = field(default_factory=list)
 
 
 @dataclass
@@ -152,7 +154,7 @@ def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:
             copies.append(pipeline.Job(path, key))
         else:
             jobs[key] = pipeline.Job(path, key)
-    return Plan(list(jobs.values()), reused, copies, bad)
+    return Plan(list(jobs.values()), reused, copies, bad, keys)
 
 
 def extract(

@@ -96,7 +96,7 @@ def check(value: Any, shape: Any, where: str, advice: str, error: type[Featcache
     """Check a value against a type, as in :func:`read`."""
     try:
         msgspec.convert(value, shape)
-    except (msgspec.ValidationError, OverflowError) as fault:
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as fault:  # the last: half a character as a key
         message, _, path = str(fault).replace("`", "").partition(" - at ")
         for pattern, words in _WORDS.items():
             message = message.replace(f"str matching regex {pattern!r}", words)

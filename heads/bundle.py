@@ -24,7 +24,6 @@ To change the format: raise VERSION, keep reading the older ones, and keep one o
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -39,7 +38,7 @@ from typing import Any
 import numpy as np
 
 import featcache
-from featcache import durable, frozen, schema
+from featcache import durable, frozen
 from featcache.errors import BundleError, FeatcacheError, StoreError, WeightsError
 from featcache.features import Features
 from featcache.spec import FeatureSpec
@@ -47,22 +46,16 @@ from featcache.store import Store
 
 from . import persistence
 from .base import blocks
-from .bundle_schema import FORMATS
 from .calibration import calibrate, check_calibration
 from .evaluate import labels_of
 from .novelty import Novelty, fit_novelty, image_vectors, read_novelty, sample_rows
+from .proof import ABOUT, AGAIN, FORMAT, NETWORK, NOVELTY, TRAINING, VERSION, proven
+from .proof import digest as _digest
+from .proof import written as _written
 from .threshold import check_threshold
 
 _log = logging.getLogger(__name__)
-VERSION = 2
-_FORMAT = "featcache-bundle"
-_ABOUT, _NETWORK, _TRAINING = "bundle.json", "network.safetensors", "training.safetensors"
-_NOVELTY = "novelty.safetensors"
-_NAMES = {_NETWORK, _TRAINING, _NOVELTY, *persistence.FILES}
 _KEY_BYTES = 8
-_LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
-_AGAIN = "Get the bundle again, or fit anew."
-_ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ class Bundle:
     @property
     def network(self) -> Path | None:
         """The frozen network's weights, or None where the bundle has none."""
-        return self.folder / _NETWORK if _NETWORK in self.about["files"] else None
+        return self.folder / NETWORK if NETWORK in self.about["files"] else None
 
     @property
     def synthetic(self) -> bool:
@@ -139,19 +132,19 @@ class Bundle:
         except (FeatcacheError, MemoryError):
             raise
         except Exception as error:
-            raise BundleError(f"{self.folder}: its model cannot be used on its features ({error}). {_AGAIN}") from error
+            raise BundleError(f"{self.folder}: its model cannot be used on its features ({error}). {AGAIN}") from error
         if not sound:
             raise BundleError(
                 f"{self.folder}: its model gives an array of shape {found.shape}, or numbers that are none; expected "
-                f"{len(self.classes)} probabilities a row. {_AGAIN}"
+                f"{len(self.classes)} probabilities a row. {AGAIN}"
             )
         return found
 
     def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
-        kept = frozen.read_tensors(self.folder / _TRAINING)
+        kept = frozen.read_tensors(self.folder / TRAINING)
         if len(kept) != 1 or kept[0].ndim != 2 or kept[0].dtype != np.uint8 or kept[0].shape[1] != _KEY_BYTES:
-            raise BundleError(f"{self.folder / _TRAINING}: no list of row keys. {_AGAIN}")
+            raise BundleError(f"{self.folder / TRAINING}: no list of row keys. {AGAIN}")
         known = {key.tobytes() for key in kept[0]}
         return np.array([key[:_KEY_BYTES] in known for key in keys], dtype=bool)
 
@@ -213,14 +206,14 @@ def _fill(
     with Store(cache) as store:
         network = store.network(features.spec)
         if network.exists():
-            frozen.place(network, building / _NETWORK)
+            frozen.place(network, building / NETWORK)
         novelty = _novelty(store, features, train_rows)
     if novelty is not None:
-        frozen.write_tensors(building / _NOVELTY, [novelty.reference])
+        frozen.write_tensors(building / NOVELTY, [novelty.reference])
     prefixes = np.array([np.frombuffer(features.keys[i][:_KEY_BYTES], np.uint8) for i in train_rows])
-    frozen.write_tensors(building / _TRAINING, [prefixes])
+    frozen.write_tensors(building / TRAINING, [prefixes])
     about = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "version": VERSION,
         **given,
         "classes": list(features.classes),
@@ -237,7 +230,7 @@ def _fill(
         },
         "files": {entry.name: durable.sha256_file(entry.path) for entry in os.scandir(building)},
     }
-    durable.write_bytes(building / _ABOUT, _written({**about, "digest": _digest(about)}))
+    durable.write_bytes(building / ABOUT, _written({**about, "digest": _digest(about)}))
 
 
 def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:
@@ -265,7 +258,7 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
         It is not there, damaged, not all there, holds something it should not, or was written by a later version.
     """
     folder = Path(folder)
-    about = _proven(folder)
+    about = proven(folder)
     try:
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
         novelty = _checked(folder, about)
@@ -281,59 +274,8 @@ def _checked(folder: Path, about: Mapping[str, Any]) -> Novelty | None:
     check_threshold(about["threshold"], len(about["classes"]))
     if len(set(about["classes"])) != len(about["classes"]):
         raise ValueError("two of its classes have one name")
-    if _TRAINING not in about["files"]:
-        raise ValueError(f"{_TRAINING} is missing")
-    if (about["novelty"] is None) != (_NOVELTY not in about["files"]):
-        raise ValueError(f"{_NOVELTY} is there and not described, or described and not there")
-    return None if about["novelty"] is None else read_novelty(about["novelty"], frozen.read_tensors(folder / _NOVELTY))
-
-
-def _proven(folder: Path) -> dict[str, Any]:
-    """What ``bundle.json`` says, once every byte of the bundle is known to be as it was written."""
-    if not (folder / _ABOUT).is_file():
-        raise BundleError(f"{folder}: no bundle here ({_ABOUT} is missing); expected a folder that fit-head has made")
-    where = str(folder / _ABOUT)
-    if (folder / _ABOUT).stat().st_size > _LONGEST:
-        raise BundleError(f"{where}: longer than {_LONGEST >> 20} MB, which no bundle's description is. {_AGAIN}")
-    text = (folder / _ABOUT).read_bytes()
-    about = schema.parse(text, where, _AGAIN, BundleError)
-    if not isinstance(about, dict) or about.get("format") != _FORMAT or type(about.get("version")) is not int:
-        raise BundleError(f"{where}: not the description of a bundle. {_AGAIN}")
-    if about["version"] < 1:
-        raise BundleError(f"{where}: there is no format {about['version']}. {_AGAIN}")
-    if about["version"] > VERSION:
-        raise BundleError(f"{folder}: written in format {about['version']}, this version reads {VERSION}: upgrade")
-    plain = {key: value for key, value in about.items() if key != "digest"}
-    try:
-        as_written = _written(about) == text and about.get("digest") == _digest(plain)
-    except UnicodeEncodeError:  # half a character, which no writer of ours lets through
-        as_written = False
-    if not as_written:
-        raise BundleError(f"{where}: changed since it was written; get the bundle again, or fit anew")
-    schema.check(about, FORMATS[about["version"]], where, _AGAIN, BundleError)
-    files = about["files"]
-    strange = sorted(set(files) - _NAMES)
-    if strange:
-        raise BundleError(f"{folder}: names {', '.join(strange)}, which no bundle holds; it is not opened")
-    for entry in os.scandir(folder):
-        if entry.name != _ABOUT and (entry.name not in files or not entry.is_file(follow_symlinks=False)):
-            raise BundleError(
-                f"{folder}: holds {entry.name}, which its description does not name; it is not opened. Remove it if you know "
-                "where it came from, else get the bundle again"
-            )
-    for name, wanted in files.items():
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder}: {name} is missing")
-        if durable.sha256_file(folder / name) != wanted:
-            raise BundleError(
-                f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit anew"
-            )
-    return {**_ADDED, **about}
-
-
-def _written(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_written(values)).hexdigest()
+    if TRAINING not in about["files"]:
+        raise ValueError(f"{TRAINING} is missing")
+    if (about["novelty"] is None) != (NOVELTY not in about["files"]):
+        raise ValueError(f"{NOVELTY} is there and not described, or described and not there")
+    return None if about["novelty"] is None else read_novelty(about["novelty"], frozen.read_tensors(folder / NOVELTY))

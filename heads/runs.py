@@ -147,8 +147,10 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
     :func:`read_table` and :mod:`featcache.manifest` read back just what was written.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([guarded(cell) for cell in row] for row in (header, *rows))
+    table = [[guarded(cell) for cell in row] for row in (header, *rows)]
+    # Python before 3.13 leaves a lone carriage return unquoted, and takes it for the end of a row afterwards.
+    returns = any("\r" in cell for row in table for cell in row if isinstance(cell, str))
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerows(table)
     # A name that is not UTF-8 stands escaped in it: the file has to be read by others.
     durable.write_bytes(path, text.getvalue().encode("utf-8", "backslashreplace"))
 

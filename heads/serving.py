@@ -19,7 +19,7 @@ from featcache import features as kept
 from featcache import weights as network_weights
 from featcache.dataset import Dataset, find_images, label_array
 from featcache.errors import BadImage, BundleError, DataError, UsageError, WeightsError
-from featcache.extraction import Plan, choose_data, extract_paths, row_keys
+from featcache.extraction import Plan, choose_data, extract_paths
 from featcache.features import Features
 from featcache.recipe import Resolved, resolve_spec
 from featcache.store import Store
@@ -207,7 +207,10 @@ def bundle_features(
     Raises :class:`DataError` for bad images without ``skip_bad``.
     """
 
+    planned: list[bytes | None] = []  # keys of the very bytes that were planned for; a second look may find others
+
     def announce(plan: Plan) -> None:
+        planned.extend(plan.keys)
         if plan.jobs:
             _log.info("%s: %d to compute, %d reused", bundle.spec.backbone, len(plan.jobs), plan.reused)
 
@@ -222,8 +225,9 @@ def bundle_features(
                 result.bad,
             )
         bad = {image.path for image in result.bad}
-        good = dataset.take(i for i, path in enumerate(dataset.paths) if path not in bad)
-        keys = [key for key in row_keys(store, good.paths)[0] if key is not None]
+        kept_rows = [i for i, path in enumerate(dataset.paths) if path not in bad]
+        good = dataset.take(kept_rows)
+        keys = [key for i in kept_rows if (key := planned[i]) is not None]
         features = Features(
             X=kept.read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
             y=label_array(good.labels, bundle.classes),

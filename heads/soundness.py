@@ -25,6 +25,7 @@ from featcache.errors import BundleError
 
 _MOST_FEATURES = 10_000_000
 _LEAF = -1
+_NO_PARENT = 2**31 - 1  # to XGBoost
 _KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
 
@@ -208,7 +209,7 @@ def _check_neighbours(model: Any) -> None:
     _require(
         isinstance(rows, np.ndarray)
         and rows.ndim == 2
-        and rows.dtype.kind == "f"
+        and rows.dtype.kind in "fiub"
         and rows.shape[1] == _width(model)
         and model._fit_method == "brute"
         and model._tree is None
@@ -256,7 +257,8 @@ def _check_boosted_tree(tree: Mapping[str, Any], n_features: int) -> None:
     )
     inner = np.flatnonzero(left != _LEAF)
     _require(
-        bool((parents[left[inner]] == inner).all() and (parents[right[inner]] == inner).all()),
+        bool((parents[left[inner]] == inner).all() and (parents[right[inner]] == inner).all())
+        and parents[0] in (_NO_PARENT, -1),
         "a tree in it has children that are another node's",
     )
 
