@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from featcache.dataset import find_images
-from featcache.images import decode
+from featcache.errors import DataError
+from featcache.images import ImageError, decode
 from featcache.sample import write_sample
 
 from .side_by_side import Contender
@@ -67,4 +68,7 @@ def some_images(folder: Path, count: int, data: str | None) -> list[str]:
 
 def decoded(paths: list[str], size: int) -> np.ndarray:
     """Their pixels, uint8 array of shape (n, size, size, 3)."""
-    return np.stack([decode(Path(path).read_bytes(), size) for path in paths])
+    try:
+        return np.stack([decode(Path(path).read_bytes(), size) for path in paths])
+    except ImageError as error:
+        raise DataError(f"these images cannot all be decoded: {error}; name others with --data") from error

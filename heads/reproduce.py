@@ -16,6 +16,7 @@ from typing import Any
 
 import featcache
 from featcache import backbones, durable
+from featcache import weights as network_weights
 from featcache.errors import UsageError, WeightsError
 
 from .convolution import RUNS, convolutions
@@ -68,6 +69,7 @@ def reproduce(
         ``only`` names no row.
     """
     chosen = _chosen(only)
+    network_weights.parse(weights)  # a misspelt name fails before anything is trained
     folder = Path(out).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
