@@ -11,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC, NuSVC
+from threadpoolctl import threadpool_limits
 
 from heads import FastGridSearchCV
 from heads.certainty import answers_alike
@@ -52,6 +53,13 @@ def data(kind: str, seed: int, classes: int, n: int = 60, d: int = 200) -> tuple
     if kind == "constant":
         X[:, 5:] = 1
     return X.astype(np.float64 if kind == "float64" else np.float32), y
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of so small fits only wait for one another, where other processes hold the cores."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.mark.filterwarnings("ignore")
