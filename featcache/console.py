@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import DataError, FeatcacheError, UsageError
+from .errors import DataError, FeatcacheError, StoreError, UsageError
 from .memory import memory_limit
 from .plain_text import printable
 from .tasks import NAMES as TASKS
@@ -145,9 +145,13 @@ def _check_texts(context: click.Context) -> None:
 
 
 def _check_cache(cache: str) -> None:
-    """Raise where no folder can have this name."""
+    """Raise where no folder can have this name, and for a file: not every verb opens a store."""
     try:
-        Path(cache).expanduser().absolute().exists()
+        place = Path(cache).expanduser().absolute()
+        if place.exists() and not place.is_dir():
+            raise StoreError(f"{place} is a file; expected a folder for the cache")
+    except StoreError:
+        raise
     except (OSError, RuntimeError) as error:  # RuntimeError: no such user's home
         raise UsageError(
             f"--cache {cache[:60]!r}{'…' * (len(cache) > 60)}: no folder can be called this ({error.args[-1]})"

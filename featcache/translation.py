@@ -34,6 +34,8 @@ def translated(error: BaseException) -> FeatcacheError | None:
         return _of_the_system(error)
     if isinstance(error, ValueError) and re.search("embedded null (byte|character)", str(error)):
         return UsageError("a name holds a NUL character, which no file name can; give one without it")
+    if isinstance(error, ValueError) and str(error).startswith("Invalid IPv6 URL"):
+        return DataError("a URL is torn: its [ has no ]; expected an address such as https://host/folder/data.csv")
     if type(error).__name__ == "InvalidParameterError":  # sklearn's
         return UsageError(first_line(error))
     if isinstance(error, ImportError) and error.name:

@@ -12,7 +12,8 @@ import numpy as np
 
 from featcache import locations
 from featcache.dataset import find_images
-from featcache.images import decode
+from featcache.errors import DataError
+from featcache.images import ImageError, decode
 from featcache.sample import write_sample
 
 from .side_by_side import Contender
@@ -68,4 +69,7 @@ def some_images(folder: Path, count: int, data: str | None) -> list[str]:
 
 def decoded(paths: list[str], size: int) -> np.ndarray:
     """Their pixels, uint8 array of shape (n, size, size, 3)."""
-    return np.stack([decode(locations.read(path), size) for path in paths])
+    try:
+        return np.stack([decode(locations.read(path), size) for path in paths])
+    except ImageError as error:
+        raise DataError(f"these images cannot all be decoded: {error}; name others with --data") from error

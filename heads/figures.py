@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,20 +288,24 @@ def _plain_figure() -> type[Figure]:
     character, as in a file name that is not UTF-8, is drawn as a question mark."""
     from matplotlib.figure import Figure
     from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter
+    from matplotlib.ticker import FuncFormatter
 
     class PlainFigure(Figure):
         def draw(self, renderer: Any) -> None:
             for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
                 formatter = axis.get_major_formatter()
-                if isinstance(formatter, FixedFormatter):
-                    formatter.seq = [_drawable(str(text)) for text in formatter.seq]
+                if isinstance(formatter, FuncFormatter):  # the labels that were given; they are set while it is drawn
+                    axis.set_major_formatter(FuncFormatter(functools.partial(_drawn_tick, formatter.func)))
             for text in self.findobj(Text):
                 text.set_parse_math(False)
                 text.set_text(_drawable(text.get_text()))
             super().draw(renderer)
 
     return PlainFigure
+
+
+def _drawn_tick(named: Callable[..., str], *place: Any) -> str:
+    return _drawable(str(named(*place)))
 
 
 def _drawable(text: str) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 import featcache
 from featcache import backbones, durable, locations, schema
+from featcache import weights as network_weights
 from featcache.errors import StoreError, UsageError, WeightsError
 
 from .convolution import RUNS, convolutions
@@ -110,6 +111,7 @@ def reproduce(
         ``only`` names no row.
     """
     chosen = _chosen(only)
+    network_weights.parse(weights)  # a misspelt name fails before anything is trained
     folder = Path(out).expanduser().absolute()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

@@ -255,7 +255,8 @@ class FastGridSearchCV(_Fast, GridSearchCV):
 
     Notes
     -----
-    ``fit_time`` of cells that share a training is their share of it.
+    ``fit_time`` of cells that share a training is their share of it. Of models that are fitted on fewer columns, a fit whose
+    labels could hang on rounding, or on where a solver stops, is done again in the ordinary way (:mod:`heads.certainty`).
     """
 
     def __init__(

@@ -282,9 +282,11 @@ def _unlike(bundle: Bundle, features: Features, cache: str | os.PathLike[str]) -
 def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:
     """How to compute this bundle's features: its own network, else the weights given, else those of the cache."""
     spec, network = bundle.spec, bundle.network
+    source = (
+        None if weights is None else network_weights.parse(weights)
+    )  # a misspelt name is told where none is needed, too
     try:
-        if network is None and weights is not None:
-            source = network_weights.parse(weights)
+        if network is None and source is not None:
             model = network_weights.build(backbones.get(spec.backbone), spec.size, source, spec.precision)
             found = network_weights.digest(model)
             if found != spec.weights_digest:
