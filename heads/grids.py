@@ -150,7 +150,7 @@ def grid(
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
         try:
-            search.fit(X, y)
+            search.fit(X, y, groups=groups)
         except KeyboardInterrupt:
             _write_partial(folder, seen)
             raise
@@ -262,7 +262,7 @@ def _nested(
     for train, test in group_folds(y, groups, classes, cv, seed + 1):
         inner = group_folds(y[train], groups[train], classes, cv, seed, "inner folds (--nested)")
         search = _search(clone(estimator), space, method, iterations, inner, seed).set_params(**options)
-        search.fit(rows_of(X, train), y[train])
+        search.fit(rows_of(X, train), y[train], groups=groups[train])
         probabilities[test] = search.predict_proba(rows_of(X, test))
         chosen.append(short_names(search.best_params_))
     return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}
