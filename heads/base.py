@@ -69,8 +69,13 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"X has shape {arrays[0].shape}; expected (n_samples, n_features)")
         return check_stored(self, *arrays, reset=reset)
 
-    def prepare(self, X: Any, y: Any, sample_weight: Any = None, validation: tuple[Any, Any] | None = None) -> Prepared:
-        """Check the data and set what a fit starts from; ``classes_`` and ``n_features_in_`` are known afterwards."""
+    def prepare(
+        self, X: Any, y: Any, sample_weight: Any = None, validation: tuple[Any, Any] | None = None, groups: Any = None
+    ) -> Prepared:
+        """Check the data and set what a fit starts from; ``classes_`` and ``n_features_in_`` are known afterwards.
+
+        Rows to validate on that are set aside here, for lack of ``validation``, are whole groups.
+        """
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -89,9 +94,15 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
             val_rows = np.arange(len(X), len(X) + len(X_val))
             X, codes = _joined(X, X_val), np.concatenate([codes, val_codes])
         elif self.patience is not None or self.checkpoint:
-            rows, val_rows = train_test_split(
-                rows, test_size=self.validation_fraction, stratify=codes, random_state=seed
-            )
+            if groups is not None:
+                check_consistent_length(X, groups)
+                groups = np.unique(np.asarray(groups, str), return_inverse=True)[1]
+            if groups is None or len(np.unique(groups)) == len(rows):
+                rows, val_rows = train_test_split(
+                    rows, test_size=self.validation_fraction, stratify=codes, random_state=seed
+                )
+            else:
+                rows, val_rows = groups_aside(codes, groups, self.validation_fraction, seed)
         return Prepared(X, codes, weight, rows, val_rows, seed)
 
     def _check_validation(self, validation: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +120,40 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each row, array of shape (n_samples,)."""
         check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def groups_aside(codes: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from, and rows to validate on: whole groups, about this share of each class.
+
+    Parameters
+    ----------
+    codes, groups : int arrays of shape (n,), counted from 0.
+
+    Raises
+    ------
+    ValueError
+        No group can be spared: each class needs one to learn from.
+    """
+    counts = np.zeros((int(groups.max()) + 1, int(codes.max()) + 1))
+    np.add.at(counts, (groups, codes), 1)
+    total, aside, taken = counts.sum(axis=0), np.zeros(counts.shape[1]), np.zeros(len(counts), bool)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    for group in order:
+        after = aside + counts[group]
+        nearer = np.abs(after - fraction * total).sum() < np.abs(aside - fraction * total).sum()
+        if nearer and (after < total).all():
+            taken[group], aside = True, after
+    for label in np.flatnonzero(aside == 0):  # large groups, any of which is more than the share
+        spare = [g for g in order if counts[g, label] and (aside + counts[g] < total).all()]
+        if spare:
+            group = min(spare, key=lambda g: counts[g].sum())
+            taken[group], aside = True, aside + counts[group]
+    if not taken.any():
+        raise ValueError(
+            f"found {len(counts)} groups of {counts.shape[1]} classes; to stop early needs one to validate on besides one of "
+            "each class to learn from. Give more groups, validation_data, or neither patience nor checkpoint"
+        )
+    return np.flatnonzero(~taken[groups]), np.flatnonzero(taken[groups])
 
 
 def check_stored(estimator: Any, X: StoredRows, y: Any = None, *, reset: bool) -> Any:

@@ -72,6 +72,59 @@ def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | N
     Raises :class:`StoreError` where the record is damaged.
     """
     place = _place(cache, keys)
+    found = _read(place)
+    if found is not None and not {key for link in found.links for key in link} <= set(keys):
+        raise StoreError(f"{place}: not a readable record of an audit: links images that are not among them. {_AGAIN}")
+    return found
+
+
+def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
+    """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
+    found = recall(cache, features.keys)
+    return joined(features, cache), [NOT_AUDITED] if found is None else found.warnings
+
+
+def joined(features: Features, cache: str | os.PathLike[str]) -> Features:
+    """The features with images that show one patient in one group.
+
+    These are copies of a file, audited or not, and the pairs that any audit in this cache has found: of more images than
+    these, or of some of them.
+    """
+    position: dict[bytes, int] = {}
+    pairs = [(position.setdefault(key, place), place) for place, key in enumerate(features.keys)]
+    links = [pair for pair in pairs if pair[0] != pair[1]]
+    groups = [str(group) for group in features.groups]
+    for a, b in _links(cache):
+        for key in (a, b):
+            if key not in position:  # an image that is not here may still link two that are
+                position[key] = len(groups)
+                groups.append(f"\uffff{key.hex()}")  # so that the group is named after one that is here
+        links.append((position[a], position[b]))
+    if not links:
+        return features
+    whole = units(groups, links)[: len(features)]
+    before, after = len(set(features.groups)), len(set(whole))
+    if after < before:
+        _log.info(
+            "groups: copies and pairs that an audit found stay together; %d groups of images, not %d", after, before
+        )
+    return replace(features, groups=np.array(whole, dtype=object))
+
+
+def _links(cache: str | os.PathLike[str]) -> list[tuple[bytes, bytes]]:
+    """What all audits of this cache have found; records that cannot be read are left out, and named."""
+    found: list[tuple[bytes, bytes]] = []
+    for place in sorted(_folder(cache).glob("*.json")):
+        try:
+            record = _read(place)
+            found += [] if record is None else record.links
+        except StoreError as error:
+            _log.warning("%s", error)
+    return found
+
+
+def _read(place: Path) -> Cautions | None:
+    """A record; None where there is none, or one of a newer version, which may say other things."""
     where = f"{place}: not a readable record of an audit"
     try:
         text = place.read_bytes()
@@ -83,34 +136,22 @@ def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | N
         return None
     record = schema.read(text, _Record, where, _AGAIN)
     links = [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in record["links"]]
-    if not {key for link in links for key in link} <= set(keys):
-        raise StoreError(f"{where}: links images that are not among them. {_AGAIN}")
     return Cautions(record["warnings"], links, record["run"])
 
 
 def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
     """Folders of the audits that this cache has records of, as they were called then."""
     found = []
-    for place in (Path(cache).expanduser().absolute() / "audits").glob("*.json"):
+    for place in _folder(cache).glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # recall() says what is wrong with a record
             found.append(str(json.loads(place.read_text("utf-8"))["run"]))
     return sorted(found)
 
 
-def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
-    """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
-    found = recall(cache, features.keys)
-    if found is None:
-        return features, [NOT_AUDITED]
-    position = {key: place for place, key in enumerate(features.keys)}
-    linked = [(position[a], position[b]) for a, b in found.links]
-    if linked:
-        joined = np.array(units([str(group) for group in features.groups], linked), dtype=object)
-        _log.info("audit: %d pair(s) of images that show one patient stay together", len(linked))
-        features = replace(features, groups=joined)
-    return features, found.warnings
+def _folder(cache: str | os.PathLike[str]) -> Path:
+    return Path(cache).expanduser().absolute() / "audits"
 
 
 def _place(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Path:
     digest = hashlib.sha256(b"".join(sorted(set(keys)))).hexdigest()
-    return Path(cache).expanduser().absolute() / "audits" / f"{digest[:32]}.json"
+    return _folder(cache) / f"{digest[:32]}.json"

@@ -104,6 +104,7 @@ class OwnCNNClassifier(EpochClassifier):
         y: Any,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         validation_data: tuple[Any, Any] | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> OwnCNNClassifier:
@@ -112,13 +113,13 @@ class OwnCNNClassifier(EpochClassifier):
         Parameters
         ----------
         X : uint8 array of shape (n_samples, size, size, 3)
-        y, sample_weight, validation_data, on_epoch
+        y, sample_weight, groups, validation_data, on_epoch
             As in :meth:`heads.DenseHeadClassifier.fit`.
         """
-        return self._fit(X, y, sample_weight, validation_data, on_epoch)
+        return self._fit(X, y, sample_weight, groups, validation_data, on_epoch)
 
     def fit_stages(
-        self, X: Any, y: Any, sample_weight: Any, stages: Sequence[int],
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, stages: Sequence[int],
         on_stage: Callable[[int, OwnCNNClassifier], None],
     ) -> None:  # fmt: skip
         """Train for the most of ``stages`` epochs; after each of them ``on_stage(epochs, network)`` is called with what a
@@ -130,7 +131,7 @@ class OwnCNNClassifier(EpochClassifier):
                 if stage == epoch or (watch.stopped and stage > epoch):
                     on_stage(stage, copy.copy(longest)._adopt(watch).set_params(epochs=stage))
 
-        longest._fit(X, y, sample_weight, None, None, at_epoch)
+        longest._fit(X, y, sample_weight, groups, None, None, at_epoch)
 
     def check(self) -> None:
         TrainSpec(
@@ -141,11 +142,11 @@ class OwnCNNClassifier(EpochClassifier):
         self._check_validation_fraction()
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation_data: tuple[Any, Any] | None, on_epoch: OnEpoch | None,
-        at_epoch: Callable[[int, _Watch], None] | None = None,
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, validation_data: tuple[Any, Any] | None,
+        on_epoch: OnEpoch | None, at_epoch: Callable[[int, _Watch], None] | None = None,
     ) -> OwnCNNClassifier:  # fmt: skip
         self.check()
-        ready = self.prepare(X, y, sample_weight, validation_data)
+        ready = self.prepare(X, y, sample_weight, validation_data, groups)
         _, keras = load_tensorflow()  # which takes room, too
         require_room(self.image_shape_[0], self.units, len(self.classes_), min(self.batch_size, len(ready.rows)))
         with seeded(ready.seed):  # initial weights and the layers' own seeds are drawn here

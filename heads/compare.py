@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from featcache.dataset import Dataset
 from featcache.errors import DataError
@@ -16,15 +15,15 @@ from featcache.extraction import choose_data
 from featcache.features import Features
 from featcache.store import Store
 
-from .bootstrap import group_codes, percentile_interval, replicates
 from .bundle import Bundle, open_bundle
-from .evaluate import evaluate, exact_interval, least_share, scores
+from .cautions import joined
+from .clusters import group_codes
+from .evaluate import evaluate
+from .paired import differences, swapped
 from .runs import require_out, run_folder, write_json, write_table
 from .serving import bundle_features, known_images
 
 _log = logging.getLogger(__name__)
-_FEW = 6  # discordant groups; of fewer, no two-sided test at 5% can tell, and a bootstrap sees too little
-_MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
 
 
 def compare(
@@ -54,8 +53,8 @@ def compare(
     ``a`` and ``b`` (``bundle``, ``trained_on`` and the figures, as of :func:`heads.evaluate.evaluate`); ``n``, ``groups``;
     ``agreement`` (``both_right only_a only_b both_wrong``); ``mcnemar``, the exact test on the discordant pairs (McNemar
     1947; ``p``, and ``independent``, whether each image is of its own group, without which p is too small);
-    ``differences``, A less B, of accuracy, balanced accuracy and ROC area, ``value`` and ``ci`` by :func:`paired_intervals`;
-    ``shown``, whether a difference in accuracy is; ``verdict``, a sentence; ``warnings``.
+    ``differences``, A minus B, of accuracy, balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
+    :func:`heads.paired.differences`; ``shown``, whether a difference in accuracy is; ``verdict``, a sentence; ``warnings``.
 
     Raises
     ------
@@ -76,6 +75,7 @@ def compare(
         split = "test"
     known, left_out = known_images(dataset, a.classes, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
+    of_a = joined(of_a, cache)
     y, groups = of_a.y, of_a.groups
     p_a, p_b = a.predict_proba(of_a), b.predict_proba(of_b)
     place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
@@ -111,92 +111,31 @@ def paired(
 ) -> dict[str, Any]:  # fmt: skip
     """What :func:`compare` finds, from labels, probabilities of shape (n, n_classes) and predicted labels.
 
-    Where groups repeat, the verdict rests on the bootstrap over groups, else on McNemar's test.
+    The verdict rests on the permutation test over groups; with one image a group it is McNemar's.
     """
     right_a, right_b = predicted_a == y, predicted_b == y
     of_group = group_codes(groups, len(y))
     count = int(of_group.max()) + 1
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    independent = count == len(y)
-    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    differences = paired_intervals(y, p_a, p_b, predicted_a, predicted_b, of_group)
-    low, high = differences["accuracy"]["ci"]
-    shown = p < 0.05 if independent else low > 0 or high < 0
+    gains = right_a.astype(float) - right_b
+    found_by = differences(y, p_a, p_b, predicted_a, predicted_b, of_group)
+    accuracy = found_by["accuracy"]
+    assert accuracy is not None
     found = {
         "n": len(y),
         "groups": count,
         "agreement": {
-            "both_right": int((right_a & right_b).sum()), "only_a": only_a, "only_b": only_b,
+            "both_right": int((right_a & right_b).sum()), "only_a": int((gains > 0).sum()), "only_b": int((gains < 0).sum()),
             "both_wrong": int((~right_a & ~right_b).sum()),
         },
-        "mcnemar": {"p": p, "independent": independent},
-        "differences": differences,
-        "shown": bool(shown),
+        "mcnemar": {"p": swapped(gains), "independent": count == len(y)},
+        "differences": {
+            name: {"value": None, "ci": None, "p": None} if one is None
+            else {"value": one.value, "ci": list(one.ci), "p": one.p}
+            for name, one in found_by.items()
+        },
+        "shown": accuracy.p < 0.05,
     }  # fmt: skip
     return {**found, "verdict": _verdict(found, float(right_a.mean()), float(right_b.mean()))}
-
-
-def paired_intervals(
-    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray,
-    of_group: np.ndarray,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Differences, A less B, of accuracy, balanced accuracy and ROC area with 95% intervals.
-
-    Both models are judged on the same 2,000 draws of groups, and the percentiles of their differences taken. Where less
-    than six groups were judged differently, a bootstrap sees too little; the interval is then widened to what the exact
-    bounds of the two shares of groups (Clopper & Pearson 1934, each at 97.5%) leave possible, of balanced accuracy in each
-    class, and of an area that no draw changes to what :func:`heads.evaluate.least_share` does.
-
-    Returns
-    -------
-    ``value`` and ``ci`` of each; Nones of an area where a class has no rows.
-    """
-    draws_a = replicates(y, p_a, predicted_a, of_group)
-    draws_b = replicates(y, p_b, predicted_b, of_group)
-    figures = [_plain(y, p, predicted) for p, predicted in ((p_a, predicted_a), (p_b, predicted_b))]
-    lead = (predicted_a == y).astype(int) - (predicted_b == y)
-    present = np.unique(y)
-    exact = {
-        "accuracy": _exact_bounds(lead, of_group),
-        "balanced_accuracy": np.mean([_exact_bounds(lead[y == c], of_group[y == c]) for c in present], axis=0),
-    }
-    found: dict[str, dict[str, Any]] = {}
-    for name in _MEASURES:
-        value = figures[0][name] - figures[1][name]
-        draws = draws_a[name] - draws_b[name]
-        draws = draws[np.isfinite(draws)]
-        if not np.isfinite(value) or not len(draws):
-            found[name] = {"value": None, "ci": None}
-            continue
-        low, high = percentile_interval(draws)
-        if name in exact and len(np.unique(of_group[lead != 0])) < _FEW:
-            low, high = min(low, exact[name][0]), max(high, exact[name][1])
-        if name == "roc_auc" and np.ptp(draws) < 1e-12:
-            hidden = 1 - least_share(y, of_group)
-            low, high = low - hidden, high + hidden
-        found[name] = {"value": float(value), "ci": [float(low), float(high)]}
-    return found
-
-
-def _plain(y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    area = scores(y, probabilities)["roc_auc"]
-    right = predicted == y
-    recalls = [right[y == label].mean() for label in np.unique(y)]
-    return {
-        "accuracy": float(right.mean()),
-        "balanced_accuracy": float(np.mean(recalls)),
-        "roc_auc": np.nan if area is None else area,
-    }
-
-
-def _exact_bounds(lead: np.ndarray, of_group: np.ndarray) -> tuple[float, float]:
-    """What the difference may be, from how many groups each model is the better on."""
-    _, of_group = np.unique(of_group, return_inverse=True)
-    net = np.bincount(of_group, lead)
-    (low_a, high_a), (low_b, high_b) = (
-        exact_interval(int(n), len(net), 0.975) for n in ((net > 0).sum(), (net < 0).sum())
-    )
-    return low_a - high_b, high_a - low_b
 
 
 def _verdict(found: Mapping[str, Any], accuracy_a: float, accuracy_b: float) -> str:
@@ -205,11 +144,11 @@ def _verdict(found: Mapping[str, Any], accuracy_a: float, accuracy_b: float) -> 
     by, units = f"n = {found['n']} images", ""
     if not found["mcnemar"]["independent"]:
         units = f" of {found['groups']} groups"
-        how = "bootstrap over groups"
+        how = f"permutation test over groups p = {found['differences']['accuracy']['p']:.2g}"
     else:
         how = f"exact McNemar p = {found['mcnemar']['p']:.2g}"
     figures = (
-        f"A {accuracy_a:.3f}, B {accuracy_b:.3f}, A less B {accuracy_a - accuracy_b:+.3f} ({low:+.3f} to {high:+.3f})"
+        f"A {accuracy_a:.3f}, B {accuracy_b:.3f}, A minus B {accuracy_a - accuracy_b:+.3f} ({low:+.3f} to {high:+.3f})"
     )
     if found["shown"]:
         better = "A" if accuracy_a > accuracy_b else "B"
@@ -231,13 +170,13 @@ def _warnings(
         texts += [f"{name}: {text}" for text in bundle.warnings]
         if learnt:
             texts.append(
-                f"{name} learnt from {learnt} of these {found['n']} images: its figures flatter, and so does any lead of it. "
+                f"{name} learnt from {learnt} of these {found['n']} images: they overestimate it, and any lead of it. "
                 "Compare on images that neither has seen: --split test, or --data"
             )
     if not found["mcnemar"]["independent"]:
         texts.append(
             f"{found['n']} images are of {found['groups']} groups: McNemar's test takes images as independent, so its p "
-            "is too small; the intervals are by bootstrap over groups, and the verdict rests on them"
+            "is too small; the verdict and the intervals rest on a permutation test over groups"
         )
     missing = [label for i, label in enumerate(bundles[0].classes) if i not in y]
     if missing:

@@ -115,6 +115,7 @@ class DenseHeadClassifier(EpochClassifier):
         y: Any,
         sample_weight: Any = None,
         *,
+        groups: Any = None,
         validation_data: tuple[Any, Any] | None = None,
         on_epoch: OnEpoch | None = None,
     ) -> DenseHeadClassifier:
@@ -125,6 +126,9 @@ class DenseHeadClassifier(EpochClassifier):
         X : array of shape (n_samples, n_features), or :class:`featcache.StoredRows` of that shape
         y : array of shape (n_samples,)
         sample_weight : array of shape (n_samples,), optional
+        groups : array of shape (n_samples,), optional
+            Which rows belong together, such as images of one patient: what ``patience`` or ``checkpoint`` sets aside to
+            validate on are whole groups. :class:`heads.FastGridSearchCV` hands on the groups that it is given.
         validation_data : (X, y), optional
             Rows to validate on after each epoch.
         on_epoch : callable, optional
@@ -136,7 +140,7 @@ class DenseHeadClassifier(EpochClassifier):
             Fewer than two classes, unknown classes in the validation data, or features that are not finite.
         """
         self.check()
-        ready = self.prepare(X, y, sample_weight, validation_data)
+        ready = self.prepare(X, y, sample_weight, validation_data, groups)
         shape, job = self.job(ready)
         trainer.require_room(shape, memory.limit())
         return self.adopt(trainer.train(ready.X, ready.codes, shape, [job], on_epoch)[0])

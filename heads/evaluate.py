@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 from sklearn import metrics
 
 from featcache.errors import DataError
 
-from .bootstrap import group_codes, group_draws, percentile_interval, replicates
+from .areas import area_interval
+from .clusters import group_codes
+from .intervals import mean_f1, mean_recall, share_interval
 from .reliability import calibration_figures, reliability
 
 
@@ -68,39 +69,6 @@ def scores(y: np.ndarray, probabilities: np.ndarray, threshold: float | None = N
     }
 
 
-def accuracy_interval(
-    right: np.ndarray, groups: Sequence[object] | np.ndarray | None = None, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Interval of an accuracy, by bootstrap over groups.
-
-    Whole groups (patients) are drawn with replacement, 2,000 times, and the percentiles of the accuracy taken
-    (Efron & Tibshirani 1993): five pictures of one patient are not five times the evidence. Where every group is all
-    right or all wrong alike, draws cannot differ; the exact binomial interval over groups (Clopper & Pearson 1934)
-    stands in, so that 62 of 62 reads 0.94 to 1, not 1 to 1.
-
-    Parameters
-    ----------
-    right : bool array of shape (n,).
-    groups : n hashable values, or None where each row is its own.
-    """
-    right = np.asarray(right, dtype=float)
-    of_group = group_codes(groups, len(right))
-    correct, rows = np.bincount(of_group, right), np.bincount(of_group).astype(float)
-    count = len(rows)
-    if correct.sum() in (0, rows.sum()):
-        return exact_interval(count if correct.sum() else 0, count, confidence)
-    accuracies = [(drawn @ correct) / (drawn @ rows) for drawn in group_draws(count, seed)]
-    return percentile_interval(np.concatenate(accuracies), confidence)
-
-
-def exact_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a proportion, by Clopper & Pearson (1934)."""
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, hits, count - hits + 1) if hits else 0.0
-    high = beta.ppf(1 - tail, hits + 1, count - hits) if hits < count else 1.0
-    return float(low), float(high)
-
-
 def evaluate(
     y: np.ndarray,
     probabilities: np.ndarray,
@@ -120,50 +88,19 @@ def evaluate(
     found = scores(y, probabilities, threshold)
     found.update(calibration_figures(y, probabilities))
     predicted = labels_of(probabilities, threshold)
-    right = predicted == y
-    found["accuracy_ci"] = list(accuracy_interval(right, groups))
-    found.update(_other_intervals(y, probabilities, predicted, group_codes(groups, len(y)), found))
+    right, of_group = predicted == y, group_codes(groups, len(y))
+    found["accuracy_ci"] = list(share_interval(right, of_group))
+    found["balanced_accuracy_ci"] = list(mean_recall(y, predicted, of_group))
+    found["macro_f1_ci"] = list(mean_f1(y, predicted, of_group))
+    area = found["roc_auc"] is not None
+    found["roc_auc_ci"] = list(area_interval(y, probabilities, of_group)) if area else None
     labels = np.arange(probabilities.shape[1])
     found["confusion"] = metrics.confusion_matrix(y, predicted, labels=labels).tolist()
     if classes is not None:
-        groups = None if groups is None else np.asarray(groups)
         found["recall"], found["recall_ci"] = {}, {}
         for label, name in enumerate(classes):
             own = y == label
             if own.any():
                 found["recall"][name] = float(right[own].mean())
-                found["recall_ci"][name] = list(accuracy_interval(right[own], None if groups is None else groups[own]))
+                found["recall_ci"][name] = list(share_interval(right[own], of_group[own]))
     return found
-
-
-def least_share(y: np.ndarray, of_group: np.ndarray) -> float:
-    """Lower bound of a share that was 1 in every draw, from the groups of the rarest class.
-
-    So many pairs of one group of each class can be formed that share none, and each was ranked rightly. Of a share that
-    was 0 in every draw, the upper bound is 1 less this.
-    """
-    rarest = min(len(np.unique(of_group[y == label])) for label in np.unique(y))
-    return exact_interval(rarest, rarest)[0]
-
-
-def _other_intervals(
-    y: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray, of_group: np.ndarray, found: dict[str, Any]
-) -> dict[str, Any]:
-    """Intervals of what is no plain proportion, from the same draws of groups.
-
-    Where draws cannot differ, all being right, the exact interval of :func:`least_share` stands in. Where they cannot
-    differ since some classes are all right and others all wrong, the exact bounds of both are weighed by the figure.
-    """
-    least = least_share(y, of_group)
-    intervals: dict[str, Any] = {}
-    for name, draws in replicates(y, probabilities, predicted, of_group).items():
-        if name == "accuracy":
-            continue
-        kept = draws[np.isfinite(draws)]
-        if found[name] is None or not len(kept):
-            intervals[f"{name}_ci"] = None
-        else:
-            value = found[name]
-            exact = [value * least, value + (1 - value) * (1 - least)]
-            intervals[f"{name}_ci"] = exact if np.ptp(kept) < 1e-12 else list(percentile_interval(kept))
-    return intervals

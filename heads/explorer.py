@@ -67,7 +67,7 @@ def explore(
         raise UsageError(f"{bundle}: a {opened.about['model'].get('name')} has no dense layer; name a head's bundle")
     features = _features(opened, data, cache)
     probabilities = opened.predict_proba(features)
-    predicted = probabilities.argmax(axis=1)
+    predicted = opened.labels(probabilities)
     wrong = predicted != features.y
     rng = np.random.default_rng(seed)
     # Errors first, in an order of chance within each: what is cut off at the end is a fair sample.
@@ -81,7 +81,7 @@ def explore(
     points /= np.abs(points).max() or 1
     split = [(parts or {}).get(p, str(s)) or "no split" for p, s in zip(chosen.paths, chosen.splits, strict=True)]
     splits = sorted(set(split), key=lambda name: ("train", "val", "test", name).index(name))
-    pictures, overlays, reason = _pictures(opened, chosen, wrong[shown], rng, cache, images)
+    pictures, overlays, reason = _pictures(opened, chosen, predicted[shown], rng, cache, images)
     place = {row: position for position, row in enumerate(pictures)}
     return {
         "classes": list(opened.classes),
@@ -114,7 +114,7 @@ def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | 
 
 
 def _pictures(
-    opened: Bundle, features: Features, wrong: np.ndarray, rng: np.random.Generator,
+    opened: Bundle, features: Features, predicted: np.ndarray, rng: np.random.Generator,
     cache: str | os.PathLike[str], images: bool,
 ) -> tuple[dict[int, str], dict[int, str], str]:  # fmt: skip
     """Thumbnails and overlays by row, misclassified rows first; and why there are no overlays."""
@@ -122,16 +122,17 @@ def _pictures(
         return {}, {}, "pictures were left out (--no-images)"
     from .thumbnails import thumbnails
 
-    order = np.argsort(~wrong + rng.random(len(wrong)) * 0.5, kind="stable").tolist()
+    right = predicted == features.y
+    order = np.argsort(right + rng.random(len(right)) * 0.5, kind="stable").tolist()
     side = _LARGE if len(features) <= _FEW else _SMALL
     try:
-        over = _saliency(opened, features, cache)
+        over = _saliency(opened, features, predicted, cache)
         return *thumbnails(features.paths, order, side, _BUDGET, over), ""
     except FeatcacheError as error:  # no maps, or a model that has none
         return *thumbnails(features.paths, order, side, _BUDGET), str(error)
 
 
-def _saliency(opened: Bundle, features: Features, cache: str | os.PathLike[str]) -> Any:
+def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: str | os.PathLike[str]) -> Any:
     """What draws the evidence for the predicted class over thumbnails.
 
     Raises :class:`DataError` where there are no maps to draw it from.
@@ -147,8 +148,9 @@ def _saliency(opened: Bundle, features: Features, cache: str | os.PathLike[str])
     row_of = {path: row for row, path in enumerate(maps.paths)}
 
     def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:
-        of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row, _ in block]])
-        evidence = saliency.contributions(opened.estimator, of_block, opened.pooling)
+        rows = [row for row, _ in block]
+        of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row in rows]])
+        evidence = saliency.contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
         return [saliency.overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)]
 
     return over

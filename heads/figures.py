@@ -18,7 +18,7 @@ from sklearn import metrics
 
 from featcache import durable
 
-from .evaluate import exact_interval
+from .intervals import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +100,7 @@ def reliability(bins: Bins, classes: Sequence[str], caption: str = "") -> Figure
     """Stated probabilities against what was found, with the exact interval of each bin, over the images in each."""
     figure, (axis, below) = canvas(4.8, 5.6, caption, rows=2, heights=(5, 1))
     found = bins.hits / bins.counts
-    ends = np.array([exact_interval(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
+    ends = np.array([counted(int(h), int(n)) for h, n in zip(bins.hits, bins.counts, strict=True)]).T
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (1, 3)), label="they mean what they say")
     axis.errorbar(
         bins.stated, found, yerr=[np.maximum(found - ends[0], 0), np.maximum(ends[1] - found, 0)], fmt="o-",

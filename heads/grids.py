@@ -162,7 +162,7 @@ def grid(
         search.on_estimate = foretell
         try:
             with naming_candidates():
-                search.fit(X, y)
+                search.fit(X, y, groups=groups)
         except KeyboardInterrupt:
             _write_partial(folder, seen)
             raise
@@ -289,7 +289,7 @@ def _nested(
         inner = group_folds(y[train], groups[train], classes, cv, seed, "inner folds (--nested)")
         search = _search(clone(estimator), space, method, iterations, inner, seed).set_params(**options)
         with naming_candidates():
-            search.fit(rows_of(X, train), y[train])
+            search.fit(rows_of(X, train), y[train], groups=groups[train])
         probabilities[test] = search.predict_proba(rows_of(X, test))
         chosen.append(short_names(search.best_params_))
     return {**evaluate(y, probabilities, groups, classes=classes), "best_params": chosen}

@@ -13,14 +13,14 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
+from .dealing import p_values
 from .evaluate import evaluate
 from .looks import SQUARE, Look
 
 _FOLDS = 5
 _TREES = 100
-_DRAWS = 1999
 _BORDER = 6  # of 64 pixels
-_RARE = 0.01  # p-value
+_RARE = 0.01  # of audits of labels that mean nothing, so many may show anything
 _LIFT = 0.2  # of the way from chance to certainty
 _ROWS = 5000  # learn from at most so many images: more change no verdict
 
@@ -59,10 +59,10 @@ def shortcuts(
     """What each probe reaches, cross-validated with whole units.
 
     A random forest learns from each probe's numbers, in 5 folds, classes counting alike. Its score is the balanced
-    accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test:
-    how often labels dealt out anew among the units agree with the predictions as well (1,999 times; Ojala & Garriga
-    2010, their first test, with the predictions held fixed). A probe is flagged where p is below 0.01 and the interval of the score lies
-    above chance by a tenth of the way to 1, the score itself by a fifth.
+    accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test that
+    keeps patients as they are (:func:`heads.dealing.p_values`), corrected for the number of probes: of audits of labels
+    that mean nothing, 1 in 100 or fewer have a probe with p below 0.01. A probe is flagged where that is so, and the
+    interval of the score lies above chance by a tenth of the way to 1, the score itself by a fifth.
 
     Parameters
     ----------
@@ -75,21 +75,22 @@ def shortcuts(
     ``probe score score_ci accuracy chance p_value flag verdict n`` of each probe; empty where a class has fewer than
     two units.
     """
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(y))[:_ROWS])
+    rows = np.sort(np.random.default_rng(seed).permutation(len(y))[:_ROWS])
     y, groups = np.asarray(y)[rows], np.asarray(units, str)[rows]
     fewest = min(len(np.unique(groups[y == label])) for label in range(len(classes)))
     if fewest < 2:
         return []
     folds = list(StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed).split(y, y, groups))
-    found = []
+    given = []
     for probe in PROBES:
         X = np.stack([np.asarray(probe.see(looks[row]), np.float32) for row in rows])
         forest = RandomForestClassifier(_TREES, class_weight="balanced", random_state=seed, n_jobs=os.cpu_count())
-        probabilities = cross_val_predict(forest, X, y, cv=folds, method="predict_proba")
-        figures = evaluate(y, probabilities, groups)
-        found.append(_judged(probe, figures, classes, _p_value(y, probabilities.argmax(axis=1), groups, rng)))
-    return found
+        given.append(cross_val_predict(forest, X, y, cv=folds, method="predict_proba"))
+    chances = p_values(y, [probabilities.argmax(axis=1) for probabilities in given], groups, seed)
+    return [
+        _judged(probe, evaluate(y, probabilities, groups), classes, p)
+        for probe, probabilities, p in zip(PROBES, given, chances, strict=True)
+    ]
 
 
 def _judged(probe: Probe, figures: dict[str, Any], classes: Sequence[str], p: float) -> dict[str, Any]:
@@ -114,25 +115,3 @@ def _verdict(probe: Probe, score: float, chance: float, p: float, flag: bool) ->
     if p < _RARE:
         return f"{found}. A trace of a shortcut, too weak to explain a good model"
     return f"{found}. No shortcut shown"
-
-
-def _p_value(y: np.ndarray, predicted: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> float:
-    """Share of dealings of the units' labels that reach the balanced accuracy, the actual one counted in."""
-    _, first, unit = np.unique(groups, return_index=True, return_inverse=True)
-    labels = y[first]  # a unit of several classes counts as its first image's
-    if (labels[unit] != y).any():
-        labels, unit, y = y, np.arange(len(y)), y
-    n_classes = int(y.max()) + 1
-    # Rows of each unit by prediction: of a dealing, all that is needed are sums of these.
-    table = np.zeros((len(labels), n_classes))
-    np.add.at(table, (unit, predicted), 1)
-
-    def balanced(dealt: np.ndarray) -> float:
-        counts = np.zeros((n_classes, n_classes))
-        np.add.at(counts, dealt, table)
-        rows = counts.sum(axis=1)
-        return float(np.mean(np.diagonal(counts)[rows > 0] / rows[rows > 0]))
-
-    actual = balanced(labels)
-    reached = sum(balanced(rng.permutation(labels)) >= actual - 1e-12 for _ in range(_DRAWS))
-    return (1 + reached) / (1 + _DRAWS)

@@ -34,7 +34,7 @@ from featcache.errors import UsageError
 from featcache.stored import StoredRows
 
 from .answers import Answers, Splits
-from .base import rows_of
+from .base import EpochClassifier, rows_of
 from .journal import Journal
 from .ways import Cell, FittedCell, OnEstimate, Problem, fit_cells, may_have_a_way, portions
 
@@ -101,6 +101,8 @@ class _Fast:
 
     def _get_routed_params_for_fit(self, params: Any) -> Any:
         routed = super()._get_routed_params_for_fit(params)  # type: ignore[misc]
+        if (name := self._groups_name()) and params.get("groups") is not None:
+            routed.estimator.fit.setdefault(name, np.asarray(params["groups"]))
         if hasattr(self, "_call"):
             self._call.routed = routed
         return routed
@@ -129,7 +131,7 @@ class _Fast:
     def _compute(self, candidates: Sequence[Mapping[str, Any]], folds: Sequence[Any]) -> dict[Cell, dict[str, Any]]:
         """Results of as many cells as can be had before sklearn's own loop."""
         call, answers = self._call, dict[Cell, dict[str, Any]]()
-        weight, plain = self._weight()
+        weight, groups, plain = self._besides()
         if call.routed.scorer.score or not plain:
             return answers
         asked = self.memory or memory_use.limit()
@@ -139,7 +141,7 @@ class _Fast:
             self.estimator, candidates, call.X, np.asarray(call.y), folds, weight, limit,
             max(jobs, os.cpu_count() or 1), transparent=_transparent(self.scoring), limited=asked is not None,
             by_label=_by_label(self.scoring), on_train=self.return_train_score,
-            on_estimate=self.on_estimate,
+            on_estimate=self.on_estimate, groups=groups,
         )  # fmt: skip
         todo = [(c, s) for c in range(len(candidates)) for s in range(len(folds))]
         keys = self._keys(problem, todo) if call.journal is not None else {}
@@ -174,17 +176,25 @@ class _Fast:
                 keep(cell, result)
         return answers
 
-    def _weight(self) -> tuple[np.ndarray | None, bool]:
-        """Sample weights, and whether they are all that ``fit`` was given besides."""
+    def _besides(self) -> tuple[np.ndarray | None, np.ndarray | None, bool]:
+        """Sample weights, groups, and whether they are all that ``fit`` was given besides."""
         given = {name: value for name, value in self._call.routed.estimator.fit.items() if value is not None}
-        if not given:
-            return None, True
-        name = "sample_weight"
-        if isinstance(self.estimator, Pipeline):
-            name = f"{self.estimator.steps[-1][0]}__sample_weight"
-        if set(given) != {name}:
-            return None, False
-        return _check_sample_weight(given[name], self._call.X), True
+        groups = given.pop(self._groups_name(), None)
+        step = f"{self.estimator.steps[-1][0]}__" if isinstance(self.estimator, Pipeline) else ""
+        weight = given.pop(f"{step}sample_weight", None)
+        return None if weight is None else _check_sample_weight(weight, self._call.X), groups, not given
+
+    def _groups_name(self) -> str:
+        """What the model's ``fit`` calls groups; empty where it takes none, or candidates replace it."""
+        model, name = self.estimator, "groups"
+        if isinstance(model, Pipeline):
+            name, model = f"{model.steps[-1][0]}__groups", model.steps[-1][1]
+            grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", None) or {}
+            if any(
+                name.removesuffix("__groups") in grid for grid in ([grids] if isinstance(grids, Mapping) else grids)
+            ):
+                return ""
+        return name if isinstance(model, EpochClassifier) else ""
 
     def _far(self, problem: Problem, left: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, Any]]]:
         """Cells fitted on the workers of a Dask cluster. The data goes there once; what comes back is numbers."""
@@ -193,7 +203,7 @@ class _Fast:
         tasks = (
             joblib.delayed(_portion)(
                 problem.X, call.y, problem.estimator, problem.candidates, problem.folds, problem.weight,
-                problem.transparent, problem.by_label, self.memory or memory_use.limit(), call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
+                problem.groups, problem.transparent, problem.by_label, self.memory or memory_use.limit(), call.scorers, call.routed.estimator.fit, self.return_train_score, cells,
             )
             for cells in portions(problem, left, _PORTIONS * workers)
         )  # fmt: skip
@@ -223,6 +233,7 @@ class _Fast:
             data = joblib.hash([
                 problem.X.identity if isinstance(problem.X, StoredRows) else problem.X,
                 problem.y, problem.weight, self.scoring, self.return_train_score, sklearn.__version__, featcache.__version__,
+                *([] if problem.groups is None else [problem.groups]),
             ])  # fmt: skip
             folds = [joblib.hash(fold) for fold in problem.folds]
             prints = [joblib.hash([type(model).__qualname__, model.get_params()]) for model in problem.models]
@@ -386,14 +397,14 @@ def _cluster() -> Any | None:
 
 def _portion(
     X: Any, y: Any, estimator: Any, candidates: Sequence[Mapping[str, Any]], folds: Sequence[Any],
-    weight: np.ndarray | None, transparent: bool, by_label: bool, memory: int | None, scorers: Any, fit_params: Any,
+    weight: np.ndarray | None, groups: np.ndarray | None, transparent: bool, by_label: bool, memory: int | None, scorers: Any, fit_params: Any,
     return_train_score: bool, cells: Sequence[Cell],
 ) -> list[tuple[Cell, dict[str, Any]]]:  # fmt: skip
     """Runs on a worker: results of these cells, without those that fail."""
     limit = memory or memory_use.resident() + memory_use.available() // 4
     problem = Problem(
         estimator, candidates, X, np.asarray(y), folds, weight, limit, 1, transparent=transparent,
-        limited=memory is not None, by_label=by_label, on_train=return_train_score,
+        limited=memory is not None, by_label=by_label, on_train=return_train_score, groups=groups,
     )  # fmt: skip
     found: dict[Cell, dict[str, Any]] = {}
 

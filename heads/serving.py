@@ -25,8 +25,9 @@ from featcache.recipe import Resolved, resolve_spec
 from featcache.store import Store
 
 from .bundle import Bundle, open_bundle
-from .cautions import recall
-from .evaluate import accuracy_interval, evaluate
+from .cautions import joined, recall
+from .evaluate import evaluate
+from .intervals import share_interval
 from .novelty import image_vectors
 from .runs import data_title, require_out, run_folder, stamp, write_evaluation, write_json, write_predictions
 from .threshold import operating_point
@@ -122,7 +123,8 @@ def evaluate_bundle(
 
     Returns
     -------
-    ``test`` with intervals; ``internal``, the figures from when the model was made; ``trained_on``, how many of these
+    ``test`` with intervals, copies and what any audit in this cache took for one patient counting as one group;
+    ``internal``, the figures from when the model was made; ``trained_on``, how many of these
     images it learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or
     None; ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
     chance, or None; ``warnings``, what must stand beside.
@@ -137,6 +139,7 @@ def evaluate_bundle(
         dataset = choose_data(store, data, group_regex)
     known, left_out = known_images(dataset, opened.classes, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
+    features = joined(features, cache)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
         probabilities = opened.predict_proba(features)
         test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
@@ -144,7 +147,9 @@ def evaluate_bundle(
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
             _log.warning(
-                "%d of these %d images were in the model's training data: the figures flatter", seen, len(features)
+                "%d of these %d images were in the model's training data: the figures overestimate it",
+                seen,
+                len(features),
             )
         missing = [name for name in opened.classes if name not in set(known.labels)]
         if missing:
@@ -269,7 +274,7 @@ def _unlike(bundle: Bundle, features: Features, cache: str | os.PathLike[str]) -
     if bundle.novelty is None or not flags:
         return None
     share, by_chance = float(np.mean(np.array(flags, bool))), bundle.novelty.false_alarm
-    interval = accuracy_interval(np.array(flags, bool), features.groups)
+    interval = share_interval(np.array(flags, bool), features.groups)
     if interval[0] > by_chance:
         _log.warning(
             "%d of these %d images are unlike the model's training images (some %.0f would be by chance): what it says of "

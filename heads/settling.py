@@ -82,7 +82,7 @@ def settle(
                 **calibration, "test_before": {name: before[name] for name in ("loss", "brier", "ece")}
             }  # fmt: skip
     if sensitivity is not None:
-        threshold, more = choose_threshold(y[val], mended[val], sensitivity)
+        threshold, more = choose_threshold(y[val], mended[val], sensitivity, features.groups[val])
         warnings += more
         point = operating_point(y[test], mended[test], features.groups[test], threshold["value"])
         result["threshold"] = {"value": threshold["value"], "chosen_on_val": threshold, "test": point}

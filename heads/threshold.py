@@ -10,11 +10,15 @@ import numpy as np
 
 from featcache.errors import DataError, UsageError
 
-from .evaluate import accuracy_interval, exact_interval, labels_of
+from .evaluate import labels_of
+from .intervals import share_interval
 
 
 def choose_threshold(
-    y: np.ndarray, probabilities: np.ndarray, sensitivity: float
+    y: np.ndarray,
+    probabilities: np.ndarray,
+    sensitivity: float,
+    groups: Sequence[object] | np.ndarray | None = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The highest threshold on the second class's probability that finds at least the wanted share of its rows.
 
@@ -26,11 +30,12 @@ def choose_threshold(
     y : int array of shape (n,), 0 and 1 present; rows that the model did not learn from.
     probabilities : array of shape (n, 2).
     sensitivity : the wanted share, more than 0 and at most 1.
+    groups : n hashable values, or None where each row is its own.
 
     Returns
     -------
-    ``value``, ``wanted``, and on these rows ``positives``, ``negatives``, ``sensitivity``, ``sensitivity_ci`` (exact; it
-    takes rows as independent) and ``specificity``; and warnings.
+    ``value``, ``wanted``, and on these rows ``positives``, ``negatives``, ``sensitivity``, ``sensitivity_ci`` and
+    ``specificity``; and warnings.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def choose_threshold(
         value = float(at)
     called = given >= value
     hits = int((called & positive).sum())
-    low, high = exact_interval(hits, positives)
+    low, high = share_interval(called[positive], None if groups is None else np.asarray(groups)[positive])
     found = (
         f"threshold: chosen on {positives} positive validation images, {hits} of which it finds: on others like them the "
         f"sensitivity may be as low as {low:.2f}, {sensitivity:g} being wanted",
@@ -72,7 +77,7 @@ def operating_point(
 
     Returns
     -------
-    ``sensitivity`` and ``specificity`` with ``_ci`` pairs by bootstrap over groups (None where the rows lack the class),
+    ``sensitivity`` and ``specificity`` with ``_ci`` pairs, groups heeded (None where the rows lack the class),
     and ``at_half``: the same at a threshold of 0.5.
     """
     return {
@@ -113,6 +118,6 @@ def _rates(y: np.ndarray, predicted: np.ndarray, groups: Sequence[object] | np.n
         right = predicted[own] == label
         found[name] = float(right.mean()) if own.any() else None
         found[f"{name}_ci"] = (
-            list(accuracy_interval(right, None if groups is None else groups[own])) if own.any() else None
+            list(share_interval(right, None if groups is None else groups[own])) if own.any() else None
         )
     return found

@@ -173,7 +173,7 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
 
     result = compare(bundle_a, bundle_b, cache=cache, **options)
     a, b = result["a"]["test"], result["b"]["test"]
-    lines = [f"{'':<18}{'A':>9}{'B':>9}{'A less B':>11}   95% interval"]
+    lines = [f"{'':<18}{'A':>9}{'B':>9}{'A minus B':>11}   95% interval"]
     for name, difference in result["differences"].items():
         if difference["value"] is not None:
             both = f"{a[name]:>9.4f}{b[name]:>9.4f}{difference['value']:>+11.4f}"

@@ -76,6 +76,7 @@ class Problem:
     X, y : the data.
     folds : (train, test) positions.
     weight : sample weights, or None.
+    groups : group of each row, for models that set rows aside to validate on; or None.
     limit : bytes that this process may hold at its peak.
     limited : whether someone asked for that limit, and must be told where it cannot be kept.
     jobs : models fitted side by side, where a way does not fill the cores by itself.
@@ -99,6 +100,7 @@ class Problem:
     by_label: bool = True
     on_train: bool = False
     on_estimate: OnEstimate | None = None
+    groups: np.ndarray | None = None
 
     @functools.cached_property
     def models(self) -> list[Any]:
@@ -121,6 +123,10 @@ class Problem:
     def weights(self, index: np.ndarray) -> np.ndarray | None:
         """Weights of these rows."""
         return None if self.weight is None else self.weight[index]
+
+    def groups_of(self, index: np.ndarray) -> np.ndarray | None:
+        """Groups of these rows."""
+        return None if self.groups is None else self.groups[index]
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,9 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     for run in _runs(problem, todo):
         train = problem.folds[run.fold][0]
         with _else_left_to_sklearn():
-            ready = run.model.prepare(rows_of(problem.X, train), problem.y[train], problem.weights(train))
+            ready = run.model.prepare(
+                rows_of(problem.X, train), problem.y[train], problem.weights(train), groups=problem.groups_of(train)
+            )
             if not np.array_equal(run.model.classes_, classes):
                 continue  # a class is missing from the fold, and the head has another shape
             shape, job = run.model.job(ready, train)
@@ -332,7 +340,7 @@ def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
             _deliver(problem, run, epochs, fitted, time.perf_counter() - since, done)
             since = time.perf_counter()
 
-        data = rows_of(problem.X, train), problem.y[train], problem.weights(train)
+        data = rows_of(problem.X, train), problem.y[train], problem.weights(train), problem.groups_of(train)
         with _else_left_to_sklearn():
             run.model.fit_stages(*data, sorted(run.cells), on_stage)
 
@@ -468,7 +476,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
     if projected is None and not before:
         return  # nothing to be won
     shared = (time.perf_counter() - since) / len(group)
-    y, weight = problem.y[order], problem.weights(order)
+    y, weight, groups = problem.y[order], problem.weights(order), problem.groups_of(order)
 
     def fit(cell: Cell) -> FittedCell | None:
         model = _steps(problem.candidate(cell[0]))[1]
@@ -479,7 +487,10 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnCell) -
             if projected is not None and _projects(model) and (problem.by_label or not _approximate(model)):
                 X = projected
                 _fix_gamma(model, rows, train)
-            model.fit(X[train], y[train], **({} if weight is None else {"sample_weight": weight[train]}))
+            besides = {} if weight is None else {"sample_weight": weight[train]}
+            if groups is not None and isinstance(model, EpochClassifier):
+                besides["groups"] = groups[train]
+            model.fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test
             if X is projected and not answers_alike(
                 model, X, y, train, judged, None if weight is None else weight[train]

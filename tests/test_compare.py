@@ -213,7 +213,7 @@ def test_the_verb(kept, cli):
     folder, models = kept
     done = cli("compare", models["seeing"], models["blind"], "--cache", folder / "c", "--split", "train")
     assert done.code == 0, done.err
-    for words in ("A less B", "both right", "A is the more accurate"):
+    for words in ("A minus B", "both right", "A is the more accurate"):
         assert words in done.out
     assert "A learnt from 80 of these 80 images" in done.err
 
