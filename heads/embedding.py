@@ -64,7 +64,7 @@ def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.nd
         before = f"first {taken} principal components"
     perplexity = min(perplexity, (count - 1) / 3)
     start = np.zeros((count, 2))
-    if not (X == X[:1]).all():  # equal rows have no components
+    if not np.array_equal(X, np.broadcast_to(X[:1], X.shape)):  # equal rows have no components
         start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
     spread = float(np.std(start[:, 0]))
     start = start * (1e-4 / spread) if spread > 0 else np.random.default_rng(seed).normal(0, 1e-4, (count, 2))
