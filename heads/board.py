@@ -125,7 +125,7 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
                 "data": run.data,
                 "name": name,
                 "run": run.folder.name,
-                "model": f"{_MODELS.get(made.about.get('model', ''), made.about.get('model', 'best baseline'))}, "
+                "model": f"{_MODELS.get(made.about.get('model', ''), made.about.get('model') or _first(made))}, "
                 f"{' / '.join(run.classes)}",
                 "of": made.folder.name,
                 "inside": cells(inside) if inside else [None] * len(METRICS),
@@ -143,6 +143,12 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
             }
         )
     return found
+
+
+def _first(run: Run) -> str:
+    """The model of a leaderboard that was kept."""
+    rows = run.about.get("rows") or [{}]
+    return f"{rows[0]['name']} (best baseline)" if "name" in rows[0] else "best baseline"
 
 
 def _recall(test: Mapping[str, Any] | None, name: str) -> dict[str, float] | None:

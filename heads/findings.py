@@ -70,7 +70,7 @@ def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
     if inflation and inflation["interval"][0] > 0:
         low, high = inflation["interval"]
         yield (
-            f"leak inflation: folds that tear groups apart flatter by {100 * inflation['difference']:.1f} points "
+            f"leak inflation: folds that tear groups apart overestimate by {100 * inflation['difference']:.1f} points "
             f"({100 * low:.1f} to {100 * high:.1f})"
         )
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from featcache.errors import DataError, FeatcacheError, UsageError
 
 from .runs import write_json
@@ -112,7 +114,7 @@ class Steps:
                 if folder.is_dir():
                     shutil.rmtree(folder)
                 work(folder)
-                write_json(folder / _DONE, {"step": name, "digest": digest, "asked": dict(asked)})
+                write_json(folder / _DONE, {"step": name, "digest": digest, "asked": msgspec.to_builtins(dict(asked))})
             step.run, step.test = str(folder), _test_of(folder)
         return None if step.error is not None else folder
 

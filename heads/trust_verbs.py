@@ -68,7 +68,7 @@ def audit(cache: str, output: Output, classes: str | None, **options: Any) -> No
         low, high = inflation["interval"]
         lines.append(
             f"folds that tear groups apart: {inflation['image_wise']:.3f}; that keep them whole: {inflation['group_wise']:.3f}; "
-            f"flattery {inflation['difference']:+.3f}   {low:+.3f} to {high:+.3f}"
+            f"overestimated by {inflation['difference']:+.3f}   {low:+.3f} to {high:+.3f}"
         )
     lines += ["", *(f"! {text}" for text in result["warnings"] or ["nothing found"])]
     if result["synthetic"]:

@@ -185,7 +185,7 @@ def baselines(
 )
 @click.option("--iterations", type=COUNT, default=20, show_default=True, help="Candidates of a random search.")
 @click.option("--cv", type=_FOLDS, default=3, show_default=True, help="Folds, groups kept whole.")
-@click.option("--nested", is_flag=True, help="Also estimate, by outer folds, without the flattery of choosing.")
+@click.option("--nested", is_flag=True, help="Also estimate, by outer folds, unspoilt by the choice.")
 @click.option("--force", is_flag=True, help="Halve though there are few rows.")
 @BACKBONE
 @click.option("--pooling", help="flatten, avg or max [default: flatten; on the built-in sample avg].")

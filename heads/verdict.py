@@ -46,14 +46,7 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
             "The frozen network has RANDOM weights: it has never seen an image. Its features are good enough to try "
             "the commands, and for nothing else."
         )
-    for found in elsewhere:
-        if found["fell"]:
-            inside, outside = found["inside"][0], found["outside"][0]
-            reasons.append(
-                f"On {found['n_outside']} images from elsewhere ({found['name']}) the same model's accuracy "
-                f"is {outside['value']:.3f} ({_to(outside)}), where its own test images give {inside['value']:.3f} "
-                f"({_to(inside)})."
-            )
+    reasons += _falls(elsewhere)
     reasons += _warnings(collected)
     if reasons and audit is None:
         reasons.append("No audit of this data was found, so there may be more.")
@@ -83,6 +76,27 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
     )
 
 
+def _falls(elsewhere: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each other place: the model that falls furthest there, and how many others do."""
+    reasons = []
+    fell = [found for found in elsewhere if found["fell"]]
+    for place in dict.fromkeys(found["data"] for found in fell):
+        there = [found for found in fell if found["data"] == place]
+        worst = max(there, key=lambda found: found["inside"][0]["value"] - found["outside"][0]["value"])
+        inside, outside = worst["inside"][0], worst["outside"][0]
+        others = (
+            ""
+            if len(there) == 1
+            else f" Of the other models, {len(there) - 1} fall{'s' if len(there) == 2 else ''} too."
+        )
+        reasons.append(
+            f"On {worst['n_outside']} images from elsewhere ({worst['name']}) the same model's accuracy "
+            f"is {outside['value']:.3f} ({_to(outside)}), where its own test images give {inside['value']:.3f} "
+            f"({_to(inside)}).{others}"
+        )
+    return reasons
+
+
 def _warnings(collected: Collected) -> list[str]:
     audit = collected.audit.about if collected.audit else {}
     told = [str(warning) for warning in audit.get("warnings", ())]
@@ -96,7 +110,7 @@ def _warnings(collected: Collected) -> list[str]:
 
 def _advice(collected: Collected, drawn: bool) -> str:
     if drawn:
-        return "Put your own images in their place: python cli.py extract --data FOLDER."
+        return "Put your own images in their place: python cli.py study --data FOLDER."
     if collected.audit is None:
         return f"Have the data checked, then make this page again: python cli.py audit --data {collected.data}"
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from featcache.sample import draw
 from heads import audit, fit_head, open_bundle
 from heads.duplicates import near_duplicates, units
 from heads.looks import inverted, look, take_looks
+from heads.subject import words_for
 
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
 
@@ -84,6 +86,45 @@ def test_a_marker_in_the_corner_of_one_class_is_flagged(size, pool, tmp_path):
         text.startswith("shortcut:") and f"{corner['score']:.0%} by corners" in text for text in result["warnings"]
     )
     assert (tmp_path / "o" / "shortcuts.png").read_bytes()[:4] == b"\x89PNG"
+
+
+MEDICAL = re.compile(r"\b(lungs?|medicine|disease|radiographs?|scanner)\b", re.IGNORECASE)
+
+
+def test_the_words_fit_the_subject(pool, tmp_path, cli):
+    """Of photographs of cats and dogs nothing medical is said; of radiographs, lungs are spoken of."""
+    labels = coin(24)
+    marked = [image.copy() for image in pool[:24]]
+    for image, label in zip(marked, labels, strict=True):
+        if label == "covid":
+            image.paste(255, (0, 0, 40, 40))
+    said = {}
+    for kind, name in (
+        ("animals", {"covid": "cat", "normal": "dog"}),
+        ("chests", {"covid": "COVID-19", "normal": "normal"}),
+    ):
+        data = lay_out(tmp_path / kind, marked, [name[label] for label in labels])
+        done = cli("audit", "--data", data, "--out", tmp_path / f"{kind}-audit")
+        assert "shortcut: " in done.out, done.err
+        said[kind] = done.out + str(
+            [s["verdict"] for s in json.loads((tmp_path / f"{kind}-audit" / "run.json").read_text())["shortcuts"]]
+        )
+    assert not MEDICAL.findall(said["animals"])
+    assert "without the subject" in said["animals"]
+    assert "without seeing the subject" in said["animals"]
+    assert "without a lung" in said["chests"]
+    assert "without seeing a lung" in said["chests"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "chest"),
+    [
+        (("cat", "dog"), False), (("normal", "abnormal"), False), (("icu", "ward"), False), (("a_covid_19", "x"), True),
+        (("Pleural Effusion", "none"), True), (("pneumonia_bac", "normal"), True), (("tbilisi", "effusions"), False),
+    ],
+)  # fmt: skip
+def test_what_images_are_of_follows_from_whole_words_of_their_classes(classes, chest):
+    assert (words_for(classes).column == "without a lung") == chest
 
 
 @pytest.mark.slow

@@ -68,6 +68,45 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
     assert {name: again[name] for name in same} == {name: result[name] for name in same}
 
 
+@pytest.mark.parametrize("model", ["dense", "own-cnn"])
+def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
+    """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
+    monkeypatch.setattr("heads.ways._WORTH_TIMING", 20)
+    monkeypatch.setattr("heads.trainer.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
+    caplog.set_level("INFO", logger="heads.grids")
+    told = []
+    settings = {"units": [8]} if model == "dense" else {"units": [4]}
+    options = {
+        "model": model, "pooling": "avg", "cache": kept, "cv": 2, "params": {"learning_rate": [0.001, 0.01], "epochs": [5, 2], **settings},
+        "on_cell": lambda progress: told.append("measured on a few epochs" in caplog.text),
+    }  # fmt: skip
+    result = grid(**options, out=tmp_path / "o")
+    assert told
+    assert all(told)
+    assert "5 trainings of at most 5 epochs" in caplog.text  # two rates, two folds, and the refit
+    assert 0 < result["estimated_seconds"] < 100 * result["seconds"]
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["estimated_seconds"] == result["estimated_seconds"]
+    assert grid(**options, out=tmp_path / "again")["estimated_seconds"] is None  # all of it stands in the journal
+    monkeypatch.setattr("heads.ways._WORTH_TIMING", 21)
+    assert grid(**options, restart=True, out=tmp_path / "short")["estimated_seconds"] is None
+
+
+def test_the_sample_is_searched_on_pooled_features(tmp_path, cli):
+    where = ("--cache", tmp_path / "cache")
+    assert cli("extract", *where, "--backbone", "mobilenet", "--size", 64).code == 0
+    call = ("grid", *where, "--no-audit", "--param", "epochs=2", "--json")
+    done = cli(*call)
+    assert (done.code, done.json["pooling"]) == (0, "avg"), done.err
+    assert "1024 columns; --pooling flatten searches all 4,096" in done.err
+    assert cli(*call, "--pooling", "flatten").json["pooling"] == "flatten"
+    named = cli(*call, "--data", tmp_path / "cache" / "sample" / "v1")
+    assert (named.json["pooling"], named.json["synthetic"]) == ("avg", True)
+
+
+def test_own_data_is_searched_on_flattened_features(kept, tmp_path):
+    assert grid(params={"epochs": [1]}, cv=2, cache=kept, out=tmp_path / "o")["pooling"] == "flatten"
+
+
 @pytest.mark.parametrize("model", ["svm-rbf", "random-forest", "knn"])
 def test_grids_of_the_baselines(kept, model, tmp_path):
     result = grid(model=model, pooling="avg", cache=kept, out=tmp_path / "o")

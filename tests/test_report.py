@@ -24,11 +24,13 @@ import featcache
 from featcache.errors import DataError, UsageError
 from featcache.spreadsheet import plain
 from heads.bundle import open_bundle
+from heads.cautions import Cautions, keep
 from heads.embedding import embed
 from heads.findings import NOT_AUDITED
 from heads.fitting import fit_head
 from heads.grids import grid
 from heads.report import report
+from heads.runs import data_title
 from heads.serving import evaluate_bundle
 
 HOSTILE = "</script><img src=x onerror=hacked=1>"
@@ -307,6 +309,47 @@ def test_all_that_the_audit_found_is_there(tmp_path):
     assert "<img src=x" not in html
 
 
+def test_an_audit_elsewhere_is_found_by_the_record_in_the_cache(tmp_path):
+    """Of a run named alone, and of runs whose audit went to another folder."""
+    folder, cache = tmp_path / "runs", tmp_path / "cache"
+    runs = write_runs(folder, fit_1=FIT)
+    elsewhere = write_runs(
+        tmp_path / "audits",
+        old={**AUDIT, "finished": "2025-01-01T00:00:00"},
+        new=CLEAN,
+        other={**AUDIT, "data": "/data/other"},
+    )
+    for number, name in enumerate(("old", "other", "new", "gone")):
+        keep(cache, [bytes([number]) * 32], Cautions([], [], str(elsewhere / name)))
+    (cache / "audits" / "torn.json").write_text("{")
+    for chosen in (runs, [runs / "fit-1"]):
+        result = report(chosen, cache=cache)
+        assert result["audit"] == str(elsewhere / "new")
+        assert result["verdict"] == "Nothing was found against them."
+    assert report([runs / "fit-1"], cache=tmp_path / "empty")["audit"] is None
+    (elsewhere / "new" / "run.json").write_text("[]")
+    assert report(runs, cache=cache)["audit"] == str(elsewhere / "old")
+
+
+def test_the_sample_has_a_name(tmp_path):
+    about = {**FIT, "synthetic": True, "data": "/cache/sample/v1"}
+    report(write_runs(tmp_path / "runs", fit_1=about))
+    assert "<h1>The built-in sample</h1>" in (tmp_path / "runs" / "report.html").read_text()
+    assert data_title("/data/xrays/") == "xrays"
+    assert data_title("/data/nih/manifest.csv") == "nih/manifest.csv"
+
+
+def test_models_that_fall_elsewhere_are_one_reason(tmp_path):
+    """The one that falls furthest, and how many others do."""
+    fallen = {**BASE, "verb": "evaluate", "data": "/other", "bundle": "of fit-1", "internal": TEST}
+    tests = [{**TEST, "accuracy": value, "accuracy_ci": [value - 0.1, value + 0.1]} for value in (0.5, 0.3, 0.8)]
+    runs = {f"evaluate_{number}": {**fallen, "test": test} for number, test in enumerate(tests)}
+    result = report(write_runs(tmp_path / "runs", fit_1=FIT, audit_1=CLEAN, **runs))
+    assert len(result["reasons"]) == 1
+    assert "accuracy is 0.300" in result["reasons"][0]
+    assert result["reasons"][0].endswith("Of the other models, 1 falls too.")
+
+
 def test_which_runs_belong_together(tmp_path, cli):
     other = {**FIT, "data": "/data/other"}
     runs = write_runs(tmp_path / "runs", old=other, tsne_1={"verb": "tsne"}, fit_1=FIT, audit_1={**CLEAN, "data": "/x"})
@@ -377,6 +420,18 @@ def opened(browser, made):
         assert context.pages[0].evaluate("window.hacked") is None
         context.close()
     assert complaints == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_banner_spans_the_page(width, browser, tmp_path):
+    report(write_runs(tmp_path / "runs", fit_1={**FIT, "synthetic": True, "weights": "random0"}))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((tmp_path / "runs" / "report.html").as_uri())
+    assert page.locator(".banner").bounding_box()["width"] == width
+    assert page.locator(".banner").inner_text() == (
+        "SYNTHETIC IMAGES · RANDOM WEIGHTS: nothing on this page is a medical result"
+    )
+    page.close()
 
 
 def spots(page) -> np.ndarray:
