@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def export(
                 ("splits", dataset.splits),
                 ("groups", dataset.groups),
             ):
-                file.create_dataset(name, data=np.array(values, dtype=object), dtype=text)
+                # A file name need not be UTF-8: it is written as the bytes that it is.
+                raw_bytes = [value.encode("utf-8", sys.getfilesystemencodeerrors()) for value in values]
+                file.create_dataset(name, data=np.array(raw_bytes, dtype=object), dtype=text)
         return {
             "file": str(path),
             "feature_set": feature_set,

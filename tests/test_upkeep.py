@@ -530,6 +530,9 @@ def test_a_name_that_is_not_utf8_is_a_name(tmp_path, cli):
     assert os.fsdecode(odd) in loaded.paths
     exported = cli("cache", "export", "out.h5", "--task", "binary", "--backbone", "pixels")
     assert exported.code == 0, exported.err
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert os.fsencode(odd) in file["paths"][:]
+        assert file["classes"].asstr()[:].tolist() == ["normal", "covid"]
     (images / "normal" / "0001.png").write_bytes(b"")
     os.rename(images / "normal" / "0001.png", os.fsencode(images) + b"/normal/\xff.png")
     bad = cli("extract", "--data", images, "--backbone", "pixels", "--size", 8, "--skip-bad")

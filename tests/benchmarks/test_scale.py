@@ -29,7 +29,7 @@ import json, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from featcache import upkeep
+from featcache import locations, upkeep
 from featcache.dataset import open_dataset
 from featcache.extraction import plan
 from featcache.shard import Rows
@@ -49,8 +49,9 @@ keys = np.random.default_rng(0).integers(0, 256, (len(paths), 32), dtype=np.uint
 vectors = np.random.default_rng(1).random((len(paths), 8), np.float32)
 started = time.perf_counter()
 with Store(place / "cache") as store:
+    stamps, _ = locations.stat(paths)
     store.index.remember_files(
-        (path, 0, Path(path).stat().st_mtime_ns, key.tobytes()) for path, key in zip(paths, keys)
+        ((path, stamp, key.tobytes()) for path, stamp, key in zip(paths, stamps, keys)), time.time_ns() + 10**9
     )
     for start in range(0, len(paths), int(sys.argv[2])):
         block = slice(start, start + int(sys.argv[2]))
