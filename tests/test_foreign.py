@@ -391,9 +391,10 @@ def test_a_booster_that_leads_out_of_its_arrays(made, bundle, tmp_path, field):
     if field in ("num_feature", "num_nodes"):  # S, L, eight bytes of length, digits
         start = at + 10
         spoilt = data[:start] + b"9" + data[start + 1 :]
+    elif field == "tree_info":  # [#L, eight bytes of length, each number of one byte behind its type
+        spoilt = data[: at + 12] + b"\x7f" + data[at + 13 :]
     else:  # [$l#L, eight bytes of length, numbers of four bytes
-        start = at + (12 if field == "tree_info" else 13)  # which has a type before each number
-        spoilt = data[:start] + b"\x3f\xff\xff\xff" + data[start + 4 :]
+        spoilt = data[: at + 13] + b"\x3f\xff\xff\xff" + data[at + 17 :]
     (folder / "model.ubj").write_bytes(spoilt)
     if field == "left_children":
         refused(sign(folder), made, tmp_path)
