@@ -39,9 +39,6 @@ def write(path: Path, model: Any, name: str) -> None:
     import skops.io
 
     skops.io.dump(model, path)
-    unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - _TRUSTED)
-    if unknown:
-        raise BundleError(f"{name} cannot be kept in a bundle: it holds {', '.join(unknown)}")
     try:
         read(path)
     except BundleError as error:
@@ -69,17 +66,17 @@ def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse what would unpack to more than the file, and arrays that promise more than stands there."""
     members = archive.infolist()
     if len({member.filename for member in members}) != len(members):
-        raise BundleError(f"{archive.filename}: holds two files of one name, which no model does")
+        raise BundleError(f"{_name(archive)}: holds two files of one name, which no model does")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise BundleError(f"{archive.filename}: is compressed, which no model that was written here is")
+        raise BundleError(f"{_name(archive)}: is compressed, which no model that was written here is")
     promised = sum(member.file_size for member in members)
     if promised > size:
-        raise BundleError(f"{archive.filename}: promises {promised:,} bytes, the file has {size:,}")
+        raise BundleError(f"{_name(archive)}: promises {promised:,} bytes, the file has {size:,}")
     for member in members:
         if member.filename.endswith(".npz"):  # an archive in the archive, of a sparse matrix
             with archive.open(member) as inner, zipfile.ZipFile(inner) as arrays:
                 if sum(part.file_size for part in arrays.infolist()) > 16 * size + (1 << 20):
-                    raise BundleError(f"{archive.filename}: a sparse matrix in it unpacks to more than it can hold")
+                    raise BundleError(f"{_name(archive)}: a sparse matrix in it unpacks to more than it can hold")
         elif member.filename.endswith(".npy"):
             with archive.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -88,7 +85,11 @@ def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
                 )
                 shape, _, dtype = header(file)
             if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size or min(shape, default=0) < 0:
-                raise BundleError(f"{archive.filename}: an array of {shape} in a file of {member.file_size:,} bytes")
+                raise BundleError(f"{_name(archive)}: an array of {shape} in a file of {member.file_size:,} bytes")
+
+
+def _name(archive: zipfile.ZipFile) -> str:
+    return Path(archive.filename or "").name
 
 
 def _load(archive: zipfile.ZipFile) -> Any:
@@ -100,13 +101,13 @@ def _load(archive: zipfile.ZipFile) -> Any:
 
     schema = json.loads(archive.read("schema.json"))
     if type(schema["protocol"]) is not int or not 0 <= schema["protocol"] <= PROTOCOL:
-        raise BundleError(f"{archive.filename}: written by a later skops; upgrade it")
+        raise BundleError(f"{_name(archive)}: written by a later skops; upgrade it")
     trusted = sorted(_TRUSTED)
     root = get_tree(schema, LoadContext(src=archive, protocol=schema["protocol"]), trusted)
     unknown = sorted(root.get_unsafe_set() - _TRUSTED)
     if unknown:
         raise BundleError(
-            f"{archive.filename} holds {', '.join(unknown)}, which is not on the list of what may be loaded"
+            f"{_name(archive)} holds {', '.join(unknown)}, which is not on the list of what may be loaded"
         )
     audit_tree(root, trusted)
     for node in _nodes(root):
