@@ -120,7 +120,7 @@ class Shares:
         order, ends = np.argsort(of_class, kind="stable"), np.r_[0, np.cumsum(counts)]
         right = np.asarray(right, float)
         self.values = np.bincount(of_class, right) / counts
-        classes = [order[start:stop] for start, stop in zip(ends, ends[1:], strict=False)]
+        classes = [order[start:stop] for start, stop in itertools.pairwise(ends)]
         self.limits = np.array([_grouped(right[rows], of_group[rows]) for rows in classes]).T
         self._deviation = right - self.values[of_class]
         cell, of_cell = np.unique(of_group * len(counts) + of_class, return_inverse=True)

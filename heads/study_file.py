@@ -20,6 +20,7 @@ import tomli_w
 from featcache import durable, locations
 from featcache.errors import DataError, UsageError
 
+FILE = "study.toml"  # its name in a study's folder
 _HEAD = """\
 # A study of featcache: python cli.py study study.toml does the same again, and says what is no longer the same.
 # [study] is what was asked for, [made] what it was made of.

@@ -21,7 +21,7 @@ import msgspec
 from featcache.errors import DataError, FeatcacheError, UsageError
 
 from .runs import write_json
-from .study_file import digest_of
+from .study_file import FILE, digest_of
 
 try:
     import fcntl
@@ -140,12 +140,13 @@ def _test_of(folder: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def study_folder(folder: Path) -> Iterator[None]:
-    """Keep a study's folder for oneself.
+    """Keep a study's folder for oneself; where an error comes before the first step has a result, none is left behind.
 
     Raises :class:`UsageError` where it holds something else, or another study is at work in it.
     """
     if folder.exists() and (not folder.is_dir() or _foreign(folder)):
         raise UsageError(f"{folder} is there already and holds no study; name a new folder with --out")
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / _LOCK).open("a")
@@ -161,9 +162,14 @@ def study_folder(folder: Path) -> Iterator[None]:
                 raise UsageError(
                     f"{folder}: another study is at work here; wait for it, or name another folder"
                 ) from None
-        yield
+        try:
+            yield
+        except BaseException:
+            if new and {entry.name for entry in folder.iterdir()} <= {FILE, _LOCK}:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _foreign(folder: Path) -> bool:
     names = {entry.name for entry in folder.iterdir()}
-    return bool(names) and not names & {"study.toml", _LOCK}
+    return bool(names) and not names & {FILE, _LOCK}

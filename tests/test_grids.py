@@ -97,10 +97,22 @@ def test_the_sample_is_searched_on_pooled_features(tmp_path, cli):
     call = ("grid", *where, "--no-audit", "--param", "epochs=2", "--json")
     done = cli(*call)
     assert (done.code, done.json["pooling"]) == (0, "avg"), done.err
-    assert "1024 columns; --pooling flatten searches all 4,096" in done.err
+    assert "1024 columns, in longer trainings; --preset report --pooling flatten searches all 4,096" in done.err
     assert cli(*call, "--pooling", "flatten").json["pooling"] == "flatten"
     named = cli(*call, "--data", tmp_path / "cache" / "sample" / "v1")
     assert (named.json["pooling"], named.json["synthetic"]) == ("avg", True)
+
+
+def test_the_sample_has_a_grid_of_its_own(tmp_path, monkeypatch):
+    """Only where neither features nor values are asked for."""
+    monkeypatch.setattr("heads.grids.SAMPLE_GRID", {"epochs": [1, 2]})
+    cache = tmp_path / "cache"
+    featcache.extract(None, "mobilenet", weights="random", size=32, cache=cache)
+    own = grid(cache=cache, cv=2, out=tmp_path / "own")
+    assert (own["pooling"], own["candidates"], own["report_best"]) == ("avg", 2, None)
+    assert grid(cache=cache, cv=2, params={"epochs": [1]}, out=tmp_path / "given")["candidates"] == 1
+    knn = grid(cache=cache, cv=2, model="knn", params={"n_neighbors": [1]}, out=tmp_path / "knn")
+    assert knn["pooling"] == "flatten"
 
 
 def test_own_data_is_searched_on_flattened_features(kept, tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import OFFLINE, ROOT, age, write_images
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -158,13 +158,14 @@ def test_other_images_than_then_are_said_and_only_the_page_of_them_is_made(done,
     assert third["differences"] == ["the 61 images are others, or have other labels, splits or groups"]
 
 
-def test_more_settings_add_steps_and_repeat_none(done, tmp_path):
+def test_other_settings_in_the_same_folder_leave_what_is_there(done, tmp_path):
     place, asked, first, _ = done
-    shutil.copytree(place / "s", tmp_path / "s")  # another folder, so another record of the audit
+    shutil.copytree(place / "s", tmp_path / "s")
     more = study(**{**asked, "against": None, "cache": place / "cache", "out": tmp_path / "s", "seed": 1})
     assert [step["name"] for step in more["steps"] if step["skipped"]] == ["extract pixels"]
-    settings = read_study(more["config"]).study
-    assert (settings.seed, settings.against) == (1, None)
+    assert {path.name for path in (place / "s").iterdir()} <= {path.name for path in (tmp_path / "s").iterdir()}
+    asked = read_study(more["config"]).study
+    assert (asked.seed, asked.against) == (1, None)
     assert len(list((tmp_path / "s").glob("study-*.toml"))) == 1
     assert first["config"] == str(place / "s" / "study.toml")
 
@@ -284,7 +285,7 @@ def test_a_kill_costs_no_finished_step(moment, animals, tmp_path, done):
 
 def test_ctrl_c_is_130_and_says_how_to_go_on(animals, tmp_path):
     process = start(tmp_path, animals)
-    wait_for("audit-*", tmp_path / "s", process)
+    wait_for("audit-*/step.json", tmp_path / "s", process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -327,6 +328,10 @@ def test_wrong_calls(animals, tmp_path, cli):
     assert cli("study", "--data", animals, "--baselines", "oracle").code == 2
     assert cli("study", "--data", animals, "--seed", -1).code == 2
     assert cli("study", "--data", "nowhere", *OPTIONS).code == 3
+    assert cli("study", "--data", animals, *OPTIONS, "--against", "nowhere").code == 3
+    assert cli("study", "--data", animals, *OPTIONS, "--task", "binry").code == 2
+    assert cli("study", "--data", animals, *OPTIONS, "--classes", "cat,cow").code == 3
+    assert not list((tmp_path / "runs").glob("*"))
     assert cli("study", "--data", animals, "--memory", "lots").code == 2
     for wrong in ({"backbones": ["vgg16"]}, {"colour": "red"}, {"task": 3}):
         with pytest.raises(UsageError):
@@ -354,19 +359,20 @@ def test_places_in_a_file_count_from_its_folder(tmp_path):
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
 
 
+@settings(max_examples=30, deadline=None)  # each is written durably
 @given(text=TEXT, names=st.lists(TEXT, min_size=1, max_size=3), seed=st.integers(0, 2**60), flag=st.booleans())
 def test_a_file_read_back_says_the_same(tmp_path_factory, text, names, seed, flag):
     place = tmp_path_factory.getbasetemp() / "back.toml"
-    settings = Settings(
-        data="/data/" + text.replace("/", "").strip(". "), classes=tuple(names), group_regex=text, seed=seed, grid=flag,
+    asked = Settings(
+        data="/data/x" + text.replace("/", ""), classes=tuple(names), group_regex=text, seed=seed, grid=flag,
         backbones=tuple(names), memory=text,
     )  # fmt: skip
     made = Made(
         featcache=text, finished=text, folder=text, html=text, verdict=text, data=Images(seed, text),
         networks=(Network(text, text, text, text),), steps={text: text},
     )  # fmt: skip
-    write_study(place, StudyFile(settings, made))
-    assert read_study(place) == StudyFile(settings, made)
+    write_study(place, StudyFile(asked, made))
+    assert read_study(place) == StudyFile(asked, made)
 
 
 def test_what_is_no_longer_the_same():
