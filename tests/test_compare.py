@@ -113,7 +113,7 @@ def test_copies_of_a_patients_images_are_no_evidence():
     assert not copied["mcnemar"]["independent"]
     assert not copied["shown"]
     assert "of 40 groups" in copied["verdict"]
-    assert "bootstrap over groups" in copied["verdict"]
+    assert "permutation test over groups" in copied["verdict"]
     for name, difference in once["differences"].items():
         assert copied["differences"][name]["ci"] == pytest.approx(difference["ci"], abs=0.02)
 
@@ -134,7 +134,7 @@ def test_intervals_cover_the_truth_where_few_are_judged_differently():
 def test_a_class_without_images_has_no_area():
     y = np.zeros(20, int)
     found = judge(y, model(y, 0.9, 0), model(y, 0.8, 1))["differences"]
-    assert found["roc_auc"] == {"value": None, "ci": None}
+    assert found["roc_auc"] == {"value": None, "ci": None, "p": None}
     assert found["accuracy"]["value"] is not None
 
 

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from conftest import ROOT
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -167,7 +168,9 @@ def test_heads_equal_those_fitted_alone(grid, classes, all_answered):
     X[:, 5:9] = 0  # columns that no row uses
     head = DenseHeadClassifier(8, random_state=1)
     options = {"cv": StratifiedGroupKFold(2), "scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss"}
-    theirs = GridSearchCV(head, grid, **options).fit(X, y, groups=groups)
+    with sklearn.config_context(enable_metadata_routing=True):  # so that heads get the groups, as ours hands them on
+        asking = clone(head).set_fit_request(groups=True)
+        theirs = GridSearchCV(asking, grid, **options).fit(X, y, groups=groups)
     all_answered()
     ours = FastGridSearchCV(head, grid, **options).fit(X, y, groups=groups)
     assert_same(ours, theirs, 1e-5)
