@@ -50,7 +50,9 @@ class Area:
             return float("nan")
         both = len(np.unique(of_group))
         return float(
-            positive @ positive * m / (m - 1) + negative @ negative * n / (n - 1) + 2 * positive @ negative * both / (both - 1)
+            positive @ positive * m / (m - 1)
+            + negative @ negative * n / (n - 1)
+            + 2 * positive @ negative * both / (both - 1)
         )
 
 
@@ -84,7 +86,7 @@ def area_interval(y: np.ndarray, probabilities: np.ndarray, of_group: np.ndarray
         lengths[label] = np.linalg.norm(np.add(*area.sums(of_group)))
     known, parts = lengths > 1e-12, np.abs(limits - values) / n_classes
     together = np.zeros((2, int(of_group.max()) + 1))
-    for label in np.flatnonzero(known):  # anew, since what all classes add at once may not fit in memory
+    for label in np.flatnonzero(known).tolist():  # anew, since what all classes add at once may not fit in memory
         added = np.add(*area_of(y == label, probabilities[:, label]).sums(of_group))
         together += parts[:, label, None] * added / lengths[label]
     low, high = (reach(part, whole, known, _UNSEEN) for part, whole in zip(parts, together, strict=True))

@@ -88,7 +88,9 @@ def joined(features: Features, cache: str | os.PathLike[str]) -> Features:
     whole = units(groups, links)[: len(features)]
     before, after = len(set(features.groups)), len(set(whole))
     if after < before:
-        _log.info("groups: copies and pairs that an audit found stay together; %d groups of images, not %d", after, before)
+        _log.info(
+            "groups: copies and pairs that an audit found stay together; %d groups of images, not %d", after, before
+        )
     return replace(features, groups=np.array(whole, dtype=object))
 
 

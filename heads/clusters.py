@@ -35,7 +35,7 @@ def alike_hits(hits: np.ndarray, sizes: np.ndarray) -> float:
     ----------
     hits, sizes : arrays of shape (n_groups,): rows that are right, and rows.
     """
-    tally = np.bincount((hits.astype(np.int64) + sizes.astype(np.int64) * (int(sizes.max()) + 1)))
+    tally = np.bincount(hits.astype(np.int64) + sizes.astype(np.int64) * (int(sizes.max()) + 1))
     found = np.flatnonzero(tally)
     n, x = np.divmod(found, int(sizes.max()) + 1)
     doubt = _DOUBT * float((sizes**2).sum() / sizes.sum())

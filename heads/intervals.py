@@ -6,6 +6,7 @@ How often they hold the truth is measured by ``tests/benchmarks/coverage.py``; t
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,7 +121,7 @@ class Shares:
         order, ends = np.argsort(of_class, kind="stable"), np.r_[0, np.cumsum(counts)]
         right = np.asarray(right, float)
         self.values = np.bincount(of_class, right) / counts
-        classes = [order[start:stop] for start, stop in zip(ends, ends[1:], strict=False)]
+        classes = [order[start:stop] for start, stop in itertools.pairwise(ends)]
         self.limits = np.array([_grouped(right[rows], of_group[rows]) for rows in classes]).T
         self._deviation = right - self.values[of_class]
         cell, of_cell = np.unique(of_group * len(counts) + of_class, return_inverse=True)
@@ -135,9 +136,7 @@ class Shares:
         return np.bincount(self._of_group, (weights / self._scale)[self._of_class] * self._deviation)
 
 
-def reach(
-    parts: np.ndarray, together: np.ndarray, known: np.ndarray, unseen: float, at_least: float = 1.0
-) -> float:
+def reach(parts: np.ndarray, together: np.ndarray, known: np.ndarray, unseen: float, at_least: float = 1.0) -> float:
     """How far a sum reaches, of which each part reaches so far (MOVER: Zou & Donner 2008).
 
     Square and add, with the correlations that the groups show.
@@ -157,8 +156,7 @@ def reach(
 
 def _mean(hits: Shares, limits: np.ndarray, values: np.ndarray, unseen: float) -> Interval:
     low, high = (
-        reach(parts, hits.along(parts), hits.known, unseen)
-        for parts in (np.abs(limits - values) / len(values))
+        reach(parts, hits.along(parts), hits.known, unseen) for parts in (np.abs(limits - values) / len(values))
     )
     return max(0.0, float(values.mean()) - low), min(1.0, float(values.mean()) + high)
 

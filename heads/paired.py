@@ -35,7 +35,12 @@ class Difference:
 
 
 def differences(
-    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray, of_group: np.ndarray
+    y: np.ndarray,
+    p_a: np.ndarray,
+    p_b: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
+    of_group: np.ndarray,
 ) -> dict[str, Difference | None]:
     """Differences of accuracy, balanced accuracy and ROC area.
 
@@ -54,7 +59,9 @@ def differences(
     -------
     ``accuracy``, ``balanced_accuracy`` and ``roc_auc``, the last None where a class has no rows.
     """
-    only_a, only_b = ((mine == y) & (other != y) for mine, other in ((predicted_a, predicted_b), (predicted_b, predicted_a)))
+    only_a, only_b = (
+        (mine == y) & (other != y) for mine, other in ((predicted_a, predicted_b), (predicted_b, predicted_a))
+    )
     of_class = np.unique(y, return_inverse=True)[1]
     there = len(np.unique(y)) == p_a.shape[1]
     return {
@@ -95,9 +102,10 @@ def _of_shares(only_a: np.ndarray, only_b: np.ndarray, of_class: np.ndarray, of_
     value = float(gains.sum())
     parts = Shares(np.r_[only_a, only_b], np.r_[of_class, of_class + classes], np.r_[of_group, of_group])
     sign = np.repeat([1.0, -1.0], classes)
+    below, above = np.abs(parts.limits - parts.values) / classes
     down, up = (
         reach(part, parts.along(part * sign), parts.known, 0.0, 0.0)
-        for part in (np.where(sign == side, *np.abs(parts.limits - parts.values)) / classes for side in (1, -1))
+        for part in (np.where(sign > 0, below, above), np.where(sign > 0, above, below))
     )
     return _agreeing(value, (max(-1.0, value - down), min(1.0, value + up)), swapped(gains))
 

@@ -186,7 +186,9 @@ class _Fast:
         if isinstance(model, Pipeline):
             name, model = f"{model.steps[-1][0]}__groups", model.steps[-1][1]
             grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", None) or {}
-            if any(name.removesuffix("__groups") in grid for grid in ([grids] if isinstance(grids, Mapping) else grids)):
+            if any(
+                name.removesuffix("__groups") in grid for grid in ([grids] if isinstance(grids, Mapping) else grids)
+            ):
                 return ""
         return name if isinstance(model, EpochClassifier) else ""
 

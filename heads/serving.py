@@ -146,7 +146,9 @@ def evaluate_bundle(
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
             _log.warning(
-                "%d of these %d images were in the model's training data: the figures overestimate it", seen, len(features)
+                "%d of these %d images were in the model's training data: the figures overestimate it",
+                seen,
+                len(features),
             )
         missing = [name for name in opened.classes if name not in set(known.labels)]
         if missing:

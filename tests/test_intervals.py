@@ -52,7 +52,8 @@ def test_all_right_is_not_certainty(right, size):
 
 
 @pytest.mark.parametrize(
-    ("groups", "size", "icc", "accuracy"), [(25, 5, 0.4, 0.95), (8, 20, 0.4, 0.8), (10, 20, 0.2, 0.95), (100, 5, 0.4, 0.9)]
+    ("groups", "size", "icc", "accuracy"),
+    [(25, 5, 0.4, 0.95), (8, 20, 0.4, 0.8), (10, 20, 0.2, 0.95), (100, 5, 0.4, 0.9)],
 )
 def test_a_share_over_groups_is_held(groups, size, icc, accuracy):
     rng, of_group = np.random.default_rng(0), np.repeat(np.arange(groups), size)
@@ -78,7 +79,9 @@ def test_rows_of_a_group_count_for_as_much_as_they_are_worth():
     assert alike_hits(np.full(100, 3), np.full(100, 5)) < 0.02
     rng = np.random.default_rng(0)
     of_group = np.repeat(np.arange(100), 5)
-    assert alike_hits(hits(rng, 400, 5, 0.8, 0.3).reshape(400, 5).sum(axis=1), np.full(400, 5)) == pytest.approx(0.3, abs=0.06)
+    assert alike_hits(hits(rng, 400, 5, 0.8, 0.3).reshape(400, 5).sum(axis=1), np.full(400, 5)) == pytest.approx(
+        0.3, abs=0.06
+    )
     assert alike_scores(np.repeat(rng.normal(size=100), 5), of_group) > 0.95
     assert alike_scores(rng.normal(size=500), of_group) < 0.05
 
@@ -152,9 +155,7 @@ def test_area_and_variance_are_those_of_r_proc():
     added = [np.add(*area.sums(alone)) for area in (a, b)]
     # The covariance of both, 41 and 72 rows a class.
     positive = OUTCOME == 1
-    covariance = sum(
-        (added[0][own] @ added[1][own]) * own.sum() / (own.sum() - 1) for own in (positive, ~positive)
-    )
+    covariance = sum((added[0][own] @ added[1][own]) * own.sum() / (own.sum() - 1) for own in (positive, ~positive))
     assert covariance == pytest.approx(0.0011961556737675448, rel=1e-10)
 
 
@@ -177,7 +178,8 @@ def test_copies_of_rows_in_a_group_leave_the_variance_over_groups_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("positives", "negatives", "size", "area"), [(31, 31, 1, 0.95), (31, 31, 1, 0.8), (5, 100, 1, 0.9), (12, 13, 5, 0.9)]
+    ("positives", "negatives", "size", "area"),
+    [(31, 31, 1, 0.95), (31, 31, 1, 0.8), (5, 100, 1, 0.9), (12, 13, 5, 0.9)],
 )
 def test_an_area_is_held(positives, negatives, size, area):
     rng = np.random.default_rng(2)

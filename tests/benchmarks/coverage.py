@@ -134,7 +134,9 @@ def averages(positives: int, negatives: int, size: int, icc: float, accuracy: fl
     of_group = np.repeat(np.arange(positives + negatives), size)
     found: dict[str, list[tuple[float, float]]] = {"area": [], "recall": [], "f1": []}
     for _ in range(draws):
-        score = np.r_[normals(rng, positives, size, icc) + norm.ppf(accuracy) * np.sqrt(2), normals(rng, negatives, size, icc)]
+        score = np.r_[
+            normals(rng, positives, size, icc) + norm.ppf(accuracy) * np.sqrt(2), normals(rng, negatives, size, icc)
+        ]
         right = np.r_[hits(rng, positives, size, accuracy, icc), hits(rng, negatives, size, accuracy, icc)]
         predicted = np.where(right, y, 1 - y)
         found["area"].append(area_interval(y, np.c_[-score, score], of_group))
@@ -142,7 +144,10 @@ def averages(positives: int, negatives: int, size: int, icc: float, accuracy: fl
         found["f1"].append(mean_f1(y, predicted, of_group))
     counts = np.array([positives, negatives])
     f1 = float(np.mean(2 * counts * accuracy / (2 * counts * accuracy + counts.sum() * (1 - accuracy))))
-    cells = ["{} ({})".format(*told(found[name], truth)) for name, truth in (("area", accuracy), ("recall", accuracy), ("f1", f1))]
+    cells = [
+        "{} ({})".format(*told(found[name], truth))
+        for name, truth in (("area", accuracy), ("recall", accuracy), ("f1", f1))
+    ]
     return (f"{positives} + {negatives}", size, icc, accuracy, *cells)
 
 
