@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from .clusters import alike_scores, effective_number
 from .intervals import Interval, reach
 
-_PRIOR = 8  # groups of the rarer class that the expected variance is worth, against a smaller one that is observed
+_PRIOR = 8  # groups not all ranked rightly that the expected variance is worth, against a smaller one that is observed
 _UNSEEN = 0.5  # correlation of areas of several classes in which no group differs
 
 
@@ -86,7 +86,7 @@ def area_interval(y: np.ndarray, probabilities: np.ndarray, of_group: np.ndarray
         lengths[label] = np.linalg.norm(np.add(*area.sums(of_group)))
     known, parts = lengths > 1e-12, np.abs(limits - values) / n_classes
     together = np.zeros((2, int(of_group.max()) + 1))
-    for label in np.flatnonzero(known):  # anew, since what all classes add at once may not fit in memory
+    for label in np.flatnonzero(known).tolist():  # anew, since what all classes add at once may not fit in memory
         added = np.add(*area_of(y == label, probabilities[:, label]).sums(of_group))
         together += parts[:, label, None] * added / lengths[label]
     low, high = (reach(part, whole, known, _UNSEEN) for part, whole in zip(parts, together, strict=True))
@@ -99,20 +99,20 @@ def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray) -> Interval
     The variance is Hanley and McNeil's (1982) at each of those areas, for as many independent rows as each class is worth
     by how alike the scores of a group are in rank: so it neither ends at 1 where all is ranked rightly, nor needs to
     estimate a variance there. It is scaled to the variance that is observed, where that is larger, and where it is
-    smaller towards it, the more groups say so.
+    smaller towards it, the more groups say so: those with a row that is not ranked rightly against all others.
     """
-    numbers, groups = [], []
+    numbers, telling = [], []
     for own in (area.positive, ~area.positive):
         sizes = np.bincount(np.unique(of_group[own], return_inverse=True)[1])
         alone = sizes.max() == 1
         alike = 0.0 if alone else alike_scores(score[own], of_group[own])
         numbers.append(float(len(sizes)) if alone else max(1.0, effective_number(sizes, alike)))
-        groups.append(len(sizes))
+        telling.append(len(np.unique(of_group[own & (area.ranked < 1)])))
     m, n = numbers
-    found, observed, rarer = area.value, area.variance(of_group), min(groups)
+    found, observed, seen = area.value, area.variance(of_group), min(telling)
     expected = _expected_variance(found, m, n)
     ratio = observed / expected if observed > 0 and expected > 0 else 1.0
-    factor = ratio if ratio > 1 else (rarer * ratio + _PRIOR) / (rarer + _PRIOR)
+    factor = ratio if ratio > 1 else (seen * ratio + _PRIOR) / (seen + _PRIOR)
     z = float(ndtri(0.975))
 
     def beyond(value: float) -> float:

@@ -19,7 +19,10 @@ _NORMAL = float(ndtri(0.975))
 
 def group_codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.ndarray:
     """Groups counted from 0, int array of shape (count,); with None each row is its own."""
-    return np.arange(count) if groups is None else np.unique(np.asarray(groups, str), return_inverse=True)[1]
+    if groups is None:
+        return np.arange(count)
+    groups = np.asarray(groups)
+    return np.unique(groups if groups.dtype.kind in "iu" else groups.astype(str), return_inverse=True)[1]
 
 
 def alike_hits(hits: np.ndarray, sizes: np.ndarray) -> float:
@@ -69,10 +72,11 @@ def effective_number(sizes: np.ndarray, alike: float) -> float:
     """Independent rows that groups of these sizes are worth.
 
     ``n / (1 + (m - 1) alike)``, m the mean size of a row's group (Kish 1965), the excess over n widened for few groups as
-    Student's t is over the normal (Korn & Graubard 1998 widen all of it).
+    Student's t is over the normal (Korn & Graubard 1998 widen all of it). Groups count by their sizes: thirty, ten of which
+    have nearly all rows, are few.
     """
-    rows, excess = sizes.sum(), (sizes**2).sum() / sizes.sum() - 1
+    rows, own = float(sizes.sum()), float((sizes**2).sum() / sizes.sum())
     if len(sizes) < 2:
         return 1.0
-    few = (t.ppf(0.975, len(sizes) - 1) / _NORMAL) ** 2
+    excess, few = own - 1, (t.ppf(0.975, max(1.0, rows / own - 1)) / _NORMAL) ** 2
     return float(rows / (1 + excess * alike * few))

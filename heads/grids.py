@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 METHODS = ("exact", "halving", "random")
 # Of the built-in sample: 96 images are three steps an epoch, in which pooled features learn slowly. With the report's
 # rates and epochs they stay near chance.
-SAMPLE_GRID = {
+SAMPLE_GRID: dict[str, Sequence[Any]] = {
     "learning_rate": [0.0001, 0.0003], "epochs": [100, 300, 600], "activation": ["sigmoid", "relu"], "dropout": [0.15, 0.25],
 }  # fmt: skip
 _PATIENCE = 10  # of the report's grids that stop early

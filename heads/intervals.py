@@ -6,6 +6,7 @@ How often they hold the truth is measured by ``tests/benchmarks/coverage.py``; t
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np

@@ -102,9 +102,10 @@ def _of_shares(only_a: np.ndarray, only_b: np.ndarray, of_class: np.ndarray, of_
     value = float(gains.sum())
     parts = Shares(np.r_[only_a, only_b], np.r_[of_class, of_class + classes], np.r_[of_group, of_group])
     sign = np.repeat([1.0, -1.0], classes)
+    below, above = np.abs(parts.limits - parts.values) / classes
     down, up = (
         reach(part, parts.along(part * sign), parts.known, 0.0, 0.0)
-        for part in (np.where(sign == side, *np.abs(parts.limits - parts.values)) / classes for side in (1, -1))
+        for part in (np.where(sign > 0, below, above), np.where(sign > 0, above, below))
     )
     return _agreeing(value, (max(-1.0, value - down), min(1.0, value + up)), swapped(gains))
 

@@ -16,7 +16,11 @@ from sklearn.linear_model import LogisticRegression
 import featcache
 from featcache.errors import DataError
 from heads.bundle import save_bundle
+from heads.cautions import Cautions, keep
 from heads.compare import compare, paired
+from heads.intervals import share_interval
+from heads.paired import differences, swapped
+from heads.serving import evaluate_bundle
 
 
 def model(y: np.ndarray, skill: float, seed: int) -> np.ndarray:
@@ -113,7 +117,7 @@ def test_copies_of_a_patients_images_are_no_evidence():
     assert not copied["mcnemar"]["independent"]
     assert not copied["shown"]
     assert "of 40 groups" in copied["verdict"]
-    assert "bootstrap over groups" in copied["verdict"]
+    assert "permutation test over groups" in copied["verdict"]
     for name, difference in once["differences"].items():
         assert copied["differences"][name]["ci"] == pytest.approx(difference["ci"], abs=0.02)
 
@@ -134,7 +138,7 @@ def test_intervals_cover_the_truth_where_few_are_judged_differently():
 def test_a_class_without_images_has_no_area():
     y = np.zeros(20, int)
     found = judge(y, model(y, 0.9, 0), model(y, 0.8, 1))["differences"]
-    assert found["roc_auc"] == {"value": None, "ci": None}
+    assert found["roc_auc"] == {"value": None, "ci": None, "p": None}
     assert found["accuracy"]["value"] is not None
 
 
@@ -231,3 +235,57 @@ def test_models_of_other_classes_answer_other_questions(kept, tmp_path):
         compare(models["seeing"], models["blind"], tmp_path / "d", cache=folder / "c")
     with pytest.raises(DataError, match="no val split"):
         compare(models["seeing"], models["blind"], split="val", cache=folder / "c")
+
+
+# -- copies and audited pairs ---------------------------------------------------------------------
+
+
+def test_copies_count_once_where_a_kept_model_is_judged(kept, tmp_path):
+    """12 images, each six times, without an audit; and what an audit of more images found holds for some of them."""
+    folder, models = kept
+    paths = sorted((folder / "d" / "test").glob("*/*.png"))
+    chosen = paths[:6] + paths[-6:]
+    for path in chosen:
+        for copy in range(6):
+            place = tmp_path / "copies" / path.parent.name / f"{path.stem}-{copy}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    found = evaluate_bundle(models["seeing"], tmp_path / "copies", cache=folder / "c", out=tmp_path / "o")["test"]
+    assert found["n"] == 72
+    assert found["accuracy"] == 1
+    assert found["accuracy_ci"] == pytest.approx(share_interval(np.ones(12, bool)))
+    both = compare(models["seeing"], models["blind"], tmp_path / "copies", cache=folder / "c", out=tmp_path / "p")
+    assert both["groups"] == 12
+    f = featcache.load("pixels", task="binary", cache=folder / "c")
+    key = dict(zip(f.paths, f.keys, strict=True))
+    links = [(key[str(a)], key[str(b)]) for a, b in zip(chosen[::2], chosen[1::2], strict=True)]
+    keep(folder / "c", f.keys, Cautions([], links, "elsewhere"))
+    found = evaluate_bundle(models["seeing"], tmp_path / "copies", cache=folder / "c", out=tmp_path / "q")["test"]
+    assert found["accuracy_ci"] == pytest.approx(share_interval(np.ones(6, bool)))
+
+
+# -- false alarms ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("patients", "images"), [(6, 20), (10, 20), (20, 3)])
+def test_equally_good_models_are_seldom_told_apart(patients, images):
+    rng, shown, draws = np.random.default_rng(patients), np.zeros(3), 200
+    y, groups = np.repeat(np.arange(patients) % 2, images), np.repeat(np.arange(patients), images)
+    for _ in range(draws):
+        skill = rng.beta(4.5, 0.5, (2, patients))  # of either model on each patient
+        a, b = (np.where(rng.random(len(y)) < one[groups], y, 1 - y) for one in skill)
+        score = rng.normal(size=(2, patients))[:, groups] + rng.normal(size=(2, len(y))) + 1.5 * y
+        p_a, p_b = (np.c_[-one, one] for one in score)
+        found = differences(y, p_a, p_b, a, b, groups)
+        shown += [one.p < 0.05 for one in found.values()]
+        for one in found.values():
+            assert (one.ci[0] <= 0 <= one.ci[1]) or one.p < 0.05
+    assert (shown / draws < 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)).all()
+
+
+def test_swapping_all_ways_is_the_sign_test_where_each_patient_has_one_image():
+    gains = np.r_[np.ones(9), -np.ones(2), np.zeros(30)]
+    assert swapped(gains) == pytest.approx(2 * binom.cdf(2, 11, 0.5))
+    many = np.r_[np.ones(30), -np.ones(12)]
+    assert swapped(many) == pytest.approx(2 * binom.cdf(12, 42, 0.5))
+    assert swapped(np.r_[many[:-1], -1.001]) == pytest.approx(swapped(many), abs=0.01)  # by random swaps

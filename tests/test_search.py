@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from conftest import ROOT
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -170,7 +171,9 @@ def test_heads_equal_those_fitted_alone(grid, classes, all_answered):
     X[:, 5:9] = 0  # columns that no row uses
     head = DenseHeadClassifier(8, random_state=1)
     options = {"cv": StratifiedGroupKFold(2), "scoring": ["accuracy", "neg_log_loss"], "refit": "neg_log_loss"}
-    theirs = GridSearchCV(head, grid, **options).fit(X, y, groups=groups)
+    with sklearn.config_context(enable_metadata_routing=True):  # so that heads get the groups, as ours hands them on
+        asking = clone(head).set_fit_request(groups=True)
+        theirs = GridSearchCV(asking, grid, **options).fit(X, y, groups=groups)
     all_answered()
     ours = FastGridSearchCV(head, grid, **options).fit(X, y, groups=groups)
     assert_same(ours, theirs, 1e-5)
@@ -488,3 +491,41 @@ def test_killed_at_ten_random_moments_and_resumed(tmp_path):
     lines = journal.read_bytes().splitlines()[1:]
     keys = [json.loads(line[17:])["key"] for line in lines]
     assert len(keys) == len(set(keys)) == 100  # every cell once
+
+
+def test_rows_set_aside_to_stop_early_are_whole_groups(monkeypatch):
+    """Of images of one patient some would tell when to stop learning from the others."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"p{i}" for i in range(20)], 4)
+    y = np.repeat(np.arange(20) % 2, 4)
+    X = rng.normal(size=(80, 6)).astype(np.float32)
+    seen = []
+    real = DenseHeadClassifier.prepare
+
+    def spied(self, X, y, *args, **kwargs):
+        ready = real(self, X, y, *args, **kwargs)
+        seen.append((args, kwargs, ready))
+        return ready
+
+    monkeypatch.setattr(DenseHeadClassifier, "prepare", spied)
+    head = DenseHeadClassifier(2, epochs=2, patience=1, random_state=0)
+    for model, grid in (
+        (head, {"units": [2, 3]}),
+        (make_pipeline(StandardScaler(), head), {"denseheadclassifier__units": [2, 3]}),
+    ):
+        seen.clear()
+        search = FastGridSearchCV(model, grid, cv=StratifiedGroupKFold(2)).fit(X, y, groups=groups)
+        assert len(seen) >= 5  # two candidates on two folds, and the best one on all rows
+        for args, kwargs, ready in seen:
+            own = np.asarray(kwargs.get("groups") if kwargs.get("groups") is not None else args[2])
+            assert len(own) == len(ready.rows) + len(ready.val_rows)
+            assert not set(own[ready.rows]) & set(own[ready.val_rows])
+            assert 0.1 <= len(ready.val_rows) / len(own) <= 0.35
+            assert set(ready.codes[ready.rows]) == set(ready.codes[ready.val_rows]) == {0, 1}
+        assert search.best_score_ > 0
+
+
+def test_groups_that_cannot_be_spared():
+    X, y = np.zeros((12, 2), np.float32), np.repeat([0, 1], 6)
+    with pytest.raises(ValueError, match="besides one of each class"):
+        DenseHeadClassifier(2, patience=1).fit(X, y, groups=np.repeat(["a", "b"], 6))

@@ -1,0 +1,250 @@
+"""How often 95% intervals hold the truth, and how often tests cry out for nothing: the tables of docs/coverage.md.
+
+    python tests/benchmarks/coverage.py --out docs/coverage.md         # 4,000 draws of each; an hour on 2 cores
+    python tests/benchmarks/coverage.py --only shares --draws 400      # a part, sooner
+
+Rows of a group share an intra-class correlation (ICC): what is right or wrong is beta-binomial, scores are normal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binom, norm
+from sklearn.model_selection import StratifiedGroupKFold
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from heads.areas import area_interval
+from heads.dealing import p_values
+from heads.intervals import mean_f1, mean_recall, share_interval
+from heads.paired import differences
+
+ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
+Row = tuple[object, ...]
+
+
+# -- what is drawn -------------------------------------------------------------------------------
+
+
+def hits(rng: np.random.Generator, groups: int, size: int, accuracy: float, icc: float) -> np.ndarray:
+    """Right or wrong, bool array of shape (groups * size,)."""
+    if not icc:
+        return rng.random(groups * size) < accuracy
+    strength = 1 / icc - 1
+    of_group = rng.beta(accuracy * strength, (1 - accuracy) * strength, groups)
+    return (rng.random((groups, size)) < of_group[:, None]).ravel()
+
+
+def normals(rng: np.random.Generator, groups: int, size: int, icc: float) -> np.ndarray:
+    """Normal numbers, array of shape (groups * size,), alike within groups."""
+    shared, own = rng.standard_normal((groups, 1)), rng.standard_normal((groups, size))
+    return (np.sqrt(icc) * shared + np.sqrt(1 - icc) * own).ravel()
+
+
+def two_models(
+    rng: np.random.Generator, groups: int, size: int, accuracy: float, lead: float, mixed: bool
+) -> tuple[np.ndarray, ...]:
+    """Labels, probabilities and predictions of two models, and groups: patients whose images are alike, to both models
+    (ICC 0.3, of which 0.3 is either model's own)."""
+    y = np.zeros((groups, size), int)
+    y[: groups // 2] = 1
+    if mixed:
+        y = rng.integers(0, 2, (groups, size))
+        y[0, 0], y[-1, -1] = 1, 0
+    shared, image = rng.standard_normal((groups, 1)), rng.standard_normal((groups, size))
+
+    def latent() -> np.ndarray:
+        own, noise = rng.standard_normal((groups, 1)), rng.standard_normal((groups, size))
+        return np.sqrt(0.21) * shared + np.sqrt(0.09) * own + np.sqrt(0.35) * (image + noise)
+
+    p, predicted = [], []
+    for skill in (accuracy + lead, accuracy):
+        predicted.append(np.where(latent() < norm.ppf(skill), y, 1 - y).ravel())
+        score = (latent() + norm.ppf(skill) * np.sqrt(2) * y).ravel()
+        p.append(np.c_[-score, score])
+    return (y.ravel(), *p, *predicted, np.repeat(np.arange(groups), size))
+
+
+def random_audit(rng: np.random.Generator, patients: int, size: int, torn: int) -> list[float]:
+    """p-values of five classifiers on labels dealt to patients at random, ``torn`` of whom get an image of the other
+    class; each sees numbers that show the patient."""
+    y = np.repeat(rng.permutation(np.arange(patients) % 2), size)
+    groups = np.repeat(np.arange(patients), size)
+    for patient in rng.permutation(patients)[:torn]:
+        y[patient * size + rng.integers(size)] ^= 1
+    folds = list(StratifiedGroupKFold(5, shuffle=True, random_state=int(rng.integers(2**31))).split(y, y, groups))
+    given = []
+    for _ in range(5):
+        X = np.c_[[normals(rng, patients, size, 0.8) for _ in range(6)]].T
+        predicted = np.empty(len(y), int)
+        for train, test in folds:
+            means = [X[train][y[train] == label].mean(axis=0) for label in (0, 1)]
+            far = [((X[test] - mean) ** 2).sum(axis=1) for mean in means]
+            predicted[test] = far[1] < far[0]
+        given.append(predicted)
+    return p_values(y, given, groups, int(rng.integers(2**31)))
+
+
+# -- what is counted -----------------------------------------------------------------------------
+
+
+def told(found: list[tuple[float, float]], truth: float) -> Row:
+    low, high = np.array(found).T
+    return (f"{np.mean((low - 1e-12 <= truth) & (truth <= high + 1e-12)):.3f}", f"{np.mean(high - low):.2f}")
+
+
+def shares_alone(n: int) -> Row:
+    """Exact: every number of hits, weighed by its probability."""
+    limits = np.array([share_interval(np.arange(n) < k) for k in range(n + 1)])
+    cells: list[object] = []
+    for accuracy in ACCURACIES:
+        weights = binom.pmf(np.arange(n + 1), n, accuracy)
+        inside = (limits[:, 0] <= accuracy) & (accuracy <= limits[:, 1])
+        cells.append(f"{weights @ inside:.3f} ({weights @ (limits[:, 1] - limits[:, 0]):.2f})")
+    return (n, *cells)
+
+
+def shares(groups: int, size: int, icc: float, draws: int) -> Row:
+    rng, of_group = np.random.default_rng([groups, size, int(10 * icc)]), np.repeat(np.arange(groups), size)
+    cells = []
+    known: dict[bytes, tuple[float, float]] = {}  # the order of groups of one size makes no difference
+    for accuracy in ACCURACIES:
+        found = []
+        for _ in range(draws):
+            right = hits(rng, groups, size, accuracy, icc)
+            key = np.sort(right.reshape(groups, size).sum(axis=1)).tobytes()
+            if key not in known:
+                known[key] = share_interval(right, of_group)
+            found.append(known[key])
+        cells.append("{} ({})".format(*told(found, accuracy)))
+    return (groups, size, icc, *cells)
+
+
+def averages(positives: int, negatives: int, size: int, icc: float, accuracy: float, draws: int) -> Row:
+    """ROC area, balanced accuracy and macro F1 of two classes, each patient of one; counts are of patients."""
+    rng = np.random.default_rng([positives, negatives, size, int(10 * icc), int(100 * accuracy)])
+    y = np.repeat([1, 0], [positives * size, negatives * size])
+    of_group = np.repeat(np.arange(positives + negatives), size)
+    found: dict[str, list[tuple[float, float]]] = {"area": [], "recall": [], "f1": []}
+    for _ in range(draws):
+        score = np.r_[
+            normals(rng, positives, size, icc) + norm.ppf(accuracy) * np.sqrt(2), normals(rng, negatives, size, icc)
+        ]
+        right = np.r_[hits(rng, positives, size, accuracy, icc), hits(rng, negatives, size, accuracy, icc)]
+        predicted = np.where(right, y, 1 - y)
+        found["area"].append(area_interval(y, np.c_[-score, score], of_group))
+        found["recall"].append(mean_recall(y, predicted, of_group))
+        found["f1"].append(mean_f1(y, predicted, of_group))
+    counts = np.array([positives, negatives])
+    f1 = float(np.mean(2 * counts * accuracy / (2 * counts * accuracy + counts.sum() * (1 - accuracy))))
+    cells = [
+        "{} ({})".format(*told(found[name], truth))
+        for name, truth in (("area", accuracy), ("recall", accuracy), ("f1", f1))
+    ]
+    return (f"{positives} + {negatives}", size, icc, accuracy, *cells)
+
+
+def comparisons(groups: int, size: int, accuracy: float, lead: float, mixed: bool, draws: int) -> Row:
+    rng = np.random.default_rng([groups, size, int(100 * accuracy), int(100 * lead), mixed])
+    names = ("accuracy", "balanced_accuracy", "roc_auc")
+    shown, inside = np.zeros(3), np.zeros(3)
+    for _ in range(draws):
+        found = differences(*two_models(rng, groups, size, accuracy, lead, mixed))
+        for place, name in enumerate(names):
+            one = found[name]
+            assert one is not None
+            shown[place] += one.p < 0.05
+            inside[place] += one.ci[0] <= lead <= one.ci[1]
+    cells = [f"{a:.3f} / {b:.3f}" for a, b in zip(shown / draws, inside / draws, strict=True)]
+    return (groups, size, "both" if mixed else "one", f"{accuracy + lead:.2f}, {accuracy:.2f}", *cells)
+
+
+def audits(patients: int, size: int, torn: int, draws: int) -> Row:
+    rng = np.random.default_rng([patients, size, torn])
+    least = np.array([min(random_audit(rng, patients, size, torn)) for _ in range(draws)])
+    return (patients, size, torn, f"{np.mean(least < 0.01):.4f}", f"{np.mean(least < 0.05):.4f}")
+
+
+def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
+    for n in (20, 62, 124, 400):
+        yield "alone", shares_alone, (n,)
+    for groups, size, icc in itertools.product((5, 8, 10, 25, 100), (5, 20), (0, 0.2, 0.4)):
+        yield "shares", shares, (groups, size, icc, draws)
+    for n, accuracy in itertools.product((20, 62, 124, 400), ACCURACIES):
+        yield "averages", averages, (n // 2, n // 2, 1, 0, accuracy, draws)
+    for (many, few), accuracy in itertools.product(((100, 5), (118, 6), (50, 12)), ACCURACIES[1:]):
+        yield "averages", averages, (few, many, 1, 0, accuracy, draws)
+    for groups, size, icc, accuracy in itertools.product((8, 20, 50), (5, 20), (0, 0.4), (0.8, 0.95)):
+        yield "averages", averages, (groups // 2, groups // 2, size, icc, accuracy, draws)
+    for mixed, groups, size in itertools.product((False, True), (6, 8, 10, 20, 40), (3, 20)):
+        yield "comparisons", comparisons, (groups, size, 0.9, 0.0, mixed, draws)
+    for groups, size in itertools.product((10, 40), (3, 20)):
+        yield "comparisons", comparisons, (groups, size, 0.9, 0.06, False, draws)
+    for patients, size, torn in ((16, 6, 0), (16, 6, 1), (24, 1, 0), (30, 10, 1), (20, 5, 5), (20, 5, 20)):
+        yield "audits", audits, (patients, size, torn, draws)
+
+
+TITLES = {
+    "alone": ("A share of independent rows: coverage (mean width), exact", ("n", *map(str, ACCURACIES))),
+    "shares": (
+        "A share over groups: coverage (mean width) by accuracy",
+        ("groups", "rows a group", "ICC", *map(str, ACCURACIES)),
+    ),
+    "averages": (
+        "ROC area, balanced accuracy, macro F1 of two classes: coverage (mean width)",
+        ("groups of each class", "rows a group", "ICC", "area, recalls", "ROC area", "balanced accuracy", "macro F1"),
+    ),
+    "comparisons": (
+        "Two models on the same patients: how often a difference is shown / its interval holds it",
+        ("patients", "images", "classes a patient", "A, B", "accuracy", "balanced accuracy", "ROC area"),
+    ),
+    "audits": (
+        "Five shortcut probes on labels dealt at random: how often any has such a p",
+        ("patients", "images", "patients of both classes", "p < 0.01", "p < 0.05"),
+    ),
+}
+
+
+def run(job: tuple[str, Callable[..., Row], tuple[object, ...]]) -> tuple[str, Row]:
+    name, work, arguments = job
+    return name, work(*arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=4000)
+    parser.add_argument("--only", help="tables to make: " + ",".join(TITLES))
+    parser.add_argument("--out", type=Path, help="a Markdown file; without it, the terminal")
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    wanted = given.only.split(",") if given.only else list(TITLES)
+    tables: dict[str, list[Row]] = {name: [] for name in wanted}
+    with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
+        for name, row in pool.imap(run, [job for job in jobs(given.draws) if job[0] in wanted], chunksize=1):
+            tables[name].append(row)
+            print(name, *row, file=sys.stderr, flush=True)  # noqa: T201
+    text = [
+        "# How often intervals hold, and tests cry out for nothing", "",
+        f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line: nominal 95% (between 0.943 and 0.957",
+        "by chance alone with 4,000). Rows of a group are alike by the intra-class correlation (ICC). Wanted: 0.93 to 0.97 from 10",
+        "groups on, or more where so few errors come in whole numbers; with fewer groups no less, and the width beside it.", "",
+    ]  # fmt: skip
+    for name, rows in tables.items():
+        title, header = TITLES[name]
+        text += [f"## {title}", "", "| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]
+        text += ["| " + " | ".join(map(str, row)) + " |" for row in rows] + [""]
+    if given.out:
+        given.out.write_text("\n".join(text))
+    else:
+        print("\n".join(text))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
