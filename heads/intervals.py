@@ -35,7 +35,7 @@ def share_interval(right: np.ndarray, groups: Sequence[object] | np.ndarray | No
     groups : n hashable values, or None where each row is its own.
     """
     of_group = group_codes(groups, len(right))
-    return _grouped(np.asarray(right, float), of_group)
+    return _grouped(np.asarray(right, float), of_group)[1]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -66,7 +66,13 @@ def mean_recall(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
     of_class = np.unique(y, return_inverse=True)[1]
     hits = Shares(predicted == y, of_class, of_group)
     # Classes that share no groups are independent; of those that do, unseen errors may fall together.
-    return _mean(hits, hits.limits, hits.values, 1.0 if hits.overlap else 0.0)
+    low, high = _mean(hits, hits.limits, hits.values, 1.0 if hits.overlap else 0.0)
+    # Limits that whole errors push to the ends of their range reach too short when added: one error in each of two classes
+    # is no less than two in one. The mean is a share, too, of as many rows as have its variance where recalls are equal
+    # (where classes are of one size, it varies most then: Hoeffding 1956); the farther end of the two is taken.
+    count = len(hits.numbers) ** 2 / float((1 / hits.numbers).sum())
+    least, most = mid_p(float(hits.values.mean()) * count, count)
+    return min(low, least), max(high, most)
 
 
 def mean_f1(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> Interval:
@@ -111,6 +117,7 @@ class Shares:
     Attributes
     ----------
     values, known : arrays of shape (n_classes,): the shares, and whether groups differ in them.
+    numbers : array of shape (n_classes,): independent rows that each class's are worth.
     limits : array of shape (2, n_classes), of :func:`share_interval`.
     overlap : whether any group has rows of several classes.
     """
@@ -122,7 +129,8 @@ class Shares:
         right = np.asarray(right, float)
         self.values = np.bincount(of_class, right) / counts
         classes = [order[start:stop] for start, stop in itertools.pairwise(ends)]
-        self.limits = np.array([_grouped(right[rows], of_group[rows]) for rows in classes]).T
+        found = [_grouped(right[rows], of_group[rows]) for rows in classes]
+        self.numbers, self.limits = np.array([number for number, _ in found]), np.array([ends for _, ends in found]).T
         self._deviation = right - self.values[of_class]
         cell, of_cell = np.unique(of_group * len(counts) + of_class, return_inverse=True)
         squares = np.bincount(cell % len(counts), np.bincount(of_cell, self._deviation) ** 2, len(counts))
@@ -161,16 +169,16 @@ def _mean(hits: Shares, limits: np.ndarray, values: np.ndarray, unseen: float) -
     return max(0.0, float(values.mean()) - low), min(1.0, float(values.mean()) + high)
 
 
-def _grouped(right: np.ndarray, of_group: np.ndarray) -> Interval:
-    """:func:`share_interval` of rows whose groups are numbers."""
+def _grouped(right: np.ndarray, of_group: np.ndarray) -> tuple[float, Interval]:
+    """Independent rows that these are worth, and :func:`share_interval`, of rows whose groups are numbers."""
     _, of_group = np.unique(of_group, return_inverse=True)
     hits, sizes = np.bincount(of_group, right), np.bincount(of_group)
     if sizes.max() == 1:
-        return counted(int(hits.sum()), len(hits))
+        return float(len(hits)), counted(int(hits.sum()), len(hits))
     if hits.sum() in (0, sizes.sum()):
-        return counted(len(hits) if hits.any() else 0, len(hits))
+        return float(len(hits)), counted(len(hits) if hits.any() else 0, len(hits))
     number = effective_number(sizes, alike_hits(hits, sizes))
-    return mid_p(float(hits.sum() / sizes.sum()) * number, number)
+    return number, mid_p(float(hits.sum() / sizes.sum()) * number, number)
 
 
 def mid_p(hits: float, count: float) -> Interval:

@@ -99,6 +99,20 @@ def test_a_class_of_five_widens_the_mean_by_what_five_leave_open():
     assert 0.96 < high < 1
 
 
+@pytest.mark.parametrize("recall", [0.8, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("counts", [(10, 10), (31, 31), (5, 40)])
+def test_a_mean_of_two_recalls_is_held_by_exact_enumeration(counts, recall):
+    y = np.repeat([0, 1], counts)
+    held, weighed = 0.0, 0.0
+    for right in itertools.product(*(range(count + 1) for count in counts)):
+        chance = np.prod(binom.pmf(right, counts, recall))
+        if chance > 1e-5:
+            hit = np.concatenate([np.arange(count) < k for count, k in zip(counts, right, strict=True)])
+            low, high = mean_recall(y, np.where(hit, y, 1 - y), np.arange(len(y)))
+            held, weighed = held + chance * (low <= recall <= high), weighed + chance
+    assert held / weighed >= 0.94
+
+
 @pytest.mark.parametrize("rare", [5, 12])
 def test_means_over_classes_are_held_with_a_rare_one(rare):
     rng, y = np.random.default_rng(1), np.repeat([0, 1], [100, rare])
