@@ -176,6 +176,7 @@ class Finite(click.FloatRange):
 
 
 COUNT = click.IntRange(1)
+SIDE = click.IntRange(1, 4096)  # pixels
 SEEDS = click.IntRange(0, 2**31 - 1)  # what every library here takes, and one more
 SPLIT = click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this part of the data.")
 DATA = click.option(

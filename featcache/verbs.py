@@ -17,6 +17,7 @@ from .console import (
     DATA,
     GROUPS,
     PREPROCESS,
+    SIDE,
     TASK,
     Output,
     extraction_progress,
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 @DATA
 @click.option("--backbone", default="vgg16", show_default=True, metavar="NAME[,NAME]", help="One or several.")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
-@click.option(
-    "--size", type=click.IntRange(1, 4096), metavar="N", help="Side of the square input in pixels [default: 224]."
-)
+@click.option("--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: 224].")
 @click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
 @PREPROCESS
 @click.option(

@@ -8,10 +8,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from featcache.console import CLASSES, DATA, GROUPS, TASK, Output, extraction_progress, shared_options
+from featcache.console import CLASSES, DATA, GROUPS, PREPROCESS, SIDE, TASK, Output, extraction_progress, shared_options
 from featcache.errors import UsageError
 
-from .verbs import OUT, SEED, names
+from .verbs import OUT, POOLINGS, SEED, names
 
 _PLACES = {"cache", "as_json", "quiet", "verbose", "out", "config"}  # where and how, not what
 
@@ -21,13 +21,15 @@ _PLACES = {"cache", "as_json", "quiet", "verbose", "out", "config"}  # where and
 @DATA
 @click.option("--backbone", metavar="NAME[,NAME]", help="One or several [default: vgg16].")
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
-@click.option("--size", type=int, metavar="N", help="Side of the square input in pixels [default: the backbone's own].")
-@click.option("--preprocess", default="model", show_default=True, help="model (the backbone's own) or rescale (1/255).")
+@click.option(
+    "--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: the backbone's own]."
+)
+@PREPROCESS
 @click.option("--against", metavar="PATH", help="Images of another place: every model is judged on them too.")
 @TASK
 @CLASSES
 @GROUPS
-@click.option("--pooling", help="flatten, avg or max, for every step [default: each step's own].")
+@click.option("--pooling", type=POOLINGS, help="What of the kept map, in every step [default: each step's own].")
 @click.option("--grid", is_flag=True, help="Search the head's hyperparameters too.")
 @click.option("--baselines", metavar="A,B", help="Some of the classical models, or none [default: all].")
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")

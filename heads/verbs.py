@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from .search import Progress
 
 _log = logging.getLogger(__name__)
+POOLINGS = click.Choice(["flatten", "avg", "max"])
 _POOLING = click.option(
     "--pooling",
-    type=click.Choice(["flatten", "avg", "max"]),
+    type=POOLINGS,
     default="flatten",
     show_default=True,
     help="What of the kept map.",
@@ -188,7 +189,7 @@ def baselines(
 @click.option("--nested", is_flag=True, help="Also estimate, by outer folds, unspoilt by the choice.")
 @click.option("--force", is_flag=True, help="Halve though there are few rows.")
 @BACKBONE
-@click.option("--pooling", help="flatten, avg or max [default: flatten; on the built-in sample avg].")
+@click.option("--pooling", type=POOLINGS, help="What of the kept map [default: flatten; on the built-in sample avg].")
 @CLASSES
 @DATA
 @GROUPS

@@ -48,6 +48,8 @@ BAD = {
     "BUNDLE": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
     "IMAGE": ["", "nowhere.png", "empty", "file.txt", NUL, TOO_LONG],
     "RUNS": ["", "nowhere", "empty", "file.txt", NUL],
+    "--baselines": ["", "nosuch", "knn,nosuch"],
+    "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
 }  # fmt: skip
@@ -66,6 +68,7 @@ GIVEN = {
     "compare": {"BUNDLE_A": "bundle", "BUNDLE_B": "bundle"},
     "saliency": {"BUNDLE": "bundle"},
     "report": {},
+    "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
@@ -101,7 +104,9 @@ VERBS = dict(verbs())
 def name_of(parameter: click.Parameter) -> str:
     if isinstance(parameter, click.Option):
         return parameter.opts[0]
-    return {"out": "FILE", "images": "IMAGE", "feature_sets": "SET"}.get(parameter.name, parameter.name.upper())
+    return {"out": "FILE", "images": "IMAGE", "feature_sets": "SET", "config": "STUDY.TOML"}.get(
+        parameter.name, parameter.name.upper()
+    )
 
 
 def bad_values(parameter: click.Parameter) -> list[str]:

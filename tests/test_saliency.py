@@ -301,7 +301,7 @@ def test_flattened_the_map_peaks_where_the_class_was_planted(planted, bundle, tm
 
 def test_averaged_the_map_peaks_where_the_class_was_planted(planted, tmp_path):
     fitted = fit_head(
-        "binary", pooling="avg", cache=planted.cache, out=tmp_path / "r", epochs=30, units=32, learning_rate=0.001
+        "binary", pooling="avg", cache=planted.cache, out=tmp_path / "r", epochs=300, units=32, learning_rate=0.001
     )
     assert fitted.result["test"]["accuracy"] > 0.85
     saliency(fitted.result["bundle"], split="test", cache=planted.cache, out=tmp_path / "s", limit=0)
