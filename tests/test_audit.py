@@ -313,6 +313,7 @@ def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, m
     featcache.extract(data, "pixels", size=24, **where)
     if by == "memory":
         monkeypatch.setattr("heads.auditing._BYTES_AN_IMAGE", 1)
+        monkeypatch.setattr("heads.auditing._LEAST", 20)
         monkeypatch.setattr("featcache.memory.available", lambda: 31)
     result = audit(data, task="binary", out=tmp_path / "a", limit=31 if by == "limit" else None, **where)
     assert (result["images"], result["of"]) == (30, 60)
