@@ -111,6 +111,25 @@ def shares_alone(n: int) -> Row:
     return (n, *cells)
 
 
+def recalls_alone(few: int, many: int) -> Row:
+    """Exact, but for what has a chance below 1 in 10,000 in either class: every pair of numbers of hits."""
+    y, cells = np.repeat([0, 1], [few, many]), []
+    known: dict[tuple[int, ...], tuple[float, float]] = {}
+    for recall in ACCURACIES:
+        ends = [binom.ppf([1e-4, 1 - 1e-4], count, recall).astype(int) for count in (few, many)]
+        weights, found = [], []
+        for pair in itertools.product(*(range(low, high + 1) for low, high in ends)):
+            if pair not in known:
+                right = np.concatenate([np.arange(n) < k for n, k in zip((few, many), pair, strict=True)])
+                known[pair] = mean_recall(y, np.where(right, y, 1 - y), np.arange(len(y)))
+            weights.append(np.prod(binom.pmf(pair, (few, many), recall)))
+            found.append(known[pair])
+        low, high = np.array(found).T
+        held = np.average((low <= recall) & (recall <= high), weights=weights)
+        cells.append(f"{held:.3f} ({np.average(high - low, weights=weights):.2f})")
+    return (f"{few} + {many}", *cells)
+
+
 def shares(groups: int, size: int, icc: float, draws: int) -> Row:
     rng, of_group = np.random.default_rng([groups, size, int(10 * icc)]), np.repeat(np.arange(groups), size)
     cells = []
@@ -175,6 +194,8 @@ def audits(patients: int, size: int, torn: int, draws: int) -> Row:
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
     for n in (20, 62, 124, 400):
         yield "alone", shares_alone, (n,)
+    for few, many in ((10, 10), (31, 31), (62, 62), (12, 50), (5, 100)):
+        yield "recalls", recalls_alone, (few, many)
     for groups, size, icc in itertools.product((5, 8, 10, 25, 100), (5, 20), (0, 0.2, 0.4)):
         yield "shares", shares, (groups, size, icc, draws)
     for n, accuracy in itertools.product((20, 62, 124, 400), ACCURACIES):
@@ -200,6 +221,10 @@ TITLES = {
     "averages": (
         "ROC area, balanced accuracy, macro F1 of two classes: coverage (mean width)",
         ("groups of each class", "rows a group", "ICC", "area, recalls", "ROC area", "balanced accuracy", "macro F1"),
+    ),
+    "recalls": (
+        "Balanced accuracy of independent images: coverage (mean width), exact",
+        ("images", *map(str, ACCURACIES)),
     ),
     "comparisons": (
         "Two models on the same patients: how often a difference is shown / its interval holds it",
