@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import signal
@@ -47,6 +49,20 @@ class Finished:
 def keras_home(tmp_path_factory) -> None:
     """Tests neither use nor fill the user's own cache of weights."""
     os.environ["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back():
+    """A process that runs many modules keeps no module's networks and compiled programs."""
+    yield
+    compiled, keras = sys.modules.get("heads.compiled"), sys.modules.get("keras")
+    if compiled is not None:
+        compiled.training_program.cache_clear()
+    if keras is not None:
+        keras.backend.clear_session()
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone gives back what is free in the middle
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture

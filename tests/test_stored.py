@@ -104,7 +104,13 @@ def test_compressed_and_compacted_while_in_use(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"batch_norm": True}, {"patience": 2}, pytest.param({"l2": 1e-3, "units": (16, 8)}, marks=pytest.mark.slow)],
+    # Adam turns the rounding of gradients near zero, which batch normalisation makes, into whole steps: SGD does not.
+    [
+        {},
+        {"batch_norm": True, "optimizer": "sgd", "learning_rate": 0.01},
+        {"patience": 2},
+        pytest.param({"l2": 1e-3, "units": (16, 8)}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 def test_trains_as_from_memory(cache, settings, small_blocks):
