@@ -158,7 +158,7 @@ def grid(
         estimated.append(seconds)
         _log.info(
             "grid: %d trainings of at most %d epochs on %s columns; measured on a few epochs: some %s, less where they stop early",
-            trainings, epochs, f"{math.prod(features.X.shape[1:]):,}", duration(seconds),
+            trainings, epochs, f"{math.prod(features.X.shape[1:]):,}", duration(max(1.0, seconds)),
         )  # fmt: skip
 
     def note(progress: Progress) -> None:
@@ -190,7 +190,7 @@ def grid(
             "best_params": short_names(search.best_params_), "best_score": float(results["mean_test_score"][best]),
             "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
-            "seconds": round(seconds, 2), "estimated_seconds": round(sum(estimated), 1) if estimated else None,
+            "seconds": round(seconds, 2), "estimated_seconds": round(sum(estimated), 3) if estimated else None,
             "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
             "reduced": reduced and reduced.about(), "warnings": warnings, "made": [part for part in parts.made if part != "val"], "run": str(folder), "bundle": str(folder / "bundle"),
         }  # fmt: skip
