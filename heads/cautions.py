@@ -143,8 +143,9 @@ def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
     """Folders of the audits that this cache has records of, as they were called then."""
     found = []
     for place in _folder(cache).glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # recall() says what is wrong with a record
-            found.append(str(json.loads(place.read_text("utf-8"))["run"]))
+        with contextlib.suppress(StoreError):  # recall() says what is wrong with a record
+            record = _read(place)
+            found += [] if record is None else [record.run]
     return sorted(found)
 
 
