@@ -62,7 +62,9 @@ def test_a_place_is_asked_before_and_left_as_it_was(tmp_path):
     require_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300), "/proc/x", "a\0b"):
+    with pytest.raises(FeatcacheError, match=r"is a file; expected a folder.*--out"):
+        require_writable(tmp_path / "file", "--out")
+    for folder in (tmp_path / "file" / "below", tmp_path / ("x" * 300), "/proc/x", "a\0b"):
         with pytest.raises(FeatcacheError, match=r"nothing can be written here.*--out"):
             require_writable(folder, "--out")
 
