@@ -25,7 +25,7 @@ def require_writable(folder: str | os.PathLike[str], option: str = "--cache") ->
         There can be no such folder.
     """
     path = Path(folder).expanduser().absolute()
-    if path.is_file():
+    if os.path.isfile(path):  # Path.is_file() raises for a name that is too long
         raise StoreError(f"{path} is a file; expected a folder. Choose another place with {option}.")
     for attempt in range(_TRIES):
         try:
