@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .lazy import attach
+from .system.lazy_names import attach
+from .version import VERSION
 
 if TYPE_CHECKING:
     from .errors import DataError as DataError
@@ -15,27 +16,27 @@ if TYPE_CHECKING:
     from .errors import StoreError as StoreError
     from .errors import UsageError as UsageError
     from .errors import WeightsError as WeightsError
-    from .exporting import export as export
-    from .extraction import extract as extract
-    from .features import Features as Features
-    from .features import load as load
-    from .memory import memory_limit as memory_limit
-    from .store import Store as Store
-    from .stored import StoredRows as StoredRows
-    from .transformer import FrozenBackbone as FrozenBackbone
+    from .extraction.extract import extract as extract
+    from .features.hdf5_export import export as export
+    from .features.loading import Features as Features
+    from .features.loading import load as load
+    from .features.stored_rows import StoredRows as StoredRows
+    from .features.transformer import FrozenBackbone as FrozenBackbone
+    from .store.store import Store as Store
+    from .system.memory import memory_limit as memory_limit
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
-    "extract": "extraction",
-    "ExtractResult": "extraction",
-    "load": "features",
-    "Features": "features",
-    "FrozenBackbone": "transformer",
-    "memory_limit": "memory",
-    "export": "exporting",
-    "Store": "store",
-    "StoredRows": "stored",
+    "extract": "extraction.extract",
+    "ExtractResult": "extraction.extract",
+    "load": "features.loading",
+    "Features": "features.loading",
+    "FrozenBackbone": "features.transformer",
+    "memory_limit": "system.memory",
+    "export": "features.hdf5_export",
+    "Store": "store.store",
+    "StoredRows": "features.stored_rows",
     "FeatcacheError": "errors",
     "UsageError": "errors",
     "DataError": "errors",

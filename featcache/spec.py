@@ -10,9 +10,9 @@ from typing import Annotated, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from . import schema
 from .errors import StoreError, UsageError
-from .schema import DigestOrNone, Line, Name
+from .system import schema
+from .system.schema import DigestOrNone, Line, Name
 
 KEEPS = ("map", "avg")
 DTYPES = ("float32", "float16", "uint8")

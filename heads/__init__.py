@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from featcache.lazy import attach
+from featcache.system.lazy_names import attach
 
 if TYPE_CHECKING:
-    from .architectures import own_cnn as own_cnn
-    from .auditing import audit as audit
-    from .bundle import open_bundle as open_bundle
-    from .cnn import OwnCNNClassifier as OwnCNNClassifier
-    from .dense_head import DenseHeadClassifier as DenseHeadClassifier
-    from .fitting import fit_head as fit_head
-    from .search import FastGridSearchCV as FastGridSearchCV
-    from .search import FastHalvingGridSearchCV as FastHalvingGridSearchCV
-    from .search import FastRandomizedSearchCV as FastRandomizedSearchCV
-    from .serving import predict as predict
-    from .studies import study as study
+    from .auditing.audit import audit as audit
+    from .bundles.bundle import open_bundle as open_bundle
+    from .experiments.head_fit import fit_head as fit_head
+    from .inference.prediction import predict as predict
+    from .search.search_cv import FastGridSearchCV as FastGridSearchCV
+    from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
+    from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
+    from .studies.study import study as study
+    from .training.architectures import own_cnn as own_cnn
+    from .training.cnn_classifier import OwnCNNClassifier as OwnCNNClassifier
+    from .training.dense_head_classifier import DenseHeadClassifier as DenseHeadClassifier
 
 _HOMES = {
-    "DenseHeadClassifier": "dense_head",
-    "OwnCNNClassifier": "cnn",
-    "own_cnn": "architectures",
-    "FastGridSearchCV": "search",
-    "FastRandomizedSearchCV": "search",
-    "FastHalvingGridSearchCV": "search",
-    "audit": "auditing",
-    "fit_head": "fitting",
-    "open_bundle": "bundle",
-    "predict": "serving",
-    "study": "studies",
+    "DenseHeadClassifier": "training.dense_head_classifier",
+    "OwnCNNClassifier": "training.cnn_classifier",
+    "own_cnn": "training.architectures",
+    "FastGridSearchCV": "search.search_cv",
+    "FastRandomizedSearchCV": "search.search_cv",
+    "FastHalvingGridSearchCV": "search.search_cv",
+    "audit": "auditing.audit",
+    "fit_head": "experiments.head_fit",
+    "open_bundle": "bundles.bundle",
+    "predict": "inference.prediction",
+    "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -8,23 +8,14 @@ import gc
 import json
 import os
 import signal
-import socketserver
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-ROOT = Path(__file__).resolve().parent.parent
-# Reference radiographs and weights are no part of the project; see the marker "real" in pyproject.toml.
-REFERENCE = Path(os.environ.get("FEATCACHE_REFERENCE", ROOT.parent / "shared"))
-# An address where nothing answers: what a machine without internet looks like to a downloader.
-OFFLINE = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+from pictures import age, write_images
+from surroundings import OFFLINE, REFERENCE, ROOT
 
 
 def pytest_configure() -> None:
@@ -55,7 +46,7 @@ def keras_home(tmp_path_factory) -> None:
 def memory_given_back():
     """A process that runs many modules keeps no module's networks and compiled programs."""
     yield
-    compiled, keras = sys.modules.get("heads.compiled"), sys.modules.get("keras")
+    compiled, keras = sys.modules.get("heads.training.xla_program"), sys.modules.get("keras")
     if compiled is not None:
         compiled.training_program.cache_clear()
     if keras is not None:
@@ -78,39 +69,6 @@ def cli(tmp_path):
         return Finished(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-@contextlib.contextmanager
-def serving(server: socketserver.BaseServer):
-    """A server that answers, in a thread, until the end."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def write_images(folder: Path, count: int, classes=("covid", "normal"), size: int = 32, seed: int = 0) -> list[Path]:
-    """``folder/<class>/NNN.png`` of noise, ``count`` in all, every one different."""
-    rng = np.random.default_rng(seed)
-    paths = []
-    for number in range(count):
-        path = folder / classes[number % len(classes)] / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (size, size), dtype=np.uint8)).save(path)
-        paths.append(path)
-    return paths
-
-
-def age(folder: Path) -> None:
-    """Make files look as if they had been left alone for a while, so that their keys are remembered."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            status = path.stat()
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns - 10_000_000_000))
-    time.sleep(0.06)  # their change time is now, whatever one does: longer ago than the clock's grain
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from heads.areas import area_interval
-from heads.dealing import p_values
-from heads.intervals import mean_f1, mean_recall, share_interval
-from heads.paired import differences
+from heads.evaluation.intervals import mean_f1, mean_recall, share_interval
+from heads.evaluation.label_permutation import p_values
+from heads.evaluation.paired_tests import differences
+from heads.evaluation.roc_areas import area_interval
 
 ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
 Row = tuple[object, ...]

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 
 import featcache
-from featcache.sample import write_sample
+from featcache.data.synthetic import write_sample
 
 COUNT = int(os.environ.get("FEATCACHE_IMAGES", "1500"))
 BACKBONE = os.environ.get("FEATCACHE_BACKBONE", "resnet50")

@@ -13,10 +13,10 @@ import time
 import numpy as np
 import pytest
 
-from featcache.accelerator import load_tensorflow
-from heads import trainer
-from heads.architectures import HeadShape, dense_head
-from heads.jobs import Job, TrainSpec
+from featcache.backbones.tensorflow_setup import load_tensorflow
+from heads.training import engine
+from heads.training.architectures import HeadShape, dense_head
+from heads.training.train_spec import Job, TrainSpec
 
 ROUNDS, EPOCHS, ROWS = 5, 40, 104
 
@@ -43,7 +43,7 @@ def test_step_against_keras_fit(features, benchmark):
 
     def train() -> None:
         started = time.perf_counter()
-        trainer.train(X, y, shape, [job])
+        engine.train(X, y, shape, [job])
         ours.append((time.perf_counter() - started) / steps)
 
     benchmark.pedantic(train, setup=fit, rounds=ROUNDS, warmup_rounds=1)

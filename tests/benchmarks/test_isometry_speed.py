@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 
 import featcache
-from heads.baselines import TABLE
-from heads.isometry import isometric
+from heads.experiments.leaderboard import TABLE
+from heads.search.gram_projection import isometric
 
 GRID = {"model__C": [0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0]}
 

@@ -16,11 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from featcache import locations
-from featcache.dataset import open_dataset
-from featcache.extraction import plan
+from featcache.data import filesystems
+from featcache.data.dataset import open_dataset
+from featcache.extraction.extract import plan
 from featcache.spec import FeatureSpec
-from featcache.store import Store
+from featcache.store.store import Store
 
 FILES = int(float(os.environ.get("FEATCACHE_FILES", "1e5")))
 ROUNDS = int(os.environ.get("FEATCACHE_ROUNDS", "15"))
@@ -32,7 +32,7 @@ def former_stat(paths: Sequence[str]) -> tuple[list[int], list[int]]:
     sizes, times = [-1] * len(paths), [-1] * len(paths)
     failed: dict[int, str] = {}
     for i, location in enumerate(paths):
-        if locations.is_url(location):
+        if filesystems.is_url(location):
             continue
         try:
             status = os.stat(location)
@@ -81,7 +81,7 @@ def test_planning(tmp_path):
         db.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", zip(paths, sizes, times, keys, strict=True))
         db.execute("COMMIT")
         with Store(tmp_path / "cache") as store:
-            found, _ = locations.stat(paths)
+            found, _ = filesystems.stat(paths)
             store.index.remember_files(zip(paths, found, keys, strict=True), time.time_ns() + 10**9)
             for _ in range(ROUNDS):
                 for name in taken:
@@ -89,7 +89,7 @@ def test_planning(tmp_path):
                     if name == "former":
                         assert former_keys(db, paths) == keys
                     elif name == "ours":
-                        stamps, _ = locations.stat(paths)
+                        stamps, _ = filesystems.stat(paths)
                         assert store.index.known_keys(paths, stamps) == keys
                     else:
                         plan(store, SPEC, open_dataset(tmp_path / "images").paths)

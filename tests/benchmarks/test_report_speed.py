@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from test_report import FIT, browser, write_runs  # noqa: F401
+from page_runs import FIT, browser, write_runs  # noqa: F401
 
 COUNT, CLASSES = 20_000, ["covid", "normal", "pneumonia_bac", "pneumonia_vir"]
 FRAME = "await new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
@@ -37,11 +37,11 @@ def points() -> dict:
 
 
 def test_twenty_thousand_images(browser, tmp_path, monkeypatch):  # noqa: F811
-    from heads.report import report
+    from heads.reporting.html_report import report
 
     runs = write_runs(tmp_path / "runs", fit_1=FIT)
     (runs / "fit-1" / "bundle").mkdir()
-    monkeypatch.setattr("heads.report.explore", lambda *args, **kwargs: points())
+    monkeypatch.setattr("heads.reporting.html_report.explore", lambda *args, **kwargs: points())
     result = report(runs)
     assert result["points"] == COUNT
     page = browser.new_page(viewport={"width": 1400, "height": 900})

@@ -29,12 +29,12 @@ import json, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from featcache import locations, upkeep
-from featcache.dataset import open_dataset
-from featcache.extraction import plan
-from featcache.shard import Rows
+from featcache.data import filesystems as locations; from featcache.store import maintenance as upkeep
+from featcache.data.dataset import open_dataset
+from featcache.extraction.extract import plan
+from featcache.store.shard import Rows
 from featcache.spec import FeatureSpec
-from featcache.store import Store
+from featcache.store.store import Store
 
 SPEC = FeatureSpec("mobilenet", "", "random0", "00" * 32, 224, "decode-1", "caffe", "avg", "float32", "float32")
 place = Path(sys.argv[1])

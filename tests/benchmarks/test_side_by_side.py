@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pytest
 
-from heads.benchmark import benchmark
+from heads.benchmark.run import benchmark
 
 KINDS = [
     ("conv", {}),

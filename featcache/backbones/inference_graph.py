@@ -1,0 +1,71 @@
+"""A frozen network as one function from uint8 pixels to what is stored: the same for every runtime."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import UsageError
+from ..spec import FeatureSpec
+from .tensorflow_setup import load_tensorflow
+
+
+def cut(model: Any, spec: FeatureSpec) -> Any:
+    """The network up to the spec's layer, as a keras.Model.
+
+    Raises :class:`UsageError` where there is no such layer, or its output is not what the spec keeps.
+    """
+    _, keras = load_tensorflow()
+    network = keras.Model(model.inputs, _output(model, spec.layer))
+    rank = len(network.outputs[0].shape)
+    if rank not in (2, 4):
+        raise UsageError(f"layer {spec.layer!r} gives {network.outputs[0].shape}; expected a map or a vector")
+    if rank == 2 and "map" in spec.arrays:
+        raise UsageError(f"layer {spec.layer!r} gives vectors, not maps: ask for --keep avg")
+    return network
+
+
+def pixels_to_features(apply: Callable[[Any], Any], spec: FeatureSpec) -> Callable[[Any], dict[str, Any]]:
+    """Cast, preprocessing, network, average, and cast to what is stored, in TensorFlow.
+
+    Parameters
+    ----------
+    apply : what :func:`cut` gave, from preprocessed images to the layer's output.
+    spec : says the preprocessing and what is kept.
+
+    Returns
+    -------
+    Function from a uint8 tensor of shape (n, size, size, 3) to the spec's arrays by name, each with n rows.
+    """
+    tf, keras = load_tensorflow()
+
+    def forward(images: Any) -> dict[str, Any]:
+        output = tf.cast(apply(preprocess(keras, tf.cast(images, tf.float32), spec.preprocess)), tf.float32)
+        average = tf.reduce_mean(output, axis=(1, 2)) if len(output.shape) == 4 else output
+        arrays = {"map": output, "avg": average}
+        return {name: tf.identity(tf.cast(arrays[name], spec.dtype), name=name) for name in spec.arrays}
+
+    return forward
+
+
+def preprocess(keras: Any, pixels: Any, mode: str) -> Any:
+    """What a backbone expects, from float RGB pixels of 0 to 255."""
+    if mode in ("caffe", "tf", "torch"):
+        return keras.applications.imagenet_utils.preprocess_input(pixels, data_format="channels_last", mode=mode)
+    if mode == "rescale":
+        return pixels / 255.0
+    if mode == "builtin":
+        return pixels
+    raise UsageError(f"preprocessing {mode!r} is unknown")
+
+
+def _output(model: Any, layer: str) -> Any:
+    if not layer:
+        return model.outputs[0]
+    names = [found.name for found in model.layers]
+    if layer not in names:
+        close = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"its last ones are {', '.join(names[-5:])}"
+        raise UsageError(f"{model.name} has no layer {layer!r}; {hint}")
+    return model.get_layer(layer).output

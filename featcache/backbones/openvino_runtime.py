@@ -1,0 +1,151 @@
+"""Features on OpenVINO: the fast way on CPUs.
+
+Each image is a request of its own, and requests run side by side, a thread or few each: no batch has to be filled up,
+and a row does not depend on what was computed beside it, to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import logging
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import WeightsError
+from ..spec import FeatureSpec
+from ..system import tensor_files
+from .inference_graph import cut, pixels_to_features
+from .runtime import OutOfMemoryError
+from .tensorflow_setup import load_tensorflow
+
+_log = logging.getLogger(__name__)
+_PER_STREAM, _AT_MOST = 16, 128  # images a call: enough that no stream waits long for the others
+
+
+def convert(model: Any, spec: FeatureSpec) -> Any:
+    """The network as an ``openvino.Model``, from uint8 images of shape (1, size, size, 3) to the spec's arrays.
+
+    Its weights stand in the graph as constants, so that no TensorFlow function has to be frozen (which takes three
+    times as long), and the graph goes through a file, which OpenVINO reads without its Python converter.
+    """
+    import openvino
+
+    tf, _ = load_tensorflow()
+    network = cut(model, spec)
+    trainable = [np.asarray(variable) for variable in network.trainable_variables]
+    others = [np.asarray(variable) for variable in network.non_trainable_variables]
+
+    def apply(x: Any) -> Any:
+        constants = [[tf.constant(value) for value in values] for values in (trainable, others)]
+        return network.stateless_call(*constants, x, training=False)[0]
+
+    signature = [tf.TensorSpec((1, spec.size, spec.size, 3), tf.uint8, name="images")]
+    graph = tf.function(pixels_to_features(apply, spec), input_signature=signature, autograph=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.pb"
+        path.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
+        found = openvino.Core().read_model(path)
+        # Keras' activations leave outputs that nobody asked for.
+        outputs = [found.output(f"{name}:0") for name in spec.arrays]
+        return openvino.Model(outputs, found.get_parameters(), spec.backbone)
+
+
+def keep(converted: Any, path: Path) -> None:
+    """Write what :func:`convert` gave, durably, with its digest."""
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder) / "network.xml"
+        openvino.save_model(converted, xml, compress_to_fp16=False)
+        parts = [np.fromfile(xml.with_suffix(suffix), np.uint8) for suffix in (".xml", ".bin")]
+    tensor_files.write_tensors(path, [*parts, _digest(parts)])
+
+
+def load(path: Path) -> Any | None:
+    """What :func:`keep` wrote; None where there is nothing, or where it is damaged: convert again."""
+    if not path.exists():
+        return None
+    import openvino
+
+    try:
+        *parts, digest = tensor_files.read_tensors(path)
+        if len(parts) != 2 or not np.array_equal(_digest(parts), digest):
+            raise WeightsError("its digest is not that of its bytes")
+        return openvino.Core().read_model(parts[0].tobytes(), openvino.Tensor(parts[1]))
+    except (WeightsError, ValueError, RuntimeError) as error:
+        _log.warning("%s: not usable (%s); converting the network again", path, error)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+
+def _digest(parts: list[np.ndarray]) -> np.ndarray:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8, "little"))
+        total.update(part.data)
+    return np.frombuffer(total.digest(), np.uint8)
+
+
+class OpenVINORuntime:
+    """A converted network on the CPU.
+
+    Parameters
+    ----------
+    converted : what :func:`convert` or :func:`load` gave.
+    spec : says what is kept.
+    threads : of the processor; None for all.
+    """
+
+    def __init__(self, converted: Any, spec: FeatureSpec, threads: int | None = None) -> None:
+        import openvino
+
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16, which moves features by 1e-2
+        }
+        if threads:
+            # Beside other processes: pinned threads would all be pinned to the same cores.
+            settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
+        self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self.batches = (min(_PER_STREAM * streams, _AT_MOST),)
+        self.info = {"name": "openvino", "version": importlib.metadata.version("openvino"), "device": "cpu"}
+        self._arrays = spec.arrays
+        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(streams, thread_name_prefix="network")
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = [self._compiled.output(f"{name}:0") for name in self._arrays]
+        rows = {
+            name: np.empty((len(images), *tuple(port.shape)[1:]), port.get_element_type().to_dtype())
+            for name, port in zip(self._arrays, outputs, strict=True)
+        }
+
+        def one(position: int) -> None:
+            request = self._request()
+            request.infer({0: images[position : position + 1]}, share_inputs=True, share_outputs=True)
+            for name, port in zip(self._arrays, outputs, strict=True):
+                rows[name][position] = request.get_tensor(port).data[0]
+
+        try:
+            for _ in self._pool.map(one, range(len(images))):
+                pass
+        except RuntimeError as error:
+            if "alloc" in str(error):
+                raise OutOfMemoryError(str(error).splitlines()[-1]) from None
+            raise
+        return rows
+
+    def _request(self) -> Any:
+        """The calling thread's own request, with its own memory."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        return self._own.request

@@ -1,0 +1,84 @@
+"""Runtimes: what the pipeline needs of one, and which one to take."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import UsageError
+from ..spec import FeatureSpec
+from .tensorflow_setup import gpu_likely
+
+_log = logging.getLogger(__name__)
+
+NAMES = ("auto", "tensorflow", "openvino")
+
+# Converting a network takes 1 to 7 s once (VGG16 to InceptionResNetV2), saves up to a third of the time of each
+# image, and from then on the time to load TensorFlow and to build the network (4 to 8 s) of every extraction.
+_REPAYS = 200  # images
+
+
+class OutOfMemoryError(MemoryError):
+    """The batch does not fit; a smaller one may."""
+
+
+class Runtime(Protocol):
+    """From a batch of pixels to features.
+
+    ``info`` is recorded with the rows, and is no part of their identity. ``batches`` are the numbers of images a call
+    that are worth trying, the usual one first. Calling it with a uint8 array of shape (n, size, size, 3) gives the
+    spec's arrays, each with n rows, or raises :class:`OutOfMemoryError`.
+    """
+
+    @property
+    def info(self) -> Mapping[str, Any]: ...
+    @property
+    def batches(self) -> tuple[int, ...]: ...
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+class PixelsRuntime:
+    """Keeps the decoded image itself."""
+
+    info: Mapping[str, Any] = {"name": "none"}
+    batches = (32,)
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {"map": images}
+
+
+def check(asked: str, precision: str) -> None:
+    """Raise :class:`UsageError` where what is asked for cannot be had."""
+    if asked not in NAMES:
+        raise UsageError(f"runtime {asked!r} is unknown; expected one of {', '.join(NAMES)}")
+    if asked != "openvino":
+        return
+    if not _openvino_installed():
+        raise UsageError("runtime 'openvino' is not installed here; run: pip install openvino, or take tensorflow")
+    if precision != "float32":
+        raise UsageError(f"runtime 'openvino' computes in float32; for --precision {precision} take tensorflow")
+
+
+def choose(asked: str, spec: FeatureSpec, images: int, converted: bool) -> str:
+    """The runtime to take, ``tensorflow`` or ``openvino``.
+
+    Parameters
+    ----------
+    asked : one of :data:`NAMES`.
+    spec : OpenVINO serves those that compute in float32.
+    images : how many there are to compute.
+    converted : whether the network has been converted before.
+    """
+    if asked != "auto":
+        return asked
+    if spec.precision != "float32" or not _openvino_installed() or gpu_likely():
+        return "tensorflow"
+    return "openvino" if converted or images >= _REPAYS else "tensorflow"
+
+
+def _openvino_installed() -> bool:
+    return importlib.util.find_spec("openvino") is not None

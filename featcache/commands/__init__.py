@@ -1,0 +1,1 @@
+"""The command line of stage one, and what all verbs share."""

@@ -1,0 +1,1 @@
+"""Which images there are, where they lie, and how a file becomes pixels."""

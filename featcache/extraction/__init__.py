@@ -1,0 +1,1 @@
+"""Stage one: from images to rows in the store, each computed once."""

@@ -1,0 +1,75 @@
+"""Write features and labels to one plain HDF5 file that h5py, R (rhdf5) and MATLAB (h5read) open."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..data.dataset import label_array
+from ..errors import UsageError
+from ..store.store import Store
+from ..system import atomic_files
+from . import loading
+
+_BLOCK = 256
+
+
+def export(
+    out: str | os.PathLike[str],
+    backbone: str | None = None,
+    *,
+    task: str = "multiclass",
+    classes: Sequence[str] | None = None,
+    pooling: str = "flatten",
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+) -> dict[str, Any]:
+    """Write ``out`` whole or not at all, some rows at a time.
+
+    The file holds ``features`` (n, d), ``labels`` (n,) int64 counted from 0, ``classes``, ``paths``,
+    ``splits`` and ``groups`` as UTF-8 strings, and the attributes ``spec`` (JSON), ``feature_set`` and
+    ``pooling``. Parameters are those of :func:`featcache.load`.
+    """
+    path = Path(out).expanduser().absolute()
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name the file to write, such as features.h5")
+    if pooling not in loading.POOLINGS:
+        raise UsageError(f"pooling {pooling!r} is unknown; expected one of {', '.join(loading.POOLINGS)}")
+    with Store(cache) as store:
+        dataset, names, keys = loading.select(store, data, task, classes, group_regex)
+        feature_set = loading.choose_feature_set(store, backbone, pooling)
+        text = h5py.string_dtype("utf-8")
+        # Through a Python file: on a full disk HDF5's own driver reports success and crashes at exit.
+        with atomic_files.writing(path) as raw, h5py.File(raw, "w") as file:
+            file.attrs["feature_set"] = feature_set
+            file.attrs["spec"] = store.spec(feature_set).to_json()
+            file.attrs["pooling"] = pooling
+            start = 0
+            for block in loading.pooled_blocks(store, feature_set, keys, pooling, _BLOCK):
+                if "features" not in file:
+                    file.create_dataset("features", shape=(len(keys), *block.shape[1:]), dtype=block.dtype)
+                file["features"][start : start + len(block)] = block
+                start += len(block)
+            file.create_dataset("labels", data=label_array(dataset.labels, names))
+            for name, values in (
+                ("classes", list(names)),
+                ("paths", dataset.paths),
+                ("splits", dataset.splits),
+                ("groups", dataset.groups),
+            ):
+                # A file name need not be UTF-8: it is written as the bytes that it is.
+                raw_bytes = [value.encode("utf-8", sys.getfilesystemencodeerrors()) for value in values]
+                file.create_dataset(name, data=np.array(raw_bytes, dtype=object), dtype=text)
+        return {
+            "file": str(path),
+            "feature_set": feature_set,
+            "rows": len(keys),
+            "bytes": path.stat().st_size,
+        }

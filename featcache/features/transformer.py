@@ -1,0 +1,139 @@
+"""``FrozenBackbone``: image paths in, cached features out, as an sklearn transformer."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ..data import filesystems
+from ..errors import DataError, UsageError
+from ..extraction.extract import extract_paths, row_keys
+from ..extraction.request import Recipe, resolve
+from ..store.store import Store
+from . import loading
+
+
+class FrozenBackbone(TransformerMixin, BaseEstimator):
+    """Turn image files into features of a frozen backbone; each image is computed once, ever.
+
+    Parameters
+    ----------
+    backbone, weights, size, layer, preprocess, dtype, precision, batch_size, cache
+        As in :func:`featcache.extract`.
+    pooling : {"avg", "max", "flatten"}
+        How a map becomes a row. ``avg`` keeps averages alone, so it is small on disk.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Features a row.
+    feature_set_ : str
+        Where they are kept.
+
+    Notes
+    -----
+    ``X`` is a sequence of paths, of shape (n_images,) or (n_images, 1). An image that cannot be decoded
+    raises :class:`~featcache.errors.DataError`: rows are never dropped silently.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "vgg16",
+        *,
+        pooling: str = "avg",
+        weights: str = "imagenet",
+        size: int | None = None,
+        layer: str = "",
+        preprocess: str = "model",
+        dtype: str = "float32",
+        precision: str = "float32",
+        batch_size: int | None = None,
+        cache: str = "cache",
+    ) -> None:
+        self.backbone = backbone
+        self.pooling = pooling
+        self.weights = weights
+        self.size = size
+        self.layer = layer
+        self.preprocess = preprocess
+        self.dtype = dtype
+        self.precision = precision
+        self.batch_size = batch_size
+        self.cache = cache
+
+    def fit(self, X: Any, y: Any = None) -> FrozenBackbone:
+        """Compute what is missing for ``X``; nothing is learnt. Returns self."""
+        rows, feature_set = self._features(X)
+        self.n_features_out_ = rows.shape[1]
+        self.feature_set_ = feature_set
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of the images, array of shape (n_images, n_features_out_)."""
+        check_is_fitted(self)
+        return self._features(X)[0]
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Fit and transform with one pass over the store."""
+        rows, self.feature_set_ = self._features(X)
+        self.n_features_out_ = rows.shape[1]
+        return rows
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """``vgg16_0``, ``vgg16_1``, …, object array of shape (n_features_out_,)."""
+        check_is_fitted(self)
+        return np.array([f"{self.backbone}_{i}" for i in range(self.n_features_out_)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _features(self, X: Any) -> tuple[np.ndarray, str]:
+        paths = _paths(X)
+        if self.pooling not in ("avg", "max", "flatten"):
+            raise UsageError(f"pooling {self.pooling!r} is unknown; expected avg, max or flatten")
+        recipe = Recipe(
+            backbone=self.backbone,
+            weights=self.weights,
+            size=self.size,
+            layer=self.layer,
+            preprocess=self.preprocess,
+            keep="avg" if self.pooling == "avg" and self.backbone != "pixels" else "map",
+            dtype=self.dtype,
+            precision=self.precision,
+        )
+        with Store(self.cache) as store:
+            resolved = resolve(recipe, store)
+            result = extract_paths(store, resolved, paths, batch_size=self.batch_size)
+            if result.bad:
+                raise DataError(f"{len(result.bad)} of {len(paths)} images cannot be used", result.bad)
+            keys, bad = row_keys(store, paths)
+            if bad:
+                raise DataError(f"{len(bad)} of {len(paths)} images cannot be read", bad)
+            wanted = [key for key in keys if key is not None]
+            return loading.read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
+
+
+def _paths(X: Any) -> list[str]:
+    """A flat list of paths from a sequence, an array, a Series or a one-column table."""
+    values = np.asarray(X, dtype=object)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise ValueError(f"X has shape {values.shape}; expected image paths, of shape (n_images,) or (n_images, 1)")
+    if not len(values):
+        raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required: X holds no image paths")
+    odd = next((v for v in values if not isinstance(v, str) and not hasattr(v, "__fspath__")), None)
+    if odd is not None:
+        raise TypeError(f"X holds {odd!r}, a {type(odd).__name__}; expected image paths")
+    # Absolute, since keys are remembered by path, and the current folder may be another one next time.
+    placed = [filesystems.locate(value) for value in values]
+    return [value if filesystems.is_url(value) else os.path.abspath(value) for value in placed]

@@ -1,0 +1,165 @@
+"""Extraction against its peers: from files to committed shards on each runtime, Keras' ``predict``, torch, and the roof."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.backbones import registry, runtime
+from featcache.backbones.tensorflow_setup import load_tensorflow
+from featcache.backbones.weights import WeightsSource, build
+from featcache.errors import UsageError
+from featcache.extraction.extract import extract_paths
+from featcache.extraction.request import Recipe, resolve
+from featcache.store.store import Store
+
+from .case import Contest, decoded, some_images, timed
+from .timing import Contender
+
+_BATCH = 16
+_TIMM = {
+    "vgg16": "vgg16", "vgg19": "vgg19", "resnet50": "resnet50", "xception": "legacy_xception",
+    "inceptionresnetv2": "inception_resnet_v2",
+}  # fmt: skip
+_SIDES, _REPEATS = (2048, 3072), 2
+
+
+@contextlib.contextmanager
+def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str | None = None) -> Iterator[Contest]:
+    """Each runtime from files to committed shards; Keras' ``predict`` over preprocessed pixels in memory; the bare forward
+    pass of torch's same network; and what the machine's fastest matrix product would allow. Random weights, batches of
+    16 but for ours, which choose. Building, converting and compiling are told apart."""
+    row = registry.get(backbone)
+    if row.name == "pixels":
+        raise UsageError("pixels are no network; name a backbone")
+    _, keras = load_tensorflow()
+    paths = some_images(folder, images, data)
+    count = len(paths)
+    contest = Contest(f"{row.name}, {row.size} px, {count} images, from files to committed shards", [], "images/s")
+    for name in runtime.NAMES[1:]:
+        try:
+            runtime.check(name, "float32")
+        except UsageError as error:
+            contest.leave_out(f"featcache, {name}", str(error))
+            continue
+        once = _files_to_shards(folder / name, row.name, name, paths)
+        started = time.perf_counter()
+        once()
+        contest.notes.append(
+            f"featcache, {name}: first run {time.perf_counter() - started:.1f} s, with building and converting"
+        )
+        contest.contenders.append(Contender(f"featcache, {name}", once, items=count, ours=True))
+    network = build(row, row.size, WeightsSource("random"))
+    pixels = decoded(paths, row.size).astype(np.float32)
+    own = getattr(keras.applications, row.module).preprocess_input(pixels.copy())
+    contest.contenders.append(
+        Contender("Keras predict", timed(lambda: network.predict(own, batch_size=_BATCH, verbose=0)), items=count)
+    )
+    bare = _torch_forward(row.name, own, contest)
+    if bare:
+        contest.contenders.append(Contender("torch/timm, forward pass alone", bare, items=count))
+    work = flops(network)
+    contest.figures["gflop_per_image"] = work / 1e9
+    products = _products()
+    contest.contenders.append(
+        Contender("roof: sgemm", lambda: work * count / max(product() for product in products), items=count, roof=True)
+    )
+    contest.notes.append(
+        f"roof: {work / 1e9:.1f} GFLOP an image at the pace of this machine's fastest float32 matrix product "
+        f"(of {len(products)} library calls); a convolution may beat it"
+    )
+    yield contest
+
+
+def _files_to_shards(cache: Path, backbone: str, name: str, paths: list[str]) -> Callable[[], float]:
+    """Extraction into an empty store; its seconds are those from the first file to the last committed shard."""
+
+    def run() -> float:
+        shutil.rmtree(cache / "features", ignore_errors=True)
+        with Store(cache) as store:
+            resolved = resolve(Recipe(backbone, "random", runtime=name), store)
+            done = extract_paths(store, resolved, paths)
+        if done.computed != len(set(paths)) or done.bad:
+            raise UsageError(f"{len(done.bad)} of the images cannot be used; give others with --data")
+        return done.seconds + done.phases["plan"]
+
+    return run
+
+
+def flops(network: Any) -> float:
+    """Floating-point operations of a Keras network's convolutions and dense layers for one image; a multiplication and
+    an addition are two."""
+    total = 0.0
+    for layer in network.layers:
+        kind = type(layer).__name__
+        if kind not in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense"):
+            continue
+        inputs, outputs = layer.input.shape, layer.output.shape
+        positions = float(np.prod(outputs[1:-1])) if len(outputs) > 2 else 1.0
+        if kind == "Dense":
+            total += 2 * positions * inputs[-1] * outputs[-1]
+            continue
+        window = float(np.prod(layer.kernel_size))
+        if kind == "Conv2D":
+            total += 2 * positions * window * inputs[-1] / layer.groups * outputs[-1]
+        else:
+            total += 2 * positions * window * inputs[-1] * layer.depth_multiplier
+        if kind == "SeparableConv2D":
+            total += 2 * positions * inputs[-1] * layer.depth_multiplier * outputs[-1]
+    return total
+
+
+def _products() -> list[Callable[[], float]]:
+    """Float32 matrix products of the libraries at hand; each call gives floating-point operations a second."""
+    tf, _ = load_tensorflow()
+    rng = np.random.default_rng(0)
+    ways: list[Callable[[], float]] = []
+    for side in _SIDES:
+        a, b = (rng.random((side, side), dtype=np.float32) for _ in range(2))
+        calls: list[Callable[[], Any]] = [lambda a=a, b=b: a @ b]  # type: ignore[misc]
+        ta, tb = tf.constant(a), tf.constant(b)
+        calls.append(lambda ta=ta, tb=tb: tf.matmul(ta, tb)[0, 0].numpy())  # type: ignore[misc]
+        with contextlib.suppress(ImportError):
+            import torch
+
+            pa, pb = torch.from_numpy(a), torch.from_numpy(b)
+            calls.append(lambda pa=pa, pb=pb: torch.mm(pa, pb))  # type: ignore[misc]
+        ways += [lambda call=call, side=side: _pace(call, 2.0 * side**3) for call in calls]  # type: ignore[misc]
+    return ways
+
+
+def _pace(call: Callable[[], Any], work: float) -> float:
+    best = float("inf")
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - started)
+    return work / best
+
+
+def _torch_forward(backbone: str, pixels: np.ndarray, contest: Contest) -> Callable[[], None] | None:
+    name = "torch/timm, forward pass alone"
+    if backbone not in _TIMM:
+        contest.leave_out(name, f"no network of timm's is the same as {backbone}")
+        return None
+    try:
+        import timm
+        import torch
+    except Exception as error:  # noqa: BLE001 — a torchvision that does not fit torch raises RuntimeError
+        contest.leave_out(name, f"not to be imported: {str(error).splitlines()[0]}")
+        return None
+    model = timm.create_model(_TIMM[backbone], pretrained=False).eval().to(memory_format=torch.channels_last)
+    images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy()).to(memory_format=torch.channels_last)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for start in range(0, len(images), _BATCH):
+                model.forward_features(images[start : start + _BATCH])
+
+    return forward

@@ -1,0 +1,1 @@
+"""A kept model as a folder: its format, its proof, and models to files without pickle."""

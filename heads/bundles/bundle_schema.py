@@ -1,0 +1,131 @@
+"""What ``bundle.json`` may hold, as types; see :mod:`heads.bundles.bundle` for what it means.
+
+Whatever names a file, a folder or a class, or is shown, is of a pattern; what only :mod:`heads.evaluation.calibration` and its
+like can judge, numbers that must fit each other, they check behind this.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from featcache.features.pooling import POOLINGS
+from featcache.system.schema import ClassName, Count, Digest, FileName, Finite, Line, Name, Share
+
+_Bound = Annotated[float, Meta(ge=-1, le=2)]
+Pair = tuple[_Bound, _Bound]
+_Width = Annotated[int, Meta(ge=1, le=10_000_000)]
+
+
+class Test(msgspec.Struct):
+    """Figures of a test, as :func:`heads.evaluation.metrics.evaluate` gives them; more may stand beside."""
+
+    accuracy: Share
+    accuracy_ci: tuple[Share, Share]
+    n: Count | None = None
+    balanced_accuracy: Share | None = None
+    balanced_accuracy_ci: Pair | None = None
+    macro_f1: Share | None = None
+    macro_f1_ci: Pair | None = None
+    roc_auc: Share | None = None
+    roc_auc_ci: Pair | None = None
+    recall: dict[ClassName, Share | None] = {}
+    recall_ci: dict[ClassName, Pair | None] = {}
+    confusion: list[list[Count]] = []
+
+
+class _Scores(msgspec.Struct):
+    test: Test | None = None
+
+
+class _Temperature(msgspec.Struct, tag_field="method", tag="temperature", forbid_unknown_fields=True):
+    rows: Count
+    inverse_temperature: Finite
+
+
+class _Sigmoid(msgspec.Struct, tag_field="method", tag="sigmoid", forbid_unknown_fields=True):
+    rows: Count
+    slope: list[Finite]
+    intercept: list[Finite]
+
+
+class _Isotonic(msgspec.Struct, tag_field="method", tag="isotonic", forbid_unknown_fields=True):
+    rows: Count
+    logits: list[list[Finite]]
+    shares: list[list[Share]]
+
+
+class _Threshold(msgspec.Struct):
+    value: Share
+    wanted: Share
+    positives: Count
+    negatives: Count
+    sensitivity: Share
+    sensitivity_ci: tuple[Share, Share]
+    specificity: Share
+
+
+class _Novelty(msgspec.Struct, forbid_unknown_fields=True):
+    neighbours: Annotated[int, Meta(ge=1, le=5000)]
+    threshold: Annotated[float, Meta(ge=0, le=2)]
+    false_alarm: Share
+    rows: Annotated[int, Meta(ge=1, le=5000)]
+
+
+class _HeadParams(msgspec.Struct):
+    """Those that decide what a head computes; the rest is known to its class."""
+
+    units: _Width | Annotated[list[_Width], Meta(min_length=1, max_length=64)]
+    activation: Annotated[str, Meta(pattern=r"\A[a-z_]{1,32}\Z")]
+    dropout: Share = 0.0
+    batch_norm: bool = False
+
+
+class _Dense(msgspec.Struct, tag_field="kind", tag="dense", forbid_unknown_fields=True):
+    params: _HeadParams
+    input: tuple[_Width]
+
+
+class _OwnCNN(msgspec.Struct, tag_field="kind", tag="own-cnn", forbid_unknown_fields=True):
+    params: _HeadParams
+    input: tuple[_Width, _Width, Literal[3]]
+
+
+class _Sklearn(msgspec.Struct, tag_field="kind", tag="sklearn", forbid_unknown_fields=True):
+    name: Name
+
+
+class _XGBoost(msgspec.Struct, tag_field="kind", tag="xgboost", forbid_unknown_fields=True):
+    name: Name
+
+
+class Format1(msgspec.Struct, forbid_unknown_fields=True):
+    """``bundle.json`` of format 1."""
+
+    format: Literal["featcache-bundle"]
+    version: int
+    digest: Digest
+    task: Name
+    classes: Annotated[list[ClassName], Meta(min_length=2, max_length=100_000)]
+    spec: dict[str, Any]  # which FeatureSpec reads
+    pooling: Literal[POOLINGS]  # type: ignore[valid-type]
+    synthetic: bool
+    model: _Dense | _OwnCNN | _Sklearn | _XGBoost
+    scores: _Scores
+    rows: Count
+    versions: dict[Name, Line]
+    files: dict[FileName, Digest]
+
+
+class Format2(Format1, forbid_unknown_fields=True, kw_only=True):
+    """``bundle.json`` of format 2."""
+
+    calibration: _Temperature | _Sigmoid | _Isotonic | None
+    threshold: _Threshold | None
+    novelty: _Novelty | None
+    warnings: list[Line]
+
+
+FORMATS = {1: Format1, 2: Format2}

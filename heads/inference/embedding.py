@@ -1,0 +1,183 @@
+"""``tsne``: rows of features, or a head's first dense layer, drawn in two dimensions."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+import featcache
+from featcache.data import filesystems
+from featcache.errors import DataError, UsageError
+from featcache.features.loading import Features
+from featcache.features.stored_rows import StoredRows
+from featcache.system import memory
+
+from ..bundles.bundle import open_bundle
+from ..evaluation import plots
+from ..evaluation.run_folder import marks, require_out, run_folder, write_json, write_table
+from ..search.gram_projection import isometric
+
+_log = logging.getLogger(__name__)
+# Threads wait for each other some thousand times in a t-SNE. For few rows they gain little, and where another process
+# holds a core, 60 rows took 25 s in place of 0.2.
+_FEW = 500
+_EXACT = 2000  # rows; up to here the projection keeps every distance
+_COPIES = 8  # of the rows that a projection or components take in passing, some of them in float64
+_COMPONENTS = 50  # beyond, as van der Maaten & Hinton (2008) do
+
+
+def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.ndarray, str]:
+    """t-SNE (van der Maaten & Hinton 2008) in two dimensions.
+
+    Parameters
+    ----------
+    X : array of shape (n, d).
+    perplexity : lowered to (n - 1) / 3 where there are few rows.
+    seed : the same seed gives the same map.
+
+    Returns
+    -------
+    Coordinates of shape (n, 2), and what was done before: the projection is exact up to 2,000 rows; of more, the first
+    50 principal components are taken.
+
+    Raises
+    ------
+    DataError
+        Fewer than 4 rows.
+    """
+    count = len(X)
+    if count < 4:
+        raise DataError(f"found {count} row(s); t-SNE needs at least 4")
+    if count <= _EXACT:
+        rows, before = isometric(X), "all distances kept"
+    else:
+        taken = min(_COMPONENTS, X.shape[1])
+        rows = PCA(taken, svd_solver="randomized", random_state=seed).fit_transform(X)
+        before = f"first {taken} principal components"
+    perplexity = min(perplexity, (count - 1) / 3)
+    start = np.zeros((count, 2))
+    if not (X[:1] == X).all():  # equal rows have no components
+        start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
+    spread = float(np.std(start[:, 0]))
+    start = start * (1e-4 / spread) if spread > 0 else np.random.default_rng(seed).normal(0, 1e-4, (count, 2))
+    model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
+    with threadpool_limits(1 if count <= _FEW else None, user_api="openmp"):
+        return model.fit_transform(rows.astype(np.float32)), before
+
+
+def tsne(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    task: str = "multiclass",
+    backbone: str | None = None,
+    pooling: str = "flatten",
+    classes: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    split: str | None = None,
+    limit: int = 10_000,
+    perplexity: float = 30.0,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Draw kept features by t-SNE.
+
+    Parameters
+    ----------
+    bundle : a head's; its first dense layer's activations are drawn, and what it misclassifies is marked. None draws
+        the features themselves.
+    task, backbone, pooling, classes : of the features, without a bundle.
+    data, group_regex, cache : as in :func:`featcache.load`.
+    split : only this part of the data.
+    limit : images drawn; of more, a random sample, and of raw features no more than memory allows.
+    perplexity, seed : of t-SNE.
+    out : folder for ``tsne.png`` and ``tsne.csv``; None makes one in ``runs``.
+
+    Returns
+    -------
+    ``figures``, ``csv``, ``rows`` (images drawn) ``of`` (images there are), ``misclassified`` (of those drawn), ``before``
+    (what was done before t-SNE).
+    """
+    if not perplexity > 0:
+        raise UsageError(f"--perplexity {perplexity}: expected more than 0")
+    require_out(out)
+    opened = open_bundle(bundle) if bundle is not None else None
+    if opened is not None:
+        task, classes, pooling = str(opened.about["task"]), opened.classes, opened.pooling
+        backbone = opened.spec.backbone if opened.spec.backbone == "pixels" else set_of(opened.spec.hex, cache)
+        if not hasattr(opened.estimator, "hidden"):
+            raise UsageError(f"{bundle}: a {opened.about['model']['name']} has no dense layer; leave the bundle out")
+    features = featcache.load(
+        backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
+    )
+    if split is not None:
+        features = features.split(split)
+    there = len(features)
+    features = _sampled(features, limit, raw=opened is None, seed=seed)
+    wrong: np.ndarray | None = None
+    predicted: list[str] = [""] * len(features)
+    if opened is None:
+        rows, what = np.asarray(features.X).reshape(len(features), -1), f"features, {features.pooling}"
+    else:
+        codes = opened.labels(opened.predict_proba(features))
+        wrong = codes != features.y
+        predicted = [features.classes[code] for code in codes]
+        rows, what = opened.estimator.hidden(features.X), "first dense layer"
+    points, before = embed(rows, perplexity, seed)
+    with run_folder(out, "tsne", task, features.spec.backbone) as folder:
+        header = ("path", "split", "label", "predicted", "x", "y")
+        labels = [features.classes[label] for label in features.y]
+        table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
+        write_table(folder / "tsne.csv", header, table)
+        caption = (
+            f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{marks(features)}"
+        )
+        names = [Path(filesystems.name_of(path)).stem for path in features.paths]
+        drawn = plots.scatter(points, features.y, features.classes, wrong, names, caption)
+        plots.save(drawn, folder / "tsne.png")
+        result = {
+            "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+            "of": there,
+            "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
+            "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
+        }  # fmt: skip
+        write_json(folder / "run.json", result)
+        return result
+
+
+def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
+    """The feature set of a spec, whatever its weights were called."""
+    with featcache.Store(cache) as store:
+        for name in store.feature_sets():
+            if name.endswith(f"-{spec_hex}"):
+                return name
+    raise DataError("the bundle's features are not in this cache; extract them, or name the cache with --cache")
+
+
+def _sampled(features: Features, limit: int, raw: bool, seed: int) -> Features:
+    """At most ``limit`` rows; of features in the store, which are drawn as they are, no more than memory holds."""
+    if limit < 4:
+        raise UsageError(f"--limit {limit}: t-SNE needs at least 4 images")
+    most = limit
+    if raw and isinstance(features.X, StoredRows):
+        row = 4 * math.prod(features.X.shape[1:])
+        most = min(most, memory.available() // (_COPIES * row))
+    if len(features) <= most:
+        return features
+    _log.warning("tsne: %d of %d images are drawn, a random sample", most, len(features))
+    return features.take(np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False)))
+
+
+def _where(features: Features, split: str | None, there: int) -> str:
+    count = f"n = {len(features)}" if there == len(features) else f"{len(features)} of {there}"
+    return f"{split or 'all parts'} {count}"

@@ -1,0 +1,1 @@
+"""All runs on one dataset as a page."""

@@ -1,0 +1,153 @@
+"""What ``run.json`` of each verb holds at least, where it is read back; more may stand beside it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from featcache.system.schema import ClassName, Count, Finite, Place, Share
+
+from ..bundles.bundle_schema import Test
+
+_Settings = dict[str, Any]
+_Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class Run(msgspec.Struct):
+    """Of any verb; earlier versions left out what has a default."""
+
+    verb: str | None = None
+    finished: str | None = None
+    data: Place = ""
+    classes: list[ClassName] = []
+    weights: str = ""
+    pooling: str | None = None
+    synthetic: bool = False
+    images: Count | None = None
+    groups: Count | None = None
+    per_split: dict[str, dict[str, Count]] | None = None
+    warnings: list[str] = []
+    made: list[str] = []
+    seconds: _Seconds | None = None
+
+
+class FitHead(Run, kw_only=True):
+    """``fit-head``."""
+
+    model: str
+    feature_set: str
+    hyperparameters: _Settings
+    test: Test
+    best_epoch: Annotated[int, Meta(ge=0)] | None = None
+
+
+class _Candidate(msgspec.Struct):
+    rank: int
+    score: float
+    std: float
+    params: _Settings
+
+
+class Grid(Run, kw_only=True):
+    """``grid``."""
+
+    model: str
+    feature_set: str
+    candidates: Count
+    folds: Count
+    best_params: _Settings
+    best_score: float
+    test: Test
+    best_std: float | None = None
+    tied: Count = 1
+    top: list[_Candidate] = []
+
+
+class _Row(msgspec.Struct):
+    name: str
+    best_params: _Settings
+    test: Test
+    seconds: _Seconds | None = None
+
+
+class Baselines(Run, kw_only=True):
+    """``baselines``."""
+
+    feature_set: str
+    rows: Annotated[list[_Row], Meta(min_length=1)]
+
+
+class Evaluate(Run, kw_only=True):
+    """``evaluate``."""
+
+    test: Test
+    bundle: Place = ""
+    internal: Test | None = None
+    trained_on: Count = 0
+
+
+class _Copies(msgspec.Struct):
+    paths: list[Place]
+    labels: list[str]
+    splits: list[str]
+
+
+class _NearCopies(msgspec.Struct):
+    a: Place
+    b: Place
+    similarity: Finite
+    labels: tuple[str, str]
+    splits: tuple[str, str]
+    kind: str
+
+
+class _TornGroup(msgspec.Struct):
+    group: str
+    splits: list[str]
+    images: Count
+
+
+class _Probe(msgspec.Struct):
+    probe: str
+    score: Share
+    score_ci: tuple[Share, Share]
+    chance: Share
+    flag: bool
+    p_value: Share | None = None
+    verdict: str | None = None
+
+
+class _Inflation(msgspec.Struct):
+    image_wise: Finite
+    group_wise: Finite
+    difference: Finite
+    interval: tuple[Finite, Finite] | None = None
+
+
+class _BadFile(msgspec.Struct):
+    path: Place
+    reason: str
+
+
+class _Against(msgspec.Struct):
+    data: Place
+    near_duplicates: list[_NearCopies] = []
+
+
+class Audit(Run, kw_only=True):
+    """``audit``."""
+
+    duplicates: list[_Copies] = []
+    near_duplicates: list[_NearCopies] = []
+    split_leaks: dict[str, Count] = {}
+    group_leaks: list[_TornGroup] = []
+    shortcuts: list[_Probe] = []
+    unreadable: list[_BadFile] = []
+    quality: dict[str, list[Place]] = {}
+    leak_inflation: _Inflation | None = None
+    against: _Against | None = None
+
+
+VERBS = {"fit-head": FitHead, "grid": Grid, "baselines": Baselines, "evaluate": Evaluate, "audit": Audit}

@@ -1,0 +1,123 @@
+"""Whether a report's figures can be trusted, in plain words, from what the audit and the runs found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..auditing.messages import NOT_AUDITED, from_audit
+from ..auditing.subject import words_for
+from .run_reader import Collected
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to "can these figures be trusted?".
+
+    Attributes
+    ----------
+    level : ``bad``, ``unknown`` or ``fair``. There is no ``good``: no look at the data proves a model.
+    answer : a few words.
+    reasons : whole sentences, the gravest first.
+    advice : what to do next.
+    """
+
+    level: str
+    answer: str
+    reasons: list[str]
+    advice: str
+
+
+def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdict:
+    """Weigh what is known; ``elsewhere`` is as :func:`heads.reporting.tables.elsewhere` gives it."""
+    audit = collected.audit
+    words = words_for([name for run in collected.runs for name in run.classes])
+    drawn = any(run.about.get("synthetic") for run in collected.runs)
+    random = any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs)
+    reasons = []
+    if drawn:
+        reasons.append(
+            "The images are SYNTHETIC: drawn by a program, to try the commands on. No figure here says anything about "
+            "radiographs or about patients."
+        )
+    if random:
+        reasons.append(
+            "The frozen network has RANDOM weights: it has never seen an image. Its features are good enough to try "
+            "the commands, and for nothing else."
+        )
+    reasons += _falls(elsewhere)
+    reasons += _warnings(collected)
+    if reasons and audit is None:
+        reasons.append("No audit of this data was found, so there may be more.")
+    if reasons:
+        answer = "No: nothing here is real." if drawn else "Not as they stand."
+        advice = _advice(collected, drawn)
+        return Verdict("bad", answer, reasons, advice)
+    if audit is None:
+        return Verdict(
+            "unknown",
+            "Nobody has checked.",
+            [
+                f"No audit of this data was found. A model may score well for reasons that have nothing to do with "
+                f"{words.itself}: copies of one image in training and in test, one patient in both, or the camera or "
+                "scanner, the border and the file format that give the class away."
+            ],
+            _advice(collected, False),
+        )
+    return Verdict(
+        "fair",
+        "Nothing was found against them.",
+        [
+            "The audit looked for copies, for patients or other groups in several parts, and for what gives the class away "
+            f"{words.blind}, and raised no warning. That is no proof."
+        ],
+        "" if elsewhere else "The surest test is still to come: images of another place, with python cli.py evaluate.",
+    )
+
+
+def _falls(elsewhere: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each other place: the model that falls furthest there, and how many others do."""
+    reasons = []
+    fell = [found for found in elsewhere if found["fell"]]
+    for place in dict.fromkeys(found["data"] for found in fell):
+        there = [found for found in fell if found["data"] == place]
+        worst = max(there, key=lambda found: found["inside"][0]["value"] - found["outside"][0]["value"])
+        inside, outside = worst["inside"][0], worst["outside"][0]
+        others = (
+            ""
+            if len(there) == 1
+            else f" Of the other models, {len(there) - 1} fall{'s' if len(there) == 2 else ''} too."
+        )
+        reasons.append(
+            f"On {worst['n_outside']} images from elsewhere ({worst['name']}) the same model's accuracy "
+            f"is {outside['value']:.3f} ({_to(outside)}), where its own test images give {inside['value']:.3f} "
+            f"({_to(inside)}).{others}"
+        )
+    return reasons
+
+
+def _warnings(collected: Collected) -> list[str]:
+    audit = collected.audit.about if collected.audit else {}
+    told = [str(warning) for warning in audit.get("warnings", ())]
+    if not told:  # never silent where a probe was flagged
+        told = [str(s.get("verdict") or s["probe"]) for s in audit.get("shortcuts", ()) if s.get("flag")]
+    runs = [str(w) for run in (*collected.evaluations, *collected.runs) for w in run.about.get("warnings", ())]
+    # That there was no audit is said better elsewhere, and what an earlier one found is no news beside this one.
+    runs = [text for text in runs if text != NOT_AUDITED and not (collected.audit and from_audit(text))]
+    return list(dict.fromkeys([*told, *runs]))
+
+
+def _advice(collected: Collected, drawn: bool) -> str:
+    if drawn:
+        return "Put your own images in their place: python cli.py study --data FOLDER."
+    if collected.audit is None:
+        return f"Have the data checked, then make this page again: python cli.py audit --data {collected.data}"
+    return (
+        "Mend what the audit names, below; judge by images of another place (python cli.py evaluate); and until then "
+        "quote no figure of this page without these warnings."
+    )
+
+
+def _to(cell: Mapping[str, float]) -> str:
+    return f"95% interval {cell['low']:.2f} to {cell['high']:.2f}"

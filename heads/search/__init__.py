@@ -1,0 +1,1 @@
+"""Hyperparameter search: sklearn's answers, sooner."""

@@ -1,0 +1,72 @@
+"""Whether a model that was fitted on the projection (:mod:`heads.search.gram_projection`) labels rows as it would on the rows themselves.
+
+The projection keeps every distance but for rounding, which decides where things are equal: two neighbours at one distance,
+as copies of an image or features of few values have, or two classes with as many votes. And a solver that stops when its
+gradient is small in every coordinate stops elsewhere in other coordinates. Where a label hangs on either, the answer is no.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+_ROUNDING = 64 * np.finfo(np.float64).eps  # of a product of two rows, in multiples of the sum of all squared lengths
+_NEARER = 100  # times nearer to its solution a solver is brought
+_FAR = 10  # times what that changes, a decision must be from where the label turns
+
+
+def answers_alike(model: Any, X: np.ndarray, y: np.ndarray, train: np.ndarray, judged: np.ndarray, weight: Any) -> bool:
+    """Whether the labels of some rows are certain.
+
+    Parameters
+    ----------
+    model : fitted on ``X[train]``.
+    X : float64 array of shape (n, n), the projection.
+    y : array of shape (n,), labels.
+    train, judged : positions of the rows it learnt from, and of those it is judged on.
+    weight : sample weights of ``train``, or None.
+    """
+    if isinstance(model, KNeighborsClassifier):
+        squares = np.einsum("ij,ij->i", X, X)
+        return _neighbours(model, X[judged], _ROUNDING * float(squares.sum()))
+    if isinstance(model, LogisticRegression):
+        return _solution(model, X, y, train, judged, weight)
+    return True
+
+
+def _neighbours(model: KNeighborsClassifier, rows: np.ndarray, slack: float) -> bool:
+    """No tie between the last neighbour and the next, nor between votes; ``slack`` is the error of squared distances."""
+    k, there = int(model.n_neighbors), int(model.n_samples_fit_)
+    squares = model.kneighbors(rows, min(k + 1, there))[0] ** 2
+    if k < there and (squares[:, k] - squares[:, k - 1] <= 2 * slack).any():
+        return False
+    if model.weights == "uniform":
+        return True
+    same = squares[:, :k] <= slack  # the row itself, or a copy, whose vote outweighs all others
+    if (same.sum(axis=1) > 1).any() or (k > 1 and (squares[same[:, 0], 1] <= (4 * k) ** 2 * slack).any()):
+        return False
+    votes = np.sort(model.predict_proba(rows[~same[:, 0]]), axis=1)
+    return bool((votes[:, -1] - votes[:, -2] > 2 * slack / squares[~same[:, 0], 0]).all())
+
+
+def _solution(
+    model: LogisticRegression, X: np.ndarray, y: np.ndarray, train: np.ndarray, judged: np.ndarray, weight: Any
+) -> bool:
+    """Decisions that coming nearer to the solution does not nearly turn."""
+    if int(np.max(model.n_iter_)) >= model.max_iter:
+        return False  # it was stopped on its way, and where that is depends on the last digits
+    nearer = clone(model).set_params(tol=model.tol / _NEARER, max_iter=10 * model.max_iter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        nearer.fit(X[train], y[train], weight)
+    before, after = (each.decision_function(X[judged]) for each in (model, nearer))
+    if after.ndim == 1:
+        before, after = (np.stack([np.zeros_like(each), each], axis=1) for each in (before, after))
+    highest = np.sort(after, axis=1)
+    return bool((highest[:, -1] - highest[:, -2] > _FAR * np.abs(after - before).max()).all())

@@ -1,0 +1,1 @@
+"""The training engine, and the classifiers that train by epochs."""

@@ -1,0 +1,134 @@
+"""The training engine: trains one head, or a stack of heads, on features in memory or in the store.
+
+Keras' ``fit`` spends most of a small step outside the arithmetic. Here whole epochs, their shuffled batches and
+the validation after each, are one XLA program (:mod:`heads.training.xla_program`). A stack is heads of one shape that differ in
+learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program and the
+processor's cores, and each is computed by the very program that computes it alone. Features that stay in the store are
+read some batches ahead, in the order in which the same batches would be taken from memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from featcache.backbones.tensorflow_setup import load_tensorflow
+from featcache.errors import DataError, UsageError
+from featcache.features.stored_rows import StoredRows
+from featcache.system import memory
+
+from .architectures import HeadShape
+from .train_spec import Job, TrainedHead
+from .training_state import Stack, require_finite
+
+SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
+COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
+_trained: set[HeadShape] = set()  # here before: what one takes is part of what this process holds since
+
+
+def bytes_of(shape: HeadShape) -> int:
+    """What a head takes in training: weights and what the optimiser keeps for them, the best so far, and copies in
+    passing; more of these while one large head is handed over."""
+    return (12 if shape.parameters["total"] >= SMALL else 6) * 4 * shape.parameters["total"]
+
+
+def require_room(shape: HeadShape, limit: int | None) -> None:
+    """Raise :class:`UsageError` where a head does not fit below a limit in bytes; with None nothing is asked."""
+    if limit is None or shape in _trained:
+        return
+    held, more = memory.resident(), bytes_of(shape) + COMPILER
+    if limit - held < more:
+        raise UsageError(
+            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB with the data in it, and "
+            f"one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling avg) or units"
+        )
+
+
+def train(
+    X: np.ndarray | StoredRows,
+    y: np.ndarray,
+    shape: HeadShape,
+    jobs: Sequence[Job],
+    on_epoch: Callable[[int, list[dict[str, float]]], None] | None = None,
+    stages: Sequence[int] = (),
+    on_stage: Callable[[int, int, TrainedHead], None] | None = None,
+    columns: int = 0,
+) -> list[TrainedHead]:
+    """Train a stack of heads.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_features).
+    y : int array of shape (n,), classes counted from 0.
+    shape : the heads' shape; all of a stack share it.
+    jobs : the heads; their specs agree in ``TrainSpec.program``.
+    on_epoch : called after each epoch with its number, from 1, and each head's latest figures.
+    stages, on_stage : after each of these numbers of epochs, ``on_stage(job, epochs, head)`` is called with what each
+        job's head would be if it had been trained for so many: a shorter training is the beginning of a longer one.
+        With it nothing is returned: the heads of the last stage were handed over already.
+    columns : columns to train on at least, though fewer are used; trainings of as many columns share a program.
+
+    Returns
+    -------
+    A trained head for each job. With ``patience`` or ``checkpoint`` its weights are those of the epoch with
+    the lowest validation loss, else of the last.
+
+    Raises
+    ------
+    DataError
+        Features that are not finite, or a head with nothing to learn from.
+    UsageError
+        Heads that cannot share a stack, or early stopping without validation rows.
+    """
+    _check(X, jobs)
+    if len(jobs) > 1 and shape.parameters["total"] >= SMALL:
+        # Large heads are bound by memory: side by side they would only hold more of it.
+        alone: list[TrainedHead] = []
+        for number, job in enumerate(jobs):
+
+            def numbered(_: int, epochs: int, head: TrainedHead, number: int = number) -> None:
+                assert on_stage is not None
+                on_stage(number, epochs, head)
+
+            alone += train(X, y, shape, [job], on_epoch, stages, numbered if on_stage else None, columns)
+        return alone
+    tf, _ = load_tensorflow()
+    _trained.add(shape)
+    stack = Stack(tf, X, y, shape, jobs, columns)
+    spec = jobs[0].spec
+    stepwise = on_epoch is not None or spec.patience is not None or spec.checkpoint
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="head") as pool:
+        while done < spec.epochs and stack.running:
+            until = min((stage for stage in stages if stage > done), default=spec.epochs)
+            count = 1 if stepwise else stack.epochs_a_call(min(until, spec.epochs) - done)
+            stack.run_epochs(done, count, pool)
+            done += count
+            if on_epoch:
+                on_epoch(done, stack.latest())
+            if on_stage and done in stages:
+                for number in range(len(jobs)):
+                    on_stage(number, done, stack.result(number))
+    if on_stage:  # all stopped early: a longer training would not have gone on
+        for stage in sorted(stage for stage in stages if stage > done):
+            for number in range(len(jobs)):
+                on_stage(number, stage, stack.result(number))
+        return []
+    return [stack.result(number) for number in range(len(jobs))]
+
+
+def _check(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> None:
+    if not jobs:
+        raise UsageError("no heads to train")
+    if len({job.spec.program for job in jobs}) > 1:
+        raise UsageError("heads of one stack must agree in optimizer, epochs, batch size, patience and checkpoint")
+    for job in jobs:
+        if not len(job.rows):
+            raise DataError("a head has no rows to learn from")
+        if (job.spec.patience is not None or job.spec.checkpoint) and not len(job.val_rows):
+            raise UsageError("patience and checkpoint watch the validation loss: give validation rows")
+    if not isinstance(X, StoredRows):
+        require_finite(X)

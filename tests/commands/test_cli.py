@@ -1,0 +1,154 @@
+"""The command line through its real entry point."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+from surroundings import ROOT
+
+from heads.commands import main as command_line
+
+
+def verbs(group: click.Group = command_line.cli, prefix: tuple[str, ...] = ()):
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from verbs(command, (*prefix, name))
+        else:
+            yield (*prefix, name), command
+
+
+VERBS = dict(verbs())
+
+
+def test_help_is_quick(cli):
+    cli("--help")
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert cli("--help").code == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("module", ["featcache", "heads", "cli"])
+def test_importing_loads_no_tensorflow(module):
+    script = f"import {module}, sys; sys.exit(any(m.split('.')[0] in ('tensorflow', 'keras') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
+def test_imports_run_one_way():
+    allowed = {"featcache": {"featcache"}, "heads": {"featcache", "heads"}, "cli.py": {"featcache", "heads"}}
+    ours = {"featcache", "heads", "cli"}
+    for place, may in allowed.items():
+        files = [ROOT / place] if place.endswith(".py") else (ROOT / place).glob("*.py")
+        for file in files:
+            for node in ast.walk(ast.parse(file.read_text())):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    names = [node.module or ""]
+                assert {name.split(".")[0] for name in names} & ours <= may, file
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_has_help_shared_options_and_a_place_in_the_readme(verb):
+    command = VERBS[verb]
+    assert command.help
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--cache", "--json", "-q", "-v"} <= options
+    for parameter in command.params:
+        assert isinstance(parameter, click.Argument) or parameter.help, parameter.name
+    assert re.search(rf"\b{' '.join(verb)}\b", (ROOT / "README.md").read_text())
+
+
+def test_a_wrong_call_is_exit_2(cli):
+    assert cli("extract", "--no-such-option").code == 2
+    assert cli("explode").code == 2
+    done = cli("extract", "--backbone", "vgg61")
+    assert done.code == 2
+    assert "did you mean" in done.err
+
+
+def test_data_that_is_not_there_is_exit_3(cli):
+    done = cli("extract", "--data", "nowhere", "--json")
+    assert done.code == 3
+    assert "no such file or folder" in done.json["error"]
+
+
+def test_json_is_alone_on_stdout_and_complete(cli, images):
+    done = cli("extract", "--data", images, "--backbone", "pixels", "--size", 8, "--json", "-v")
+    assert done.out.count("\n") == 1
+    keys = "feature_set backbone weights images computed reused skipped seconds images_per_second shape runtime"
+    assert set(keys.split()) <= set(done.json)
+    assert done.json["shape"] == [8, 8, 3]
+    assert "\x1b" not in done.out + done.err  # no colours, no bar: nobody is watching
+    listed = cli("cache", "ls", "--json").json["rows"]
+    assert [(row["feature_set"], row["rows"], row["shards"]) for row in listed] == [(done.json["feature_set"], 24, 1)]
+    verified = cli("cache", "verify", "--json").json
+    assert (verified["shards"], verified["damaged"]) == (1, [])
+    assert cli("cache", "compact", "--json").json["rows_dropped"] == 0
+    assert cli("cache", "repair", "--json").json["damaged"] == []
+    exported = cli("cache", "export", "out.h5", "--backbone", "pixels", "--json").json
+    assert exported["rows"] == 24
+    assert cli("cache", "rm", done.json["feature_set"], "--json").json["removed"] == [done.json["feature_set"]]
+    assert cli("cache", "ls", "--json").json["rows"] == []
+
+
+def test_quiet_says_nothing(cli, images):
+    done = cli("extract", "--data", images, "--backbone", "pixels", "-q")
+    assert done.err == ""
+
+
+def test_the_last_line_says_what_was_done_and_what_was_saved(cli, images):
+    first = cli("extract", "--data", images, "--backbone", "pixels")
+    assert re.search(r"24 images of 224 x 224 x 3; 24 computed in [\d.]+ s \([\d.]+ images/s\); 0 reused", first.out)
+    second = cli("extract", "--data", images, "--backbone", "pixels")
+    assert re.search(r"0 computed; 24 reused, \d+ s saved", second.out)
+
+
+def test_a_traceback_only_when_asked_for(cli, tmp_path):
+    (tmp_path / "cache").write_text("")
+    assert "Traceback" not in cli("cache", "ls").err
+    done = cli("cache", "ls", "-v")
+    assert done.code == 5
+    assert "Traceback" in done.err
+
+
+def test_a_new_machine_gets_the_sample_and_says_it_is_synthetic(cli):
+    done = cli("extract", "--backbone", "pixels")
+    assert done.code == 0, done.err
+    assert "SYNTHETIC" in done.err
+    assert "[SYNTHETIC images]" in done.out
+    assert "128 images" in done.out
+
+
+def test_progress_on_a_terminal(images, tmp_path):
+    """A bar with images/s, on a real pseudo-terminal."""
+    import os
+    import pty
+
+    read, write = pty.openpty()
+    command = [sys.executable, str(ROOT / "cli.py"), "extract", "--data", str(images), "--backbone", "pixels"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=write, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(write)
+    shown = b""
+    while True:
+        try:
+            part = os.read(read, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0
+    assert b"images/s" in shown
+    assert b"24/24" in shown

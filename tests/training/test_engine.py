@@ -1,0 +1,182 @@
+"""The training engine against Keras, and a stack against heads alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featcache.backbones.tensorflow_setup import load_tensorflow
+from featcache.errors import DataError, UsageError
+from heads.training import engine
+from heads.training.architectures import HeadShape, dense_head, initial_weights
+from heads.training.train_spec import Job, TrainSpec
+
+
+def data(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sparse, uneven features like those of a network after its last ReLU."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, n)
+    X = np.maximum(rng.normal(size=(n, d)) + rng.normal(size=(classes, d))[y] * 0.5, 0)
+    return X.astype(np.float32), y
+
+
+def keras_fit(X, y, shape: HeadShape, spec: TrainSpec, weights, validation=None, sample_weight=None):
+    """The same head trained by ``keras.Model.fit`` in the given order of rows."""
+    _, keras = load_tensorflow()
+    model = dense_head(shape, spec.dropout, spec.l2, [w.copy() for w in weights])
+    optimizer = {
+        "adam": lambda: keras.optimizers.Adam(spec.learning_rate),
+        "adamw": lambda: keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay),
+        "sgd": lambda: keras.optimizers.SGD(spec.learning_rate, momentum=spec.momentum),
+    }[spec.optimizer]()
+    loss = "binary_crossentropy" if shape.n_outputs == 1 else "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    history = model.fit(
+        X, y, epochs=spec.epochs, batch_size=spec.batch_size, shuffle=False, verbose=0,
+        validation_data=validation, sample_weight=sample_weight,
+    )  # fmt: skip
+    return model.get_weights(), history.history
+
+
+def assert_close(ours, theirs, rtol):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(np.abs(b).max(), 1e-3))
+
+
+CASES = [
+    {"activation": activation, "classes": classes, "batch_norm": norm}
+    for activation in ("relu", "sigmoid") for classes in (2, 4) for norm in (False, True)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_equals_keras_fit_after_50_steps(case):
+    X, y = data(75, 300, case["classes"])
+    shape = HeadShape(300, case["classes"], (32,), case["activation"], case["batch_norm"])
+    spec = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)  # 5 steps an epoch, the last short
+    weights = initial_weights(shape, 1)
+    wanted, curves = keras_fit(X[:75], y[:75], shape, spec, weights, (X[60:], y[60:]))
+    got = engine.train(X, y, shape, [Job(spec, np.arange(75), np.arange(60, 75), weights=weights)])[0]
+    assert_close(got.weights, wanted, 1e-4)
+    for name, values in curves.items():
+        np.testing.assert_allclose(got.history[name], values, rtol=2e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"l2": 0.01},
+    ],
+    ids=str,
+)
+def test_other_optimisers_and_l2_equal_keras(changes):
+    X, y = data(48, 100, 3)
+    shape = HeadShape(100, 3, (16, 8))
+    spec = TrainSpec(dropout=0.0, epochs=15, batch_size=16, shuffle=False, **changes)
+    weights = initial_weights(shape, 2)
+    wanted, curves = keras_fit(X, y, shape, spec, weights)
+    got = engine.train(X, y, shape, [Job(spec, np.arange(48), weights=weights)])[0]
+    assert_close(got.weights, wanted, 1e-4)
+    np.testing.assert_allclose(got.history["loss"], curves["loss"], rtol=2e-4)
+
+
+def test_sample_weights_equal_keras():
+    X, y = data(50, 60, 2)
+    weight = np.random.default_rng(3).uniform(0.2, 3, 50).astype(np.float32)
+    shape, spec = HeadShape(60, 2, (16,)), TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)
+    weights = initial_weights(shape, 0)
+    wanted, _ = keras_fit(X, y, shape, spec, weights, sample_weight=weight)
+    got = engine.train(X, y, shape, [Job(spec, np.arange(50), sample_weight=weight, weights=weights)])[0]
+    assert_close(got.weights, wanted, 1e-4)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("classes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_stack_equals_heads_alone(classes, norm):
+    """Configurations and folds of unequal length together, with dropout."""
+    X, y = data(90, 128, classes)
+    shape = HeadShape(128, classes, (24,), batch_norm=norm)
+    rng = np.random.default_rng(0)
+    jobs = []
+    for number, (rate, dropout, count) in enumerate(
+        [(1e-3, 0.2, 60), (1e-2, 0.5, 47), (3e-3, 0.1, 64), (1e-3, 0.2, 15)]
+    ):
+        rows = rng.permutation(90)
+        spec = TrainSpec(learning_rate=rate, dropout=0.0 if norm else dropout, epochs=12, batch_size=16, seed=number)
+        jobs.append(Job(spec, rows[:count], rows[count : count + 7 + number]))
+    together = engine.train(X, y, shape, jobs)
+    for job, stacked in zip(jobs, together, strict=True):
+        alone = engine.train(X, y, shape, [job])[0]
+        assert_close(stacked.weights, alone.weights, 1e-5)
+        for name in alone.history:
+            np.testing.assert_allclose(stacked.history[name], alone.history[name], rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_drops_its_share_and_seeds_tell_heads_apart():
+    X, y = data(64, 50, 2)
+    shape = HeadShape(50, 2, (16,))
+    run = lambda seed, rate: engine.train(  # noqa: E731
+        X, y, shape, [Job(TrainSpec(dropout=rate, epochs=3, seed=seed), np.arange(64))]
+    )[0]
+    assert_close(run(1, 0.5).weights, run(1, 0.5).weights, 1e-7)
+    assert not np.allclose(run(1, 0.5).weights[0], run(2, 0.5).weights[0])
+    # At a rate near one hardly anything is learnt.
+    moved = [np.abs(run(1, rate).weights[0] - initial_weights(shape, 1)[0]).mean() for rate in (0.0, 0.99)]
+    assert moved[1] < moved[0]
+
+
+def test_early_stopping_goes_back_to_the_best_epoch():
+    X, y = data(80, 40, 2)
+    y[60:] = np.random.default_rng(5).integers(0, 2, 20)  # validation that soon gets worse
+    shape = HeadShape(40, 2, (32,))
+    spec = TrainSpec(learning_rate=0.01, epochs=60, patience=4, seed=1)
+    got = engine.train(X, y, shape, [Job(spec, np.arange(60), np.arange(60, 80))])[0]
+    losses = got.history["val_loss"]
+    assert got.epochs_run == len(losses) < 60
+    assert got.best_epoch == int(np.argmin(losses)) + 1 == got.epochs_run - 4
+    short = engine.train(
+        X,
+        y,
+        shape,
+        [Job(TrainSpec(learning_rate=0.01, epochs=got.best_epoch, seed=1), np.arange(60), np.arange(60, 80))],
+    )[0]
+    assert_close(got.weights, short.weights, 1e-5)
+
+
+def test_a_checkpoint_runs_to_the_end_and_keeps_the_best():
+    X, y = data(80, 40, 2)
+    y[60:] = np.random.default_rng(5).integers(0, 2, 20)
+    spec = TrainSpec(learning_rate=0.01, epochs=20, checkpoint=True)
+    got = engine.train(X, y, HeadShape(40, 2, (32,)), [Job(spec, np.arange(60), np.arange(60, 80))])[0]
+    assert got.epochs_run == 20
+    assert got.best_epoch == int(np.argmin(got.history["val_loss"])) + 1 < 20
+
+
+def test_epochs_are_a_prefix():
+    X, y = data(50, 30, 2)
+    shape = HeadShape(30, 2, (8,))
+    long, short = (engine.train(X, y, shape, [Job(TrainSpec(epochs=e, seed=3), np.arange(50))])[0] for e in (40, 20))
+    np.testing.assert_allclose(long.history["loss"][:20], short.history["loss"], rtol=1e-5)
+
+
+def test_bad_input_is_told():
+    X, y = data(20, 10, 2)
+    shape = HeadShape(10, 2)
+    good = Job(TrainSpec(), np.arange(20))
+    X[3, 3] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        engine.train(X, y, shape, [good])
+    X[3, 3] = 0
+    with pytest.raises(DataError, match="no rows"):
+        engine.train(X, y, shape, [Job(TrainSpec(), np.arange(0))])
+    with pytest.raises(UsageError, match="validation rows"):
+        engine.train(X, y, shape, [Job(TrainSpec(patience=2), np.arange(20))])
+    with pytest.raises(UsageError, match="must agree"):
+        engine.train(X, y, shape, [good, Job(TrainSpec(epochs=3), np.arange(20))])
+    for changes in ({"dropout": 1.0}, {"learning_rate": 0}, {"optimizer": "lion"}, {"epochs": 0}):
+        with pytest.raises(UsageError, match="expected"):
+            TrainSpec(**changes)
+    with pytest.raises(UsageError, match="expected one of relu"):
+        HeadShape(10, 2, activation="swish")
