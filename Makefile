@@ -7,6 +7,8 @@ PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 # How pytest spreads the tests: one process a core, the tests of one module in one process (they share what they made).
 SPREAD ?= -n 2 --dist loadfile
+# A folder before site-packages in which only scikit-learn is another: tests start processes, so by its whole path.
+LOWEST := $(abspath $(BIN)..)/lowest-sklearn
 PYTEST := $(PYTHON) -m pytest
 
 .DEFAULT_GOAL := help
@@ -47,9 +49,12 @@ coverage:  ## which lines the tests reach, processes that they start included (e
 	$(PYTEST) $(SPREAD) --cov --cov-report=term --cov-report=html
 
 lowest-sklearn:  ## the search tests on the lowest scikit-learn that pyproject.toml allows
-	.ci/with-sklearn $(PYTHON) lowest tests/search $(SPREAD)
+	rm -rf $(LOWEST)
+	$(PYTHON) -m pip install -q --no-deps --target $(LOWEST) "$$($(PYTHON) tests/support/lowest_release.py scikit-learn)"
+	PYTHONPATH=$(LOWEST) $(PYTHON) -c "import sklearn; print('scikit-learn', sklearn.__version__, sklearn.__file__)"
+	PYTHONPATH=$(LOWEST) $(PYTEST) tests/search $(SPREAD)
 
 check: lint types test  ## what a change must pass before it is shown to others
 
 clean:  ## remove what the tasks leave
-	rm -rf .venv-sklearn-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov build dist
+	rm -rf $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov build dist
