@@ -1,4 +1,4 @@
-"""The report's toy: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, on CPU and GPU."""
+"""The reference's toy: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, on CPU and GPU."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def fit_head(
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
-    """Train a head with the report's settings for the task, or with others.
+    """Train a head with the reference's settings for the task, or with others.
 
     Parameters
     ----------

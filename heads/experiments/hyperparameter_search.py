@@ -39,12 +39,13 @@ from .reference import BEST, GRIDS, defaults
 
 _log = logging.getLogger(__name__)
 METHODS = ("exact", "halving", "random")
-# Of the built-in sample: 96 images are three steps an epoch, in which pooled features learn slowly. With the report's
+PRESET = "reference"
+# Of the built-in sample: 96 images are three steps an epoch, in which pooled features learn slowly. With the reference's
 # rates and epochs they stay near chance.
 SAMPLE_GRID: dict[str, Sequence[Any]] = {
     "learning_rate": [0.0001, 0.0003], "epochs": [100, 300, 600], "activation": ["sigmoid", "relu"], "dropout": [0.15, 0.25],
 }  # fmt: skip
-_PATIENCE = 10  # of the report's grids that stop early
+_PATIENCE = 10  # of the reference's grids that stop early
 _HALVING_ROWS = 500
 
 
@@ -80,7 +81,7 @@ def grid(
     pooling : ``flatten``, ``avg`` or ``max``; None is ``flatten``, and for heads on the built-in sample ``avg``, where the
         search is to be a matter of seconds.
     model : ``dense``, ``own-cnn``, or a name in :data:`heads.experiments.leaderboard.TABLE`.
-    preset : ``report``, the report's grid for the task and model; the default where ``params`` are none, but for the pooled
+    preset : ``reference``, the reference's grid for the task and model; the default where ``params`` are none, but for the pooled
         features of the built-in sample, which have :data:`SAMPLE_GRID`.
     params : values for each parameter, or a :class:`Between` for a random search.
     method : ``exact``; ``halving``, a heuristic that drops what looks poor after few epochs (or rows); or ``random``.
@@ -128,8 +129,8 @@ def grid(
                         classes, data, group_regex, cache)  # fmt: skip
     if drawn:
         _log.warning(
-            "grid: on the built-in sample the pooled features are searched, %d columns, in longer trainings; --preset report "
-            "--pooling flatten searches all %s, the reference report's way", features.X.shape[1], f"{math.prod(features.map_shape):,}",
+            "grid: on the built-in sample the pooled features are searched, %d columns, in longer trainings; --preset reference "
+            "--pooling flatten searches all %s, the reference's way", features.X.shape[1], f"{math.prod(features.map_shape):,}",
         )  # fmt: skip
     watch.lap("load")
     features, warnings = audited(features, task, data, group_regex, cache, audit)
@@ -188,7 +189,7 @@ def grid(
             "candidates": len(results["params"]), "folds": cv, "fits": len(results["params"]) * cv,
             "from_journal": sum(progress.from_journal for progress in seen),
             "best_params": short_names(search.best_params_), "best_score": float(results["mean_test_score"][best]),
-            "best_std": float(results["std_test_score"][best]), "report_best": _of_report(task, model, params),
+            "best_std": float(results["std_test_score"][best]), "reference_best": _best_of_reference(task, model, params),
             "tied": int((results["rank_test_score"] == 1).sum()),
             "seconds": round(seconds, 2), "estimated_seconds": round(sum(estimated), 3) if estimated else None,
             "phases": watch.phases, "results_csv": str(folder / "results.csv"), "test": test, "seed": seed,
@@ -234,10 +235,10 @@ def _space(
     """The model before the search, and the values to try by sklearn's names."""
     if model not in MODELS and model not in TABLE:
         raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*MODELS, *TABLE])}")
-    if preset not in (None, "report"):
-        raise UsageError(f"preset {preset!r} is unknown; there is one: report")
+    if preset not in (None, PRESET):
+        raise UsageError(f"preset {preset!r} is unknown; there is one: {PRESET}")
     if preset and (params or model not in MODELS):
-        raise UsageError("--preset report is a grid of its own for dense and own-cnn: give no --param with it")
+        raise UsageError(f"--preset {PRESET} is a grid of its own for dense and own-cnn: give no --param with it")
     if model in MODELS:
         estimator: Any = MODELS[model](**defaults(task, model), random_state=seed)
         wanted: Mapping[str, Any] = params or GRIDS.get((task, model)) or GRIDS["multiclass", model]
@@ -282,7 +283,7 @@ def _search(
     )
 
 
-def _of_report(task: str, model: str, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _best_of_reference(task: str, model: str, params: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if params else BEST.get((task, model))
 
 

@@ -1,4 +1,4 @@
-"""``reproduce``: everything the report trained, with its numbers beside ours, row by row."""
+"""``reproduce``: everything the reference trained, with its numbers beside ours, row by row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..evaluation.run_folder import write_json, write_table
 from ..inference.embedding import tsne
 from .convolution_toy import RUNS, convolutions
 from .head_fit import fit_head
-from .reference import CONVOLUTION, ROWS, TSNE_OF, ReportRow
+from .reference import CONVOLUTION, ROWS, TSNE_OF, ReferenceRow
 
 _log = logging.getLogger(__name__)
 _QUICK_EPOCHS = 5
@@ -50,14 +50,14 @@ class _Ours(msgspec.Struct):
 
 class _Fit(msgspec.Struct, tag_field="kind", tag="fit"):
     id: str
-    report: dict[str, _Number]
+    reference: dict[str, _Number]
     ours: _Ours
     remarks: str
 
 
 class _Tsne(msgspec.Struct, tag_field="kind", tag="tsne"):
     id: str
-    report: dict[str, _Number]
+    reference: dict[str, _Number]
     ours: dict[str, _Number]
     remarks: str
 
@@ -89,22 +89,22 @@ def reproduce(
     out: str | os.PathLike[str] = "runs/reproduce",
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Train what the report trained, and set its figures beside ours.
+    """Train what the reference trained, and set its figures beside ours.
 
     Parameters
     ----------
-    data : images of the report's four classes; None takes the last extract's, else the synthetic sample.
+    data : images of the reference's four classes; None takes the last extract's, else the synthetic sample.
     only : ids of rows, or their beginnings (``b-``, ``m-vgg16``); None takes all of :data:`IDS`.
     quick : 5 epochs a row, and marked so.
     weights : of backbones that have no features here yet. Where ImageNet's cannot be had, random ones are taken, and
         the row is marked and its accuracy not compared.
-    preprocess : ``model``, each backbone's own, or ``rescale``; the report does not say which was its.
+    preprocess : ``model``, each backbone's own, or ``rescale``; the reference does not say which was its.
     out : folder; a row that is done there with the same data and settings is not trained again.
     on_row : called with each row as it is done.
 
     Returns
     -------
-    ``rows``, with the report's figures under ``report`` and ours under ``ours``; ``csv`` and ``markdown``, the tables
+    ``rows``, with the reference's figures under ``reference`` and ours under ``ours``; ``csv`` and ``markdown``, the tables
     of every row that is done in ``out``.
 
     Raises
@@ -123,8 +123,8 @@ def reproduce(
         elif name.startswith("tsne-"):
             row = _tsne(folder, name, chosen, data, group_regex, cache, quick, seed)
         else:
-            report = next(row for row in ROWS if row.id == name)
-            row = _fit(folder, report, data, group_regex, cache, weights, preprocess, quick, seed)
+            reference = next(row for row in ROWS if row.id == name)
+            row = _fit(folder, reference, data, group_regex, cache, weights, preprocess, quick, seed)
         rows.append(row)
         on_row(row)
     result = {"rows": rows, "quick": quick, "csv": str(folder / "reproduce.csv"), "run": str(folder),
@@ -134,17 +134,17 @@ def reproduce(
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for people: the report's figure, then ours, in each cell."""
+    """The table for people: the reference's figure, then ours, in each cell."""
     lines = [
-        "| row | parameters, report / ours | train accuracy | validation accuracy | test accuracy, 95% interval | remarks |",
+        "| row | parameters, reference / ours | train accuracy | validation accuracy | test accuracy, 95% interval | remarks |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        ours, report = row["ours"], row["report"]
+        ours, reference = row["ours"], row["reference"]
         if row["kind"] == "fit":
-            pair = [f"{_count(report.get('total'))} / {_count(ours['total'])}"]
+            pair = [f"{_count(reference.get('total'))} / {_count(ours['total'])}"]
             for name in ("train_accuracy", "val_accuracy", "test_accuracy"):
-                text = f"{_share(report.get(name))} / {_share(ours[name])}"
+                text = f"{_share(reference.get(name))} / {_share(ours[name])}"
                 if name == "test_accuracy":
                     text += f" ({ours['test_ci'][0]:.2f} to {ours['test_ci'][1]:.2f})"
                 pair.append(text)
@@ -204,7 +204,7 @@ def _read_done(record: Path) -> dict[str, Any] | None:
 
 def _fit(
     folder: Path,
-    report: ReportRow,
+    reference: ReferenceRow,
     data: Any,
     group_regex: str | None,
     cache: Any,
@@ -213,12 +213,12 @@ def _fit(
     quick: bool,
     seed: int,
 ) -> dict[str, Any]:
-    settings = {**report.settings, "epochs": _QUICK_EPOCHS} if quick else dict(report.settings)
-    feature_set, fell_back = _features(report, data, group_regex, cache, weights, preprocess)
+    settings = {**reference.settings, "epochs": _QUICK_EPOCHS} if quick else dict(reference.settings)
+    feature_set, fell_back = _features(reference, data, group_regex, cache, weights, preprocess)
 
     def work(target: Path) -> dict[str, Any]:
         fitted = fit_head(
-            report.task, model=report.model, backbone=feature_set, data=data, group_regex=group_regex, cache=cache,
+            reference.task, model=reference.model, backbone=feature_set, data=data, group_regex=group_regex, cache=cache,
             out=target, seed=seed, **settings,
         )  # fmt: skip
         result, remarks = fitted.result, []
@@ -226,10 +226,10 @@ def _fit(
             remarks.append("synthetic images")
         if fell_back:
             remarks.append("random weights: accuracy not comparable")
-        if preprocess == "rescale" and report.model == "dense":
+        if preprocess == "rescale" and reference.model == "dense":
             remarks.append("input divided by 255")
         if quick:
-            remarks.append(f"quick: {_QUICK_EPOCHS} of {report.settings['epochs']} epochs")
+            remarks.append(f"quick: {_QUICK_EPOCHS} of {reference.settings['epochs']} epochs")
         if result["made"]:
             remarks.append(f"{' and '.join(result['made'])} set aside from train")
         ours = {
@@ -239,10 +239,10 @@ def _fit(
             "total": result["parameters"]["total"], "trainable": result["parameters"]["trainable"],
             "test_ci": result["test"]["accuracy_ci"], "seconds": result["seconds"], "epochs": result["epochs_run"],
         }  # fmt: skip
-        theirs = {"total": report.total, "trainable": report.trainable, **report.figures}
+        theirs = {"total": reference.total, "trainable": reference.trainable, **reference.metrics}
         return {
-            "id": report.id, "kind": "fit", "task": report.task, "backbone": report.backbone, "settings": settings,
-            "report": theirs, "ours": ours, "remarks": "; ".join(remarks), "run": str(target),
+            "id": reference.id, "kind": "fit", "task": reference.task, "backbone": reference.backbone, "settings": settings,
+            "reference": theirs, "ours": ours, "remarks": "; ".join(remarks), "run": str(target),
         }  # fmt: skip
 
     with featcache.Store(cache) as store:
@@ -255,7 +255,7 @@ def _fit(
         "rows": content,
         "data": str(data and filesystems.locate(data)),
     }
-    return _once(folder, report.id, mark, work)
+    return _once(folder, reference.id, mark, work)
 
 
 def _real_sets(backbone: str, preprocess: str, cache: Any) -> list[str]:
@@ -272,19 +272,19 @@ def _real_sets(backbone: str, preprocess: str, cache: Any) -> list[str]:
 
 
 def _features(
-    report: ReportRow, data: Any, group_regex: str | None, cache: Any, weights: str, preprocess: str
+    reference: ReferenceRow, data: Any, group_regex: str | None, cache: Any, weights: str, preprocess: str
 ) -> tuple[str, bool]:
     """The feature set a row learns from, computed where it is missing, and whether its weights are random."""
-    backbone = "pixels" if report.model == "own-cnn" else report.backbone
+    backbone = "pixels" if reference.model == "own-cnn" else reference.backbone
     if backbone != "pixels":
         # What is here already, whatever this call's weights.
         for feature_set in _real_sets(backbone, preprocess, cache):
             with contextlib.suppress(featcache.FeatcacheError):
                 featcache.load(
-                    feature_set, task=report.task, pooling="avg", data=data, group_regex=group_regex, cache=cache
+                    feature_set, task=reference.task, pooling="avg", data=data, group_regex=group_regex, cache=cache
                 )
                 return feature_set, False
-    chosen = weights if backbone == report.backbone else "imagenet"
+    chosen = weights if backbone == reference.backbone else "imagenet"
     options = {
         "group_regex": group_regex,
         "cache": cache,
@@ -320,7 +320,7 @@ def _tsne(
         remark = f"{found['rows']} images drawn, {found['misclassified']} misclassified"
         if found["synthetic"]:
             remark += "; synthetic images"
-        return {"id": name, "kind": "tsne", "report": {}, "ours": {"misclassified": found["misclassified"]},
+        return {"id": name, "kind": "tsne", "reference": {}, "ours": {"misclassified": found["misclassified"]},
                 "remarks": remark, "run": str(target), "figure": found["figures"][0]}  # fmt: skip
 
     digest = atomic_files.sha256_file(bundle / "bundle.json")
@@ -340,32 +340,34 @@ def _speed(quick: bool) -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
         ours[f"{device.lower()}_seconds"] = round(statistics.median(seconds) * RUNS, 3)
     cpu, gpu = ours["cpu_seconds"], ours.get("gpu_seconds")
-    remark = f"50 convolutions: CPU {cpu:.2f} s (report {CONVOLUTION['cpu_seconds']} s)"
+    remark = f"50 convolutions: CPU {cpu:.2f} s (reference {CONVOLUTION['cpu_seconds']} s)"
     remark += (
-        f", GPU {gpu:.2f} s, {cpu / gpu:.0f} times" if gpu else f"; no GPU here (report {CONVOLUTION['gpu_seconds']} s)"
+        f", GPU {gpu:.2f} s, {cpu / gpu:.0f} times"
+        if gpu
+        else f"; no GPU here (reference {CONVOLUTION['gpu_seconds']} s)"
     )
     if quick:
         remark += f"; quick: from {runs} runs"
-    return {"id": _SPEED, "kind": "speed", "report": CONVOLUTION, "ours": ours, "remarks": remark}
+    return {"id": _SPEED, "kind": "speed", "reference": CONVOLUTION, "ours": ours, "remarks": remark}
 
 
 def _write(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    header = ["id", "task", "backbone", "total_report", "total_ours"]
+    header = ["id", "task", "backbone", "total_reference", "total_ours"]
     for name in _FIGURES:
-        header += [f"{name}_report", f"{name}_ours"]
+        header += [f"{name}_reference", f"{name}_ours"]
     header += ["test_ci_low", "test_ci_high", "seconds", "remarks"]
     table = []
     for row in rows:
-        ours, report = row["ours"], row["report"]
+        ours, reference = row["ours"], row["reference"]
         cells: list[Any] = [
             row["id"],
             row.get("task", ""),
             row.get("backbone", ""),
-            report.get("total"),
+            reference.get("total"),
             ours.get("total"),
         ]
         for name in _FIGURES:
-            cells += [report.get(name), ours.get(name)]
+            cells += [reference.get(name), ours.get(name)]
         table.append([*cells, *ours.get("test_ci", ("", "")), ours.get("seconds"), row["remarks"]])
     write_table(folder / "reproduce.csv", header, table)
     atomic_files.write_bytes(folder / "reproduce.md", markdown(rows).encode())

@@ -1,4 +1,4 @@
-"""The report beside ours: rows, marks, and going on where one left off."""
+"""The reference beside ours: rows, marks, and going on where one left off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heads.experiments.reproduction import IDS
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
 
 
-def test_every_part_of_the_report_has_a_row():
+def test_every_part_of_the_reference_has_a_row():
     assert len(ROWS) == 12
     assert {row.backbone for row in ROWS} == {"vgg16", "vgg19", "resnet50", "xception", "inceptionresnetv2", "own-cnn"}
     assert len(IDS) == len(set(IDS)) == 12 + 3 + 1
@@ -31,8 +31,8 @@ def test_rows_side_by_side_resumed_and_marked(tmp_path, cli):
     fit, tsne, speed = done.json["rows"]
     assert "random weights: accuracy not comparable" in fit["remarks"]  # offline, and no file was given
     assert "quick: 5 of 120 epochs" in fit["remarks"]
-    assert fit["ours"]["total"] == fit["report"]["total"] == 21_138_500
-    assert fit["report"]["test_accuracy"] == 0.7222
+    assert fit["ours"]["total"] == fit["reference"]["total"] == 21_138_500
+    assert fit["reference"]["test_accuracy"] == 0.7222
     assert 0 <= fit["ours"]["test_accuracy"] <= 1
     assert "misclassified" in tsne["remarks"]
     assert speed["ours"]["cpu_seconds"] > 0
