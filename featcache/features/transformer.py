@@ -14,7 +14,7 @@ from ..errors import DataError, UsageError
 from ..extraction.extract import extract_paths, row_keys
 from ..extraction.request import Recipe, resolve
 from ..store.store import Store
-from . import loading
+from .pooled_rows import read_pooled
 
 
 class FrozenBackbone(TransformerMixin, BaseEstimator):
@@ -119,7 +119,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
             if bad:
                 raise DataError(f"{len(bad)} of {len(paths)} images cannot be read", bad)
             wanted = [key for key in keys if key is not None]
-            return loading.read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
+            return read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
 
 
 def _paths(X: Any) -> list[str]:
