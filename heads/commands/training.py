@@ -156,7 +156,7 @@ def baselines(
     """The leaderboard of classical models, each tuned on its own grid."""
     from featcache.extraction.dask_workers import searching_on
 
-    from ..experiments.leaderboard import baselines
+    from ..experiments.baselines import baselines
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
@@ -314,7 +314,7 @@ def param_values(text: str) -> tuple[str, Any]:
 
     Raises :class:`UsageError` for anything else.
     """
-    from ..experiments.hyperparameter_search import Between
+    from ..search.candidate_checks import Between
 
     name, equals, values = text.partition("=")
     if not (name.strip() and equals and values.strip()):

@@ -15,8 +15,9 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.data.dataset import open_dataset
 from featcache.data.decoding import decode
 from featcache.system import memory
+from heads.experiments.baseline_models import TABLE
+from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
-from heads.experiments.leaderboard import TABLE, baselines
 from heads.experiments.reference import ROWS
 from heads.inference.prediction import evaluate_bundle, predict
 from heads.search import streaming_pca

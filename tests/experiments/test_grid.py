@@ -22,8 +22,9 @@ from surroundings import OFFLINE, ROOT
 import featcache
 from featcache.errors import DataError, UsageError
 from heads.evaluation import plots
-from heads.experiments.hyperparameter_search import Between, grid
+from heads.experiments.hyperparameter_search import grid
 from heads.experiments.reference import BEST, GRIDS
+from heads.search.candidate_checks import Between
 
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
 
@@ -74,7 +75,7 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
     monkeypatch.setattr("heads.search.shared_fits._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
-    caplog.set_level("INFO", logger="heads.experiments.hyperparameter_search")
+    caplog.set_level("INFO", logger="heads.experiments")
     told = []
     settings = {"units": [8]} if model == "dense" else {"units": [4]}
     options = {

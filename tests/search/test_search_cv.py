@@ -53,7 +53,7 @@ from heads import (
     FastRandomizedSearchCV,
     OwnCNNClassifier,
 )
-from heads.experiments.leaderboard import TABLE, seeded
+from heads.experiments.baseline_models import TABLE, with_seed
 from heads.search.search_cv import Progress
 from heads.training import engine
 
@@ -94,7 +94,7 @@ def all_answered(monkeypatch):
     return arm
 
 
-BASELINES = [(seeded(row.model, 0), dict(row.grid)) for row in TABLE.values() if row.grid]
+BASELINES = [(with_seed(row.model, 0), dict(row.grid)) for row in TABLE.values() if row.grid]
 PLAIN = [
     (LogisticRegression(max_iter=3000), {"C": [0.01, 1]}),
     (RidgeClassifier(), {"alpha": [1, 100]}),
