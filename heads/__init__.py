@@ -9,7 +9,10 @@ from featcache.system.lazy_names import attach
 if TYPE_CHECKING:
     from .auditing.audit import audit as audit
     from .bundles.bundle import open_bundle as open_bundle
+    from .experiments.baselines import baselines as baselines
     from .experiments.head_fit import fit_head as fit_head
+    from .experiments.hyperparameter_search import grid as grid
+    from .experiments.reproduction import reproduce as reproduce
     from .inference.prediction import predict as predict
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
     from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
@@ -27,9 +30,12 @@ _HOMES = {
     "FastRandomizedSearchCV": "search.search_cv",
     "FastHalvingGridSearchCV": "search.search_cv",
     "audit": "auditing.audit",
+    "baselines": "experiments.baselines",
     "fit_head": "experiments.head_fit",
+    "grid": "experiments.hyperparameter_search",
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
+    "reproduce": "experiments.reproduction",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -284,7 +284,8 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 @shared_options
 def reproduce(cache: str, output: Output, only: str | None, **options: Any) -> None:
     """Train everything that the reference trained, and set its numbers beside ours."""
-    from ..experiments.reproduction import markdown, reproduce
+    from ..experiments.reproduction import reproduce
+    from ..experiments.reproduction_table import markdown
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: %s", row["id"], row["remarks"] or "done")

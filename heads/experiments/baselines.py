@@ -88,7 +88,7 @@ def baselines(
     >>> from featcache.data.synthetic import write_sample
     >>> from heads import baselines
     >>> folder = Path(tempfile.mkdtemp())
-    >>> images = write_sample(folder / "images", train=6, test=3)
+    >>> images = write_sample(folder / "images", train=10, test=3)
     >>> extracted = featcache.extract(images, "pixels", size=8, cache=folder / "cache")
     >>> options = {"backbone": "pixels", "models": ["knn", "dummy"], "cv": 2, "cache": folder / "cache"}
     >>> result = baselines(**options, out=folder / "run")

@@ -164,7 +164,7 @@ def grid(
     >>> from featcache.data.synthetic import write_sample
     >>> from heads import grid
     >>> folder = Path(tempfile.mkdtemp())
-    >>> images = write_sample(folder / "images", train=6, test=3)
+    >>> images = write_sample(folder / "images", train=10, test=3)
     >>> extracted = featcache.extract(images, "pixels", size=8, cache=folder / "cache")
     >>> options = {"backbone": "pixels", "cv": 2, "cache": folder / "cache", "out": folder / "run"}
     >>> result = grid(model="knn", params={"n_neighbors": [1, 3, 5]}, **options)

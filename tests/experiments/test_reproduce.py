@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from pictures import write_images
 
 import featcache
 from heads.experiments.reference import ROWS
+from heads.experiments.reference_features import Source, features_of_row
 from heads.experiments.reproduction import IDS
 
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
@@ -65,8 +67,6 @@ def test_rows_that_are_not_there_or_not_yet(tmp_path, cli):
 
 def test_real_weights_are_not_called_random(tmp_path):
     """What is in the cache from a file counts, though this call could get no weights itself."""
-    from heads.experiments import reproduction
-
     write_images(tmp_path / "d", 8, CLASSES, size=24)
     network = featcache.backbones.weights.build(
         featcache.backbones.registry.get("vgg16"), 224, featcache.backbones.weights.parse("random:3")
@@ -74,13 +74,14 @@ def test_real_weights_are_not_called_random(tmp_path):
     network.save_weights(tmp_path / "w.weights.h5")
     featcache.extract(tmp_path / "d", "vgg16", weights=str(tmp_path / "w.weights.h5"), cache=tmp_path / "c")
     row = next(row for row in ROWS if row.id == "m-vgg16")
-    feature_set, random = reproduction._features(row, tmp_path / "d", None, tmp_path / "c", "imagenet", "model")
+    source = Source(tmp_path / "d", None, tmp_path / "c", "imagenet", "model")
+    feature_set, is_random = features_of_row(row, source)
     assert feature_set.startswith("vgg16-file-")
-    assert not random
+    assert not is_random
     assert json.loads((tmp_path / "c" / "last-extract.json").read_text())["feature_sets"]["vgg16"] == feature_set
     # Another preprocessing is another set, and asking for one never gives the other.
     other = featcache.extract(
         tmp_path / "d", "vgg16", weights=str(tmp_path / "w.weights.h5"), preprocess="rescale", cache=tmp_path / "c"
     ).feature_set
     for asked, wanted in (("model", feature_set), ("rescale", other)):
-        assert reproduction._features(row, tmp_path / "d", None, tmp_path / "c", "imagenet", asked) == (wanted, False)
+        assert features_of_row(row, replace(source, preprocess=asked)) == (wanted, False)
