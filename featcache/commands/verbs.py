@@ -28,7 +28,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..extraction.extract import ExtractResult
+    from ..extraction.extract_paths import ExtractResult
 
 
 @click.command()

@@ -154,7 +154,7 @@ def grid(
     seen: list[Progress] = []
     estimated: list[float] = []
 
-    def foretell(trainings: int, epochs: int, seconds: float) -> None:
+    def tell_estimate(trainings: int, epochs: int, seconds: float) -> None:
         estimated.append(seconds)
         _log.info(
             "grid: %d trainings of at most %d epochs on %s columns; measured on a few epochs: some %s, less where they stop early",
@@ -169,7 +169,7 @@ def grid(
     with run_folder(out, "grid", task, model) as folder:
         search = _search(estimator, space, method, iterations, folds, seed)
         search.set_params(**options, restart=restart, on_cell=note)
-        search.on_estimate = foretell
+        search.on_estimate = tell_estimate
         try:
             with naming_candidates():
                 search.fit(X, y, groups=groups)
