@@ -114,11 +114,11 @@ class DaskWorkers:
             except OSError as error:
                 raise StoreError(f"{self._cache}: not writable ({error.strerror})") from error
         try:
-            found = self._client.run(_introduce, str(token), on_error="return")
+            answers = self._client.run(_introduce, str(token), on_error="return")
         finally:
             token.unlink(missing_ok=True)
         here = (version.VERSION, decoding.RECIPE)
-        for worker, answer in found.items():
+        for worker, answer in answers.items():
             if isinstance(answer, ImportError) or "ModuleNotFoundError" in repr(answer):  # which may come wrapped
                 raise UsageError(
                     f"worker {worker} has no featcache ({answer}); run there: pip install featcache=={here[0]}"
@@ -135,8 +135,8 @@ class DaskWorkers:
                     f"worker {worker} does not see the cache folder {self._cache}; mount it there at the same place, or "
                     "have shards sent over the network with --send-back"
                 )
-        self._cores = [answer["cores"] for answer in found.values()]
-        self._hosts = [answer["host"] for answer in found.values()]
+        self._cores = [answer["cores"] for answer in answers.values()]
+        self._hosts = [answer["host"] for answer in answers.values()]
 
     def __enter__(self) -> DaskWorkers:
         return self

@@ -27,18 +27,18 @@ def parse(text: str) -> list[str]:
 
     Raises :class:`UsageError` for anything else.
     """
-    found: list[str] = []
+    seen: list[str] = []
     for part in (part.strip() for part in text.split(",")):
         match = re.fullmatch(r"(gpu|cpu):(\d+)", part)
         if not match or (match[1] == "cpu" and not 1 <= int(match[2]) <= 1024):
             raise UsageError(
                 f"--devices {text!r}: {part!r} is no device; expected gpu:NUMBER or cpu:PROCESSES, by commas"
             )
-        found += ["-1"] * int(match[2]) if match[1] == "cpu" else [match[2]]
-    gpus = [device for device in found if device != "-1"]
+        seen += ["-1"] * int(match[2]) if match[1] == "cpu" else [match[2]]
+    gpus = [device for device in seen if device != "-1"]
     if len(set(gpus)) < len(gpus):
         raise UsageError(f"--devices {text!r}: a GPU is named twice; one process serves it best")
-    return found
+    return seen
 
 
 class DeviceProcesses:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import BadImage
+from ..spec import are_random
 from ..store.store import Store
 from ..system.write_access import require_writable
 from . import pipeline, workers
@@ -46,6 +47,11 @@ class ExtractResult:
     phases: dict[str, float] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the network's weights were drawn, so that the features know nothing."""
+        return are_random(self.weights)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -160,13 +160,13 @@ def _runtime(
 
 def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
     """The network, once its weights are proven to be the spec's; they are kept for bundles."""
-    found = weights.digest(model)
-    if found != spec.weights_digest:
+    digest = weights.digest(model)
+    if digest != spec.weights_digest:
         if memo:
-            store.index.remember(memo, found)
+            store.index.remember(memo, digest)
         hint = " This is noted now: run the command again for a new feature set." if memo else ""
         raise WeightsError(
-            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {found[:8]}, "
+            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {digest[:8]}, "
             f"expected {spec.weights_digest[:8]}).{hint}"
         )
     tensor_files.keep(model, store.network(spec))

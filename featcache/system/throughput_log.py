@@ -80,11 +80,11 @@ class ThroughputLog:
             lines = self._path.read_bytes().splitlines()
         except OSError:
             return []
-        found = []
+        entries = []
         for line in lines:
             with contextlib.suppress(StoreError):
-                found.append(schema.read(line, _Entry, str(self._path), "Passed over."))
-        return found
+                entries.append(schema.read(line, _Entry, str(self._path), "Passed over."))
+        return entries
 
     def usual_pace(self, work: str) -> float | None:
         """Median images a second of the last runs of this work on this machine; None where there are none."""

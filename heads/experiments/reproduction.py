@@ -266,7 +266,7 @@ def _real_sets(backbone: str, preprocess: str, cache: Any) -> list[str]:
             spec = store.spec(name)
             alike = (spec.preprocess == "rescale") == (preprocess == "rescale") and not spec.layer
             plain = spec.size == registry.get(backbone).size and "map" in spec.arrays
-            if spec.backbone == backbone and alike and plain and not spec.weights.startswith("random"):
+            if spec.backbone == backbone and alike and plain and not spec.random_weights:
                 found.append(name)
     return found
 
@@ -295,7 +295,7 @@ def _features(
     except WeightsError:
         _log.warning("%s: no real weights to be had; RANDOM ones stand in", backbone)
         result = featcache.extract(data, backbone, weights="random", **options)
-    return result.feature_set, result.weights.startswith("random")
+    return result.feature_set, result.random_weights
 
 
 def _tsne(
