@@ -11,7 +11,7 @@ from ..backbones import registry
 from ..data.dataset import Dataset
 from ..data.tasks import check_task, task_classes
 from ..errors import DataError, UsageError
-from ..extraction.extract import choose_data, row_keys
+from ..extraction.planning import choose_data, row_keys
 from ..spec import FeatureSpec
 from ..store.store import Store
 from .pooling import POOLINGS

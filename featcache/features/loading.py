@@ -85,9 +85,9 @@ class Features:
             raise UsageError(f"split {name!r} is unknown; expected one of {', '.join(SPLITS)}")
         mask = self.splits == name
         if not mask.any():
-            found = sorted({s for s in self.splits if s}) or ["none at all"]
+            there = sorted({s for s in self.splits if s}) or ["none at all"]
             raise DataError(
-                f"the data has no {name} split (found: {', '.join(found)}); lay it out as DIR/{name}/<class>/*, "
+                f"the data has no {name} split (found: {', '.join(there)}); lay it out as DIR/{name}/<class>/*, "
                 "give a manifest with a split column, or split it yourself with groups, for instance with "
                 "sklearn's StratifiedGroupKFold"
             )

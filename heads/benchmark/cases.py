@@ -19,8 +19,9 @@ from featcache.backbones.weights import WeightsSource, build
 from featcache.data.dataset import open_dataset
 from featcache.data.decoding import RECIPE
 from featcache.errors import UsageError
-from featcache.extraction.extract import extract_paths, plan, row_keys
-from featcache.extraction.request import Recipe, resolve
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.planning import plan, row_keys
+from featcache.extraction.request import ExtractionRequest, resolve
 from featcache.spec import FeatureSpec
 from featcache.store import maintenance
 from featcache.store.shard import Rows
@@ -80,7 +81,7 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
     )  # fmt: skip
     notebook.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
     with Store(folder / "cache") as store:
-        resolved = resolve(Recipe(row.name, "random"), store)
+        resolved = resolve(ExtractionRequest(row.name, "random"), store)
         extracted = extract_paths(store, resolved, paths)
         keys = [key for key in row_keys(store, paths)[0] if key is not None]
         X = store.read(extracted.feature_set, keys, "map").reshape(len(paths), -1)
@@ -190,7 +191,7 @@ def load(folder: Path, rows: int = 440, files: int = 10_000) -> Iterator[Contest
     def planned() -> None:
         with Store(folder / "planned") as store:
             todo = plan(store, small, open_dataset(folder / "many").paths)
-        assert not todo.jobs
+        assert not todo.to_compute
 
     contest = Contest(
         f"load {rows} x {_FLATTENED} float32 ({size / 1e6:.0f} MB); verify it; plan {files:,} unchanged files",

@@ -71,7 +71,7 @@ def features_of_row(row: ReferenceRow, source: Source) -> tuple[str, bool]:
     except WeightsError:
         _log.warning("%s: no real weights to be had; RANDOM ones stand in", backbone)
         result = featcache.extract(source.data, backbone, weights="random", **options)
-    return result.feature_set, result.weights.startswith("random")
+    return result.feature_set, result.random_weights
 
 
 def _real_sets(backbone: str, source: Source) -> list[str]:
@@ -82,6 +82,6 @@ def _real_sets(backbone: str, source: Source) -> list[str]:
             spec = store.spec(name)
             alike = (spec.preprocess == "rescale") == (source.preprocess == "rescale") and not spec.layer
             plain = spec.size == registry.get(backbone).size and "map" in spec.arrays
-            if spec.backbone == backbone and alike and plain and not spec.weights.startswith("random"):
+            if spec.backbone == backbone and alike and plain and not spec.random_weights:
                 names.append(name)
     return names

@@ -247,7 +247,7 @@ def _runs(problem: Problem, todo: Sequence[Cell]) -> list[_Run]:
     return runs
 
 
-def _foretell(problem: Problem, runs: Sequence[_Run]) -> None:
+def _estimate(problem: Problem, runs: Sequence[_Run]) -> None:
     """Say what these trainings will take, where they are worth timing one."""
     longest = [max(run.cells) for run in runs]
     if problem.on_estimate is None or sum(longest) < _WORTH_TIMING:
@@ -286,7 +286,7 @@ def _heads(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     stored = isinstance(problem.X, StoredRows)
     X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
     load_tensorflow()  # which takes room, too
-    _foretell(problem, [run for (shape, *_), stack in stacks.items() if _large(shape) for run, _ in stack])
+    _estimate(problem, [run for (shape, *_), stack in stacks.items() if _large(shape) for run, _ in stack])
     for (shape, *_), stack in stacks.items():
         large = _large(shape)
         engine.require_room(shape, problem.limit if problem.limited else None)
@@ -330,7 +330,7 @@ def _train_stack(
 
 def _networks(problem: Problem, todo: Sequence[Cell], done: OnCell) -> None:
     runs = _runs(problem, todo)
-    _foretell(problem, runs)
+    _estimate(problem, runs)
     for run in runs:
         train = problem.folds[run.fold][0]
         since = time.perf_counter()

@@ -20,7 +20,8 @@ from featcache.data.dataset import Dataset, open_dataset
 from featcache.data.synthetic import sample_folder, write_sample
 from featcache.data.tasks import task_classes
 from featcache.errors import DataError
-from featcache.extraction.extract import choose_data, extract_paths, row_keys
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.planning import choose_data, row_keys
 from featcache.extraction.request import resolve_spec
 from featcache.store.store import Store
 

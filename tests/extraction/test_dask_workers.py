@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 import featcache
 from featcache.errors import FeatcacheError, StoreError, UsageError
-from featcache.extraction import device_workers, work_units
+from featcache.extraction import device_workers, workers
 from featcache.store import maintenance
 from featcache.store.store import Store
 from heads import DenseHeadClassifier, FastGridSearchCV
@@ -166,7 +166,7 @@ def die(chunk):
 
 
 def test_no_device_left_is_an_error(tmp_path, monkeypatch):
-    chunk = work_units.Chunk("{}", (), None, "none", None, "none", 8)
+    chunk = workers.Portion("{}", (), None, "none", None, "none", 8)
     monkeypatch.setattr(device_workers, "compute", die)
     with pytest.raises(StoreError, match="every device's process died"):
         list(device_workers.DeviceProcesses(["-1"]).run([chunk], {}))
