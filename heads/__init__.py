@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .bundles.bundle import open_bundle as open_bundle
     from .experiments.head_fit import fit_head as fit_head
     from .inference.prediction import predict as predict
+    from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
-    from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
     from .studies.study import study as study
     from .training.architectures import own_cnn as own_cnn
@@ -25,7 +25,7 @@ _HOMES = {
     "own_cnn": "training.architectures",
     "FastGridSearchCV": "search.search_cv",
     "FastRandomizedSearchCV": "search.search_cv",
-    "FastHalvingGridSearchCV": "search.search_cv",
+    "FastHalvingGridSearchCV": "search.halving_search_cv",
     "audit": "auditing.audit",
     "fit_head": "experiments.head_fit",
     "open_bundle": "bundles.bundle",

@@ -28,7 +28,8 @@ from ..evaluation.metrics import evaluate
 from ..evaluation.run_folder import marks, require_out, run_folder, stamp, write_evaluation, write_json, write_table
 from ..evaluation.splits import group_folds, partition, training_folds
 from ..search.candidate_checks import Between, check_space, naming_candidates
-from ..search.search_cv import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
+from ..search.halving_search_cv import FastHalvingGridSearchCV
+from ..search.search_cv import FastGridSearchCV, FastRandomizedSearchCV, Progress
 from ..search.streaming_pca import reduce_columns, sampled
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier

@@ -42,9 +42,9 @@ from ..evaluation.run_folder import marks, require_out, run_folder, stamp, write
 from ..evaluation.splits import partition, training_folds
 from ..search.gram_projection import isometric
 from ..search.streaming_pca import MOST_ROWS, Reduced, reduce_columns, sampled
+from ..search.worker_processes import affordable_processes
 
 _log = logging.getLogger(__name__)
-_WORKER = 400_000_000  # bytes of a process that fits models for us, sklearn and the like in it
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def search(
     """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
     jobs = os.cpu_count() or 1
     if memory.limit() is not None:
-        jobs = max(1, min(jobs, memory.available() // (_WORKER + 4 * X.nbytes)))
+        jobs = affordable_processes(jobs, memory.available(), X.nbytes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = GridSearchCV(model, {k: list(v) for k, v in grid.items()}, cv=folds, n_jobs=jobs)
