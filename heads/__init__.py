@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.reproduction import reproduce as reproduce
     from .inference.prediction import predict as predict
+    from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
-    from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
     from .studies.study import study as study
     from .training.architectures import own_cnn as own_cnn
@@ -28,7 +28,7 @@ _HOMES = {
     "own_cnn": "training.architectures",
     "FastGridSearchCV": "search.search_cv",
     "FastRandomizedSearchCV": "search.search_cv",
-    "FastHalvingGridSearchCV": "search.search_cv",
+    "FastHalvingGridSearchCV": "search.halving_search_cv",
     "audit": "auditing.audit",
     "baselines": "experiments.baselines",
     "fit_head": "experiments.head_fit",

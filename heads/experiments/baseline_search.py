@@ -19,10 +19,10 @@ from featcache.system import memory
 
 from ..search.gram_projection import isometric
 from ..search.streaming_pca import MOST_ROWS, Reduced, reduce_columns
+from ..search.worker_processes import affordable_processes
 from .baseline_models import Baseline, with_seed
 
 _log = logging.getLogger(__name__)
-_WORKER = 400_000_000  # bytes of a process that fits models for us, sklearn and the like in it
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def search(
     """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
     jobs = os.cpu_count() or 1
     if memory.limit() is not None:
-        jobs = max(1, min(jobs, memory.available() // (_WORKER + 4 * X.nbytes)))
+        jobs = affordable_processes(jobs, memory.available(), X.nbytes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         searching = GridSearchCV(model, {k: list(v) for k, v in grid.items()}, cv=folds, n_jobs=jobs)

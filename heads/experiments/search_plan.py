@@ -12,7 +12,8 @@ from featcache.errors import UsageError
 
 from ..evaluation.splits import Fold
 from ..search.candidate_checks import Between, check_space
-from ..search.search_cv import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV
+from ..search.halving_search_cv import FastHalvingGridSearchCV
+from ..search.search_cv import FastGridSearchCV, FastRandomizedSearchCV
 from ..training.epoch_classifier import EpochClassifier
 from .baseline_models import TABLE, with_seed
 from .head_models import MODELS

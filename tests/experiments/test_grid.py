@@ -73,7 +73,7 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
 @pytest.mark.parametrize("model", ["dense", "own-cnn"])
 def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
-    monkeypatch.setattr("heads.search.shared_fits._WORTH_TIMING", 20)
+    monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
     caplog.set_level("INFO", logger="heads.experiments")
     told = []
@@ -89,7 +89,7 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     assert 0 < result["estimated_seconds"] < 100 * result["seconds"]
     assert json.loads((tmp_path / "o" / "run.json").read_text())["estimated_seconds"] == result["estimated_seconds"]
     assert grid(**options, out=tmp_path / "again")["estimated_seconds"] is None  # all of it stands in the journal
-    monkeypatch.setattr("heads.search.shared_fits._WORTH_TIMING", 21)
+    monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 21)
     assert grid(**options, restart=True, out=tmp_path / "short")["estimated_seconds"] is None
 
 
