@@ -25,7 +25,7 @@ from featcache.store.store import Store
 from featcache.system import memory
 from featcache.system.write_access import require_writable
 
-from ..evaluation import plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import data_title, require_out, run_folder, write_json, write_table
 from ..evaluation.splits import clean_splits
 from . import audit_plots, audit_record
@@ -117,11 +117,22 @@ def audit(
             result["against"] = _against(own, other, features, filesystems.locate(against))
         images, groups = len(own.dataset), len(set(own.dataset.groups))
         result = {
-            "verb": "audit", "finished": datetime.now().isoformat(timespec="seconds"), "data": dataset.root, "task": task, "classes": list(names), "images": images,
+            "verb": "audit",
+            "finished": datetime.now().isoformat(timespec="seconds"),
+            "data": dataset.root,
+            "task": task,
+            "classes": list(names),
+            "images": images,
             "of": images if dataset is every else there,
-            "groups": groups, "features": feature_set, **result, "warnings": [], "synthetic": dataset.synthetic, "seed": seed,
-            "run": str(folder), "seconds": round(time.perf_counter() - started, 2),
-        }  # fmt: skip
+            "groups": groups,
+            "features": feature_set,
+            **result,
+            "warnings": [],
+            "synthetic": dataset.synthetic,
+            "seed": seed,
+            "run": str(folder),
+            "seconds": round(time.perf_counter() - started, 2),
+        }
         result["warnings"] = warnings_of(result)
         _write(folder, result, own, other, pairs)
         links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
@@ -178,8 +189,10 @@ def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
     taken[drawn[np.cumsum(sizes[drawn]) <= most]] = True
     _log.warning(
         "audit: looking at %d of the %d images of %s, a random sample of whole groups",
-        int(sizes[taken].sum()), len(dataset), dataset.root,
-    )  # fmt: skip
+        int(sizes[taken].sum()),
+        len(dataset),
+        dataset.root,
+    )
     return dataset.take(np.flatnonzero(taken[of_group]).tolist())
 
 
@@ -190,9 +203,11 @@ def _look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], N
     looks, bad = take_looks([dataset.paths[i] for i in there], lambda done: on_progress(f"{name}: looking", done))
     good = [i for i, look in zip(there, looks, strict=True) if look is not None]
     return _Images(
-        dataset.take(good), [key for i in good if (key := keys[i]) is not None],
-        [look for look in looks if look is not None], unreadable + bad,
-    )  # fmt: skip
+        dataset.take(good),
+        [key for i in good if (key := keys[i]) is not None],
+        [look for look in looks if look is not None],
+        unreadable + bad,
+    )
 
 
 def _features(store: Store, own: _Images, other: _Images | None) -> tuple[str | None, np.ndarray | None]:
@@ -265,9 +280,14 @@ def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, An
     apart = "in both sets" if not within else "across splits" if splits[0] != splits[1] else "same class"
     kind = apart if labels[0] == labels[1] else "label conflict"
     return {
-        "a": a.paths[pair.a], "b": b.paths[second], "similarity": round(pair.similarity, 4), "labels": labels,
-        "splits": splits, "groups": [a.groups[pair.a], b.groups[second]], "kind": kind,
-    }  # fmt: skip
+        "a": a.paths[pair.a],
+        "b": b.paths[second],
+        "similarity": round(pair.similarity, 4),
+        "labels": labels,
+        "splits": splits,
+        "groups": [a.groups[pair.a], b.groups[second]],
+        "kind": kind,
+    }
 
 
 def _group_leaks(dataset: Dataset) -> list[dict[str, Any]]:
@@ -287,9 +307,11 @@ def _against(own: _Images, other: _Images, features: np.ndarray | None, name: st
     wholes = [look.whole for look in own.looks + other.looks]
     pairs = near_duplicates(squares, wholes, features, first=len(own.looks))
     return {
-        "data": name, "images": len(other.looks), "near_duplicates": [_described(own.dataset, p, other.dataset) for p in pairs],
+        "data": name,
+        "images": len(other.looks),
+        "near_duplicates": [_described(own.dataset, p, other.dataset) for p in pairs],
         "shared_images": len({pair.b for pair in pairs}),
-    }  # fmt: skip
+    }
 
 
 def _per_split(dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -318,14 +340,14 @@ def _write(folder: Path, result: dict[str, Any], own: _Images, other: _Images | 
     title = f"{data_title(dataset.root, dataset.synthetic)}, {', '.join(result['classes'])}, n = {len(dataset)}"
     title += " [SYNTHETIC images]" if result["synthetic"] else ""
     if result["shortcuts"]:
-        plots.save(audit_plots.probes(result["shortcuts"], title), folder / "shortcuts.png")
+        save_figure(audit_plots.probes(result["shortcuts"], title), folder / "shortcuts.png")
     pictures = dict(zip(dataset.paths, (look.whole for look in own.looks), strict=True))
     if result["near_duplicates"]:
-        plots.save(audit_plots.pairs(result["near_duplicates"], pictures, title), folder / "near_duplicates.png")
+        save_figure(audit_plots.pairs(result["near_duplicates"], pictures, title), folder / "near_duplicates.png")
     if other is not None and result["against"]["near_duplicates"]:
         pictures |= dict(zip(other.dataset.paths, (look.whole for look in other.looks), strict=True))
         drawn = audit_plots.pairs(
             result["against"]["near_duplicates"], pictures, f"{title}, against {other.dataset.root}"
         )
-        plots.save(drawn, folder / "against.png")
+        save_figure(drawn, folder / "against.png")
     write_json(folder / "run.json", result)

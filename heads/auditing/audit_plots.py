@@ -10,7 +10,7 @@ import numpy as np
 
 from featcache.data import filesystems
 
-from ..evaluation.plots import COLOURS, GREY, canvas
+from ..evaluation.canvas import COLOURS, GREY, canvas
 from .image_summary import LONG
 
 if TYPE_CHECKING:
@@ -27,8 +27,14 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
         low, high = row["score_ci"]
         colour = COLOURS[6] if row["flag"] else COLOURS[0]
         axis.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-        axis.plot(row["score"], place, marker="D" if row["flag"] else "o", color=colour, markersize=7,
-                  markerfacecolor=colour if row["flag"] else "white")  # fmt: skip
+        axis.plot(
+            row["score"],
+            place,
+            marker="D" if row["flag"] else "o",
+            color=colour,
+            markersize=7,
+            markerfacecolor=colour if row["flag"] else "white",
+        )
     axis.axvline(rows[0]["chance"], color=GREY, linestyle=":", linewidth=1)
     axis.plot([], [], color=GREY, linestyle=":", linewidth=1, label="guessing")
     axis.plot([], [], color=COLOURS[6], marker="D", label="shortcut")

@@ -52,6 +52,8 @@ def leak_inflation(X: np.ndarray, y: np.ndarray, units: Sequence[str], seed: int
     image, group = (right[kind] / _REPEATS for kind in ("image_wise", "group_wise"))
     low, high = mean_interval(image - group, of_unit)
     return {
-        "image_wise": float(image.mean()), "group_wise": float(group.mean()),
-        "difference": float((image - group).mean()), "interval": [low, high],
-    }  # fmt: skip
+        "image_wise": float(image.mean()),
+        "group_wise": float(group.mean()),
+        "difference": float((image - group).mean()),
+        "interval": [low, high],
+    }

@@ -58,8 +58,9 @@ def _scores(probes: Sequence[Mapping[str, Any]]) -> str:
 def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
     leaks = result["split_leaks"]
     copies = [
-        _count(leaks["duplicates"], "set", "of identical files"), _count(leaks["near_duplicates"], "pair", "of near-copies")
-    ]  # fmt: skip
+        _count(leaks["duplicates"], "set", "of identical files"),
+        _count(leaks["near_duplicates"], "pair", "of near-copies"),
+    ]
     if any(leaks.values()):
         yield f"leak: {_and([text for text in copies if text])} in different splits; the test has partly been seen in training"
     if groups := result["group_leaks"]:

@@ -165,8 +165,10 @@ class _Searchable:
         self.window = functools.lru_cache(maxsize=None)(self._window)
         self._spectrum = fft.rfft2(self._fine, (_PAD, _PAD))
         # Sums over windows from cumulative sums, for the deviation under the window.
-        self._sums = [np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-                      for values in (self._fine, self._fine**2)]  # fmt: skip
+        self._sums = [
+            np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+            for values in (self._fine, self._fine**2)
+        ]
 
     def _window(self, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
         """Spectrum and shape of the middle of the picture at a scale, of unit length."""

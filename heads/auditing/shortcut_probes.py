@@ -98,10 +98,17 @@ def _judged(probe: Probe, figures: dict[str, Any], classes: Sequence[str], p: fl
     lift, least = ((value - chance) / (1 - chance) for value in (score, low))
     flag = p < _RARE and lift >= _LIFT and least >= _LIFT / 2
     return {
-        "probe": probe.name, "disease_shows": probe.disease_shows, "score": score, "score_ci": figures["balanced_accuracy_ci"],
-        "accuracy": figures["accuracy"], "chance": chance, "p_value": p, "flag": flag,
-        "verdict": _verdict(probe, score, chance, p, flag), "n": figures["n"],
-    }  # fmt: skip
+        "probe": probe.name,
+        "disease_shows": probe.disease_shows,
+        "score": score,
+        "score_ci": figures["balanced_accuracy_ci"],
+        "accuracy": figures["accuracy"],
+        "chance": chance,
+        "p_value": p,
+        "flag": flag,
+        "verdict": _verdict(probe, score, chance, p, flag),
+        "n": figures["n"],
+    }
 
 
 def _verdict(probe: Probe, score: float, chance: float, p: float, flag: bool) -> str:

@@ -9,9 +9,23 @@ from dataclasses import dataclass
 
 # Whole words of class names that only chest radiographs have: findings of NIH ChestX-ray14, CheXpert and the covid collections.
 _CHEST = {
-    "atelectasis", "cardiomegaly", "consolidation", "covid", "effusion", "emphysema", "fibrosis", "hernia", "infiltration",
-    "lung", "opacity", "pneumonia", "pneumothorax", "sars", "tb", "tuberculosis",
-}  # fmt: skip
+    "atelectasis",
+    "cardiomegaly",
+    "consolidation",
+    "covid",
+    "effusion",
+    "emphysema",
+    "fibrosis",
+    "hernia",
+    "infiltration",
+    "lung",
+    "opacity",
+    "pneumonia",
+    "pneumothorax",
+    "sars",
+    "tb",
+    "tuberculosis",
+}
 
 
 @dataclass(frozen=True)

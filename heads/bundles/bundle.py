@@ -188,9 +188,12 @@ def save_bundle(
     building.mkdir(parents=True)
     try:
         about = {
-            "task": task, "scores": dict(scores), "calibration": calibration, "threshold": threshold,
+            "task": task,
+            "scores": dict(scores),
+            "calibration": calibration,
+            "threshold": threshold,
             "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
-        }  # fmt: skip
+        }
         _fill(building, estimator, features, train_rows, about, cache)
         os.rename(building, folder)
     finally:
@@ -199,9 +202,13 @@ def save_bundle(
 
 
 def _fill(
-    building: Path, estimator: Any, features: Features, train_rows: np.ndarray, given: Mapping[str, Any],
+    building: Path,
+    estimator: Any,
+    features: Features,
+    train_rows: np.ndarray,
+    given: Mapping[str, Any],
     cache: str | os.PathLike[str],
-) -> None:  # fmt: skip
+) -> None:
     model = serialization.write(building, estimator)
     with Store(cache) as store:
         network = store.network(features.spec)

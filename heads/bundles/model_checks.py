@@ -240,9 +240,19 @@ def _check_boosted_tree(tree: Mapping[str, Any], n_features: int) -> None:
     count = int(about["num_nodes"])
     columns = {
         name: np.asarray(tree[name])
-        for name in ("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left",
-                     "base_weights", "loss_changes", "sum_hessian", "split_type")
-    }  # fmt: skip
+        for name in (
+            "left_children",
+            "right_children",
+            "parents",
+            "split_indices",
+            "split_conditions",
+            "default_left",
+            "base_weights",
+            "loss_changes",
+            "sum_hessian",
+            "split_type",
+        )
+    }
     left, right, parents = (columns[name].astype(np.int64) for name in ("left_children", "right_children", "parents"))
     _require(
         count >= 1

@@ -59,8 +59,12 @@ class Novelty:
 
     def about(self) -> dict[str, Any]:
         """All but the vectors, as JSON values."""
-        return {"neighbours": self.neighbours, "threshold": self.threshold, "false_alarm": self.false_alarm,
-                "rows": len(self.reference)}  # fmt: skip
+        return {
+            "neighbours": self.neighbours,
+            "threshold": self.threshold,
+            "false_alarm": self.false_alarm,
+            "rows": len(self.reference),
+        }
 
 
 def fit_novelty(vectors: np.ndarray, groups: Sequence[object] | np.ndarray, seed: int = 0) -> Novelty | None:

@@ -20,10 +20,11 @@ from featcache.system.timer import Stopwatch
 from ..auditing.audit import audited
 from ..bundles.bundle import save_bundle
 from ..evaluation import plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.decision import check_wishes, settle
 from ..evaluation.metrics import evaluate, scores
 from ..evaluation.run_folder import (
-    marks,
+    origin_note,
     require_out,
     run_folder,
     stamp,
@@ -250,8 +251,8 @@ def _write_run(folder: Path, fitted: Fitted, watch: Stopwatch) -> None:
     threshold = result["threshold"]["value"] if result["threshold"] else None
     write_predictions(folder / "predictions.csv", features, order, names, fitted.probabilities[order], threshold)
     title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
-    curves = plots.learning_curves(history, result["best_epoch"], title + marks(features))
-    plots.save(curves, folder / "curves.png")
+    curves = plots.learning_curves(history, result["best_epoch"], title + origin_note(features))
+    save_figure(curves, folder / "curves.png")
     test = parts["test"]
     write_evaluation(folder, features, test, fitted.probabilities[test], result["test"], f"{title}, test")
     watch.lap("draw")

@@ -23,9 +23,18 @@ from featcache.system.write_access import require_writable
 
 from ..auditing.audit import audited
 from ..bundles.bundle import save_bundle
-from ..evaluation import plots
+from ..evaluation import comparison_plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.metrics import evaluate
-from ..evaluation.run_folder import marks, require_out, run_folder, stamp, write_evaluation, write_json, write_table
+from ..evaluation.run_folder import (
+    origin_note,
+    require_out,
+    run_folder,
+    stamp,
+    write_evaluation,
+    write_json,
+    write_table,
+)
 from ..evaluation.splits import group_folds, partition, training_folds
 from ..search.candidate_checks import Between, check_space, naming_candidates
 from ..search.search_cv import FastGridSearchCV, FastHalvingGridSearchCV, FastRandomizedSearchCV, Progress
@@ -336,9 +345,9 @@ def _draw(folder: Path, search: Any, features: Features, task: str, model: str, 
     scores = results["mean_test_score"]
     if not names or not np.isfinite(scores).any():
         return
-    caption = f"{features.feature_set}, {model}, {task}: accuracy by {cv} folds, mean over the rest{marks(features)}"
+    caption = f"{features.feature_set}, {model}, {task}: accuracy by {cv} folds, mean over the rest{origin_note(features)}"
     rows = [[candidate.get(name) for name in names] for candidate in params]
-    plots.save(plots.heat_maps(names, rows, scores, caption), folder / "heat_maps.png")
+    save_figure(comparison_plots.heat_maps(names, rows, scores, caption), folder / "heat_maps.png")
 
 
 def _write_partial(folder: Path, seen: Sequence[Progress]) -> None:

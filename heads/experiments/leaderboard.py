@@ -36,9 +36,10 @@ from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited
 from ..bundles.bundle import save_bundle
-from ..evaluation import plots
+from ..evaluation import comparison_plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.metrics import evaluate
-from ..evaluation.run_folder import marks, require_out, run_folder, stamp, write_json, write_table
+from ..evaluation.run_folder import origin_note, require_out, run_folder, stamp, write_json, write_table
 from ..evaluation.splits import partition, training_folds
 from ..search.gram_projection import isometric
 from ..search.streaming_pca import MOST_ROWS, Reduced, reduce_columns, sampled
@@ -340,6 +341,6 @@ def _write(result: Mapping[str, Any], features: Features, test: np.ndarray) -> N
     ]  # fmt: skip
     write_table(folder / "leaderboard.csv", header, table)
     chance = float(np.bincount(features.y[test]).max() / len(test))
-    caption = f"{features.feature_set}, {features.pooling}, {result['task']}, test n = {len(test)}{marks(features)}"
-    plots.save(plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
+    caption = f"{features.feature_set}, {features.pooling}, {result['task']}, test n = {len(test)}{origin_note(features)}"
+    save_figure(comparison_plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
     write_json(folder / "run.json", result)

@@ -86,16 +86,25 @@ def compare(
         warnings = _warnings((a, b), seen, y, found)
         sides = {
             name: {
-                "bundle": str(side.folder), "classes": list(side.classes), "trained_on": learnt,
+                "bundle": str(side.folder),
+                "classes": list(side.classes),
+                "trained_on": learnt,
                 "test": evaluate(rows.y, p, groups, side.classes, side.threshold),
             }
             for name, side, rows, p, learnt in (("a", a, of_a, p_a, seen[0]), ("b", b, of_b, p_b, seen[1]))
-        }  # fmt: skip
+        }
         result = {
-            "task": a.about["task"], **sides, "data": dataset.root, "split": split, "other_classes": left_out,
-            "skipped": skipped, **found, "warnings": warnings,
-            "synthetic": of_a.synthetic or of_b.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "task": a.about["task"],
+            **sides,
+            "data": dataset.root,
+            "split": split,
+            "other_classes": left_out,
+            "skipped": skipped,
+            **found,
+            "warnings": warnings,
+            "synthetic": of_a.synthetic or of_b.synthetic,
+            "run": str(folder),
+        }
         for text in warnings:
             _log.warning("%s", text)
         rows = zip(of_a.paths, y, labels_a, labels_b, strict=True)
@@ -106,9 +115,13 @@ def compare(
 
 
 def paired(
-    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray,
+    y: np.ndarray,
+    p_a: np.ndarray,
+    p_b: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
     groups: Sequence[object] | np.ndarray | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What :func:`compare` finds, from labels, probabilities of shape (n, n_classes) and predicted labels.
 
     The verdict rests on the permutation test over groups; with one image a group it is McNemar's.
@@ -124,17 +137,20 @@ def paired(
         "n": len(y),
         "groups": count,
         "agreement": {
-            "both_right": int((right_a & right_b).sum()), "only_a": int((gains > 0).sum()), "only_b": int((gains < 0).sum()),
+            "both_right": int((right_a & right_b).sum()),
+            "only_a": int((gains > 0).sum()),
+            "only_b": int((gains < 0).sum()),
             "both_wrong": int((~right_a & ~right_b).sum()),
         },
         "mcnemar": {"p": swapped(gains), "independent": count == len(y)},
         "differences": {
-            name: {"value": None, "ci": None, "p": None} if one is None
+            name: {"value": None, "ci": None, "p": None}
+            if one is None
             else {"value": one.value, "ci": list(one.ci), "p": one.p}
             for name, one in found_by.items()
         },
         "shown": accuracy.p < 0.05,
-    }  # fmt: skip
+    }
     return {**found, "verdict": _verdict(found, float(right_a.mean()), float(right_b.mean()))}
 
 

@@ -22,9 +22,10 @@ from featcache.features.stored_rows import StoredRows
 from featcache.system import memory
 
 from ..bundles.bundle import open_bundle
-from ..evaluation import plots
-from ..evaluation.run_folder import marks, require_out, run_folder, write_json, write_table
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from ..search.gram_projection import isometric
+from . import embedding_plots
 
 _log = logging.getLogger(__name__)
 # Threads wait for each other some thousand times in a t-SNE. For few rows they gain little, and where another process
@@ -139,18 +140,21 @@ def tsne(
         labels = [features.classes[label] for label in features.y]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
         write_table(folder / "tsne.csv", header, table)
-        caption = (
-            f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{marks(features)}"
-        )
+        caption = f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{origin_note(features)}"
         names = [Path(filesystems.name_of(path)).stem for path in features.paths]
-        drawn = plots.scatter(points, features.y, features.classes, wrong, names, caption)
-        plots.save(drawn, folder / "tsne.png")
+        drawn = embedding_plots.scatter(points, features.y, features.classes, wrong, names, caption)
+        save_figure(drawn, folder / "tsne.png")
         result = {
-            "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+            "figures": [str(folder / "tsne.png")],
+            "csv": str(folder / "tsne.csv"),
+            "rows": len(features),
             "of": there,
-            "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
-            "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "misclassified": None if wrong is None else int(wrong.sum()),
+            "before": before,
+            "feature_set": features.feature_set,
+            "synthetic": features.synthetic,
+            "run": str(folder),
+        }
         write_json(folder / "run.json", result)
         return result
 

@@ -165,14 +165,22 @@ def evaluate_bundle(
             _log.warning("no images of %s: the figures say nothing about it", ", ".join(missing))
         result = {
             **stamp("evaluate", features),
-            "bundle": str(Path(bundle).absolute()), "task": opened.about["task"],
-            "classes": list(opened.classes), "test": test, "internal": opened.about["scores"].get("test"),
-            "trained_on": seen, "other_classes": left_out, "skipped": len(bad),
-            "threshold": None if opened.threshold is None else operating_point(
-                features.y, probabilities, features.groups, opened.threshold
-            ),
-            "unlike_training": unlike, "warnings": [*opened.warnings, *_of_data(cache, features)], "synthetic": features.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "bundle": str(Path(bundle).absolute()),
+            "task": opened.about["task"],
+            "classes": list(opened.classes),
+            "test": test,
+            "internal": opened.about["scores"].get("test"),
+            "trained_on": seen,
+            "other_classes": left_out,
+            "skipped": len(bad),
+            "threshold": None
+            if opened.threshold is None
+            else operating_point(features.y, probabilities, features.groups, opened.threshold),
+            "unlike_training": unlike,
+            "warnings": [*opened.warnings, *_of_data(cache, features)],
+            "synthetic": features.synthetic,
+            "run": str(folder),
+        }
         everything = np.arange(len(features))
         write_predictions(
             folder / "predictions.csv", features, everything, list(features.splits), probabilities, opened.threshold
@@ -288,8 +296,10 @@ def _unlike(bundle: Bundle, features: Features, cache: str | os.PathLike[str]) -
         _log.warning(
             "%d of these %d images are unlike the model's training images (some %.0f would be by chance): what it says of "
             "them is a guess, and the figures from its own test images say nothing about them",
-            sum(map(bool, flags)), len(flags), by_chance * len(flags),
-        )  # fmt: skip
+            sum(map(bool, flags)),
+            len(flags),
+            by_chance * len(flags),
+        )
     return {"share": share, "share_ci": list(interval), "count": sum(map(bool, flags)), "by_chance": by_chance}
 
 

@@ -24,8 +24,8 @@ from featcache.store.store import Store
 from featcache.system.interrupts import reading
 
 from ..bundles.bundle import Bundle, open_bundle
-from ..evaluation import plots
-from ..evaluation.run_folder import marks, require_out, run_folder, write_json, write_table
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from . import saliency_plots
 from .class_activation import contributions, require_map
 from .prediction import bundle_features, known_images
@@ -157,28 +157,53 @@ def saliency(
         order = _order(predicted, shown)[:limit]
         answers = _answers(features, predicted, probabilities, labelled=not images)
         drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, answers, order)
-        plots.save(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
+        save_figure(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
         height, width = evidence.shape[1:]
         table = [
-            (features.paths[i], "" if images else features.classes[features.y[i]], features.classes[predicted[i]],
-             f"{probabilities[i, predicted[i]]:.6g}", *_where(evidence[i], border[i]), drawn.get(i, ""))
+            (
+                features.paths[i],
+                "" if images else features.classes[features.y[i]],
+                features.classes[predicted[i]],
+                f"{probabilities[i, predicted[i]]:.6g}",
+                *_where(evidence[i], border[i]),
+                drawn.get(i, ""),
+            )
             for i in range(len(features))
-        ]  # fmt: skip
-        header = ("path", "label", "predicted", "probability", "peak_row", "peak_column", "peak_logit", "border_share",
-                  "overlay")  # fmt: skip
+        ]
+        header = (
+            "path",
+            "label",
+            "predicted",
+            "probability",
+            "peak_row",
+            "peak_column",
+            "peak_logit",
+            "border_share",
+            "overlay",
+        )
         write_table(folder / "saliency.csv", header, table)
         result = {
-            "verb": "saliency", "bundle": str(Path(bundle)), "data": "" if images else dataset.root,
-            "classes": list(features.classes), "feature_set": features.feature_set, "images": len(features),
-            "drawn": len(drawn), "misclassified": None if images else len(wrong), "map": [height, width],
+            "verb": "saliency",
+            "bundle": str(Path(bundle)),
+            "data": "" if images else dataset.root,
+            "classes": list(features.classes),
+            "feature_set": features.feature_set,
+            "images": len(features),
+            "drawn": len(drawn),
+            "misclassified": None if images else len(wrong),
+            "map": [height, width],
             "border": {
                 name: float(np.nanmean(values)) if np.isfinite(values).any() else None
                 for name, values in ((name, border[predicted == code]) for code, name in enumerate(features.classes))
             },
             "border_area": float(border_share(np.ones((1, height, width)))[0]),
-            "figures": [str(folder / "class_means.png")], "csv": str(folder / "saliency.csv"), "skipped": len(bad),
-            "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "figures": [str(folder / "class_means.png")],
+            "csv": str(folder / "saliency.csv"),
+            "skipped": len(bad),
+            "warnings": opened.warnings,
+            "synthetic": features.synthetic,
+            "run": str(folder),
+        }
         write_json(folder / "run.json", result)
         return result
 
@@ -196,9 +221,12 @@ def _unlabelled(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dat
 
 
 def _labelled(
-    bundle: Bundle, data: str | os.PathLike[str] | None, split: str | None, group_regex: str | None,
+    bundle: Bundle,
+    data: str | os.PathLike[str] | None,
+    split: str | None,
+    group_regex: str | None,
     cache: str | os.PathLike[str],
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     return known_images(dataset, bundle.classes, split)[0]
@@ -228,9 +256,13 @@ def _title(name: str, evidence: np.ndarray) -> str:
 
 
 def _draw_overlays(
-    folder: Path, features: Features, evidence: np.ndarray, predicted: np.ndarray, answers: Sequence[str],
+    folder: Path,
+    features: Features,
+    evidence: np.ndarray,
+    predicted: np.ndarray,
+    answers: Sequence[str],
     order: np.ndarray,
-) -> dict[int, str]:  # fmt: skip
+) -> dict[int, str]:
     """Draw some images one by one; returns the file's name for each of them, which no other shares."""
     folder.mkdir()
     names: dict[int, str] = {}
@@ -246,8 +278,8 @@ def _draw_overlays(
         picture.thumbnail((_SIDE, _SIDE))
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
         titles = ("", _title(features.classes[predicted[i]], evidence[i]))
-        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{marks(features)}"
-        plots.save(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
+        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{origin_note(features)}"
+        save_figure(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
 
@@ -271,7 +303,7 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
         pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
         name = features.classes[code]
         titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _title(name, mean_map)))
-    caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
+    caption = f"Mean evidence for each class, {features.feature_set}{origin_note(features)}"
     return saliency_plots.evidence(pictures, titles, evidence.shape[1:], caption)
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation.plots import canvas
+from ..evaluation.canvas import canvas
 
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-_FINE = 20  # cells; marks of a finer map would run together
+_FINE = 20  # cells; ticks of a finer map would run together
 
 
 def evidence_colours() -> ListedColormap:
@@ -37,7 +37,7 @@ def evidence(
     ----------
     pictures : pairs of an image and its overlay, as PIL images or arrays.
     titles : of each pair's two pictures.
-    cells : rows and columns of the map; marks on the edge of an overlay show how coarse it is.
+    cells : rows and columns of the map; ticks on the edge of an overlay show how coarse it is.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap

@@ -108,15 +108,23 @@ def explore(
 def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | os.PathLike[str]) -> Features:
     pixels = opened.spec.backbone == "pixels"
     return featcache.load(
-        "pixels" if pixels else set_of(opened.spec.hex, cache), task=str(opened.about["task"]), classes=opened.classes,
-        pooling=opened.pooling, data=data, cache=cache,
-    )  # fmt: skip
+        "pixels" if pixels else set_of(opened.spec.hex, cache),
+        task=str(opened.about["task"]),
+        classes=opened.classes,
+        pooling=opened.pooling,
+        data=data,
+        cache=cache,
+    )
 
 
 def _pictures(
-    opened: Bundle, features: Features, predicted: np.ndarray, rng: np.random.Generator,
-    cache: str | os.PathLike[str], images: bool,
-) -> tuple[dict[int, str], dict[int, str], str]:  # fmt: skip
+    opened: Bundle,
+    features: Features,
+    predicted: np.ndarray,
+    rng: np.random.Generator,
+    cache: str | os.PathLike[str],
+    images: bool,
+) -> tuple[dict[int, str], dict[int, str], str]:
     """Thumbnails and overlays by row, misclassified rows first; and why there are no overlays."""
     if not images:
         return {}, {}, "pictures were left out (--no-images)"
@@ -138,9 +146,14 @@ def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: 
     Raises :class:`DataError` where there are no maps to draw it from.
     """
     maps = featcache.load(
-        features.feature_set, task=str(opened.about["task"]), classes=opened.classes, pooling="map",
-        data=features.data, cache=cache, stream=True,
-    )  # fmt: skip
+        features.feature_set,
+        task=str(opened.about["task"]),
+        classes=opened.classes,
+        pooling="map",
+        data=features.data,
+        cache=cache,
+        stream=True,
+    )
     row_of = {path: row for row, path in enumerate(maps.paths)}
 
     def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:

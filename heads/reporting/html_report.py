@@ -27,20 +27,35 @@ from .verdict import judge
 _log = logging.getLogger(__name__)
 _CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
 _PAIR_SIDE = 128  # pixels
-# Colours of classes, as in heads.evaluation.plots, but a grey that stands out on black and on white for its black.
+# Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
 # Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
 SHAPES = (
-    "M-6.5,0a6.5,6.5 0 1,0 13,0a6.5,6.5 0 1,0 -13,0", "M0,-7.5L7.2,5.5H-7.2Z", "M-5.8,-5.8H5.8V5.8H-5.8Z",
-    "M0,-8L6.5,0L0,8L-6.5,0Z", "M0,7.5L7.2,-5.5H-7.2Z", "M-2.4,-7H2.4V-2.4H7V2.4H2.4V7H-2.4V2.4H-7V-2.4H-2.4Z",
+    "M-6.5,0a6.5,6.5 0 1,0 13,0a6.5,6.5 0 1,0 -13,0",
+    "M0,-7.5L7.2,5.5H-7.2Z",
+    "M-5.8,-5.8H5.8V5.8H-5.8Z",
+    "M0,-8L6.5,0L0,8L-6.5,0Z",
+    "M0,7.5L7.2,-5.5H-7.2Z",
+    "M-2.4,-7H2.4V-2.4H7V2.4H2.4V7H-2.4V2.4H-7V-2.4H-2.4Z",
     "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
     "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
-)  # fmt: skip
+)
 _AUDIT: dict[str, Any] = {
-    "duplicates": [], "near_duplicates": [], "split_leaks": {}, "group_leaks": [], "shortcuts": [], "unreadable": [],
-    "quality": {}, "leak_inflation": None, "warnings": [], "against": None, "images": None, "groups": None,
-    "per_split": {}, "classes": [],
-}  # fmt: skip
+    "duplicates": [],
+    "near_duplicates": [],
+    "split_leaks": {},
+    "group_leaks": [],
+    "shortcuts": [],
+    "unreadable": [],
+    "quality": {},
+    "leak_inflation": None,
+    "warnings": [],
+    "against": None,
+    "images": None,
+    "groups": None,
+    "per_split": {},
+    "classes": [],
+}
 
 
 def report(
@@ -90,13 +105,17 @@ def report(
     page = _render(collected, verdict, elsewhere, points, missing, images)
     atomic_files.write_bytes(target.absolute(), page)
     return {
-        "html": str(target.absolute()), "bytes": len(page), "runs": [str(run.folder) for run in collected.runs],
+        "html": str(target.absolute()),
+        "bytes": len(page),
+        "runs": [str(run.folder) for run in collected.runs],
         "left_out": [str(run.folder) for run in collected.left_out],
-        "audit": str(collected.audit.folder) if collected.audit else None, "verdict": verdict.answer,
-        "reasons": verdict.reasons, "points": len(points["x"]) if points else 0,
+        "audit": str(collected.audit.folder) if collected.audit else None,
+        "verdict": verdict.answer,
+        "reasons": verdict.reasons,
+        "points": len(points["x"]) if points else 0,
         "pictures": len(points["pictures"]) if points else 0,
         "synthetic": any(run.about.get("synthetic", False) for run in collected.runs),
-    }  # fmt: skip
+    }
 
 
 def _map(
@@ -134,15 +153,22 @@ def _parts(folder: Path) -> dict[str, str]:
 
 
 def _render(
-    collected: Collected, verdict: Any, elsewhere: list[dict[str, Any]], points: dict[str, Any] | None, missing: str,
+    collected: Collected,
+    verdict: Any,
+    elsewhere: list[dict[str, Any]],
+    points: dict[str, Any] | None,
+    missing: str,
     images: bool,
-) -> bytes:  # fmt: skip
+) -> bytes:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("heads.reporting", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("heads.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     files = resources.files("heads.reporting") / "templates"
     style = (files / "report.css").read_text(encoding="utf-8")
     scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "explorer.js")]
@@ -153,18 +179,36 @@ def _render(
     synthetic = any(run.about.get("synthetic") for run in collected.runs)
     names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
     page = environment.get_template("report.html").render(
-        data=collected.data, title=data_title(collected.data, synthetic) or "report", now=f"{now.day} {now:%B %Y, %H:%M}",
-        version=featcache.__version__, verdict=verdict, metrics=list(tables.METRICS.values()), boards=boards,
-        runs=collected.runs, left_out=collected.left_out, audit=_audit_view(collected, images), about=_about(newest),
-        confusions=_confusions(boards), elsewhere=elsewhere, points=points, missing=missing,
-        curves=[c for c in map(tables.curves, _heads(collected.runs)) if c], most_curves=_CURVES,
+        data=collected.data,
+        title=data_title(collected.data, synthetic) or "report",
+        now=f"{now.day} {now:%B %Y, %H:%M}",
+        version=featcache.__version__,
+        verdict=verdict,
+        metrics=list(tables.METRICS.values()),
+        boards=boards,
+        runs=collected.runs,
+        left_out=collected.left_out,
+        audit=_audit_view(collected, images),
+        about=_about(newest),
+        confusions=_confusions(boards),
+        elsewhere=elsewhere,
+        points=points,
+        missing=missing,
+        curves=[c for c in map(tables.curves, _heads(collected.runs)) if c],
+        most_curves=_CURVES,
         searches=[s for s in (tables.search(run) for run in collected.runs if run.verb == "grid") if s],
         synthetic=synthetic,
         random=any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs),
-        wrong_rows=_wrong(points) if points else [], mark_of={name: i for i, name in enumerate(names)},
+        wrong_rows=_wrong(points) if points else [],
+        mark_of={name: i for i, name in enumerate(names)},
         marks=[names.index(name) for name in points["classes"]] if points else [],
-        colours=COLOURS, shapes=SHAPES, style=style, scripts=scripts, hashes=[_hash(script) for script in scripts], listed=_LISTED,
-    )  # fmt: skip
+        colours=COLOURS,
+        shapes=SHAPES,
+        style=style,
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        listed=_LISTED,
+    )
     return page.encode("utf-8", "backslashreplace")  # of names that are not UTF-8
 
 
@@ -204,13 +248,16 @@ def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
     width = len(points["classes"])
     rows = [
         {
-            "row": row, "path": points["path"][row], "label": points["classes"][label],
-            "predicted": points["classes"][predicted], "split": points["splits"][points["split"][row]],
+            "row": row,
+            "path": points["path"][row],
+            "label": points["classes"][label],
+            "predicted": points["classes"][predicted],
+            "split": points["splits"][points["split"][row]],
             "probability": points["probabilities"][row * width + predicted],
         }
         for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
         if label != predicted
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda row: -row["probability"])
 
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1", "roc_auc": "ROC area",
-}  # fmt: skip
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "roc_auc": "ROC area",
+}
 _MODELS = {"dense": "dense head", "own-cnn": "own CNN"}
 _SETTINGS = ("units", "activation", "dropout", "batch_norm", "learning_rate", "epochs", "batch_size", "patience")
 _PARAMETERS = 4  # of a search, drawn against each other
@@ -73,10 +76,18 @@ def _row(run: Run, name: str, detail: str, test: Mapping[str, Any], seconds: flo
     features = str(run.about["feature_set"])
     pooling = f", {run.about['pooling']}" if run.about.get("pooling") not in (None, "map") else ""
     return {
-        "name": name, "features": f"{features}{pooling}", "detail": detail, "run": run.folder.name, "verb": run.verb,
-        "finished": run.finished, "cells": cells(test), "n": test["n"], "seconds": seconds,
-        "confusion": test["confusion"], "made": "test" in run.about.get("made", ()),
-    }  # fmt: skip
+        "name": name,
+        "features": f"{features}{pooling}",
+        "detail": detail,
+        "run": run.folder.name,
+        "verb": run.verb,
+        "finished": run.finished,
+        "cells": cells(test),
+        "n": test["n"],
+        "seconds": seconds,
+        "confusion": test["confusion"],
+        "made": "test" in run.about.get("made", ()),
+    }
 
 
 def cells(test: Mapping[str, Any]) -> list[dict[str, float] | None]:
@@ -192,8 +203,15 @@ def curves(run: Run) -> dict[str, Any] | None:
         )
     wanted = sorted({1, best, epochs})
     table = [{"epoch": epoch, **history[epoch - 1]} for epoch in wanted]
-    return {"run": run.folder.name, "title": f"{_MODELS.get(run.about['model'], '')}, {' / '.join(run.classes)}",
-            "detail": _rows(run)[0]["features"], "epochs": epochs, "best": best, "charts": charts, "table": table}  # fmt: skip
+    return {
+        "run": run.folder.name,
+        "title": f"{_MODELS.get(run.about['model'], '')}, {' / '.join(run.classes)}",
+        "detail": _rows(run)[0]["features"],
+        "epochs": epochs,
+        "best": best,
+        "charts": charts,
+        "table": table,
+    }
 
 
 def _history(run: Run) -> list[dict[str, str]]:
@@ -276,9 +294,16 @@ def search(run: Run) -> dict[str, Any] | None:
             }
         )
     return {
-        "run": run.folder.name, "title": f"{_MODELS.get(about['model'], about['model'])}, {' / '.join(run.classes)}",
-        "candidates": about["candidates"], "folds": about["folds"], "best": _settings(about["best_params"]),
-        "score": about["best_score"], "std": about.get("best_std"), "tied": about.get("tied", 1), "maps": maps,
+        "run": run.folder.name,
+        "title": f"{_MODELS.get(about['model'], about['model'])}, {' / '.join(run.classes)}",
+        "candidates": about["candidates"],
+        "folds": about["folds"],
+        "best": _settings(about["best_params"]),
+        "score": about["best_score"],
+        "std": about.get("best_std"),
+        "tied": about.get("tied", 1),
+        "maps": maps,
         "top": [{**row, "params": _settings(row["params"])} for row in about.get("top", [])],
-        "test": cells(about["test"])[0], "n": about["test"]["n"],
-    }  # fmt: skip
+        "test": cells(about["test"])[0],
+        "n": about["test"]["n"],
+    }

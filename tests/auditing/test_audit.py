@@ -119,10 +119,15 @@ def test_the_words_fit_the_subject(pool, tmp_path, cli):
 @pytest.mark.parametrize(
     ("classes", "chest"),
     [
-        (("cat", "dog"), False), (("normal", "abnormal"), False), (("icu", "ward"), False), (("a_covid_19", "x"), True),
-        (("Pleural Effusion", "none"), True), (("pneumonia_bac", "normal"), True), (("tbilisi", "effusions"), False),
+        (("cat", "dog"), False),
+        (("normal", "abnormal"), False),
+        (("icu", "ward"), False),
+        (("a_covid_19", "x"), True),
+        (("Pleural Effusion", "none"), True),
+        (("pneumonia_bac", "normal"), True),
+        (("tbilisi", "effusions"), False),
     ],
-)  # fmt: skip
+)
 def test_what_images_are_of_follows_from_whole_words_of_their_classes(classes, chest):
     assert (words_for(classes).column == "without a lung") == chest
 
@@ -257,9 +262,11 @@ def test_faulty_images_are_told_apart(pool, tmp_path):
     result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
     names = {fault: [Path(path).name for path in paths] for fault, paths in result["quality"].items()}
     assert names == {
-        "tiny": ["image0000.png"], "blank": ["image0001.png"], "inverted": ["image0002.png"],
+        "tiny": ["image0000.png"],
+        "blank": ["image0001.png"],
+        "inverted": ["image0002.png"],
         "low_contrast": ["image0003.png"],
-    }  # fmt: skip
+    }
     assert [entry["path"] for entry in result["unreadable"]] == [str(broken)]
     assert "images: 1 cannot be read" in result["warnings"]
     assert len((tmp_path / "o" / "faults.csv").read_text().splitlines()) == 6
@@ -462,11 +469,14 @@ def looks_of(pictures) -> list:
 @pytest.mark.parametrize(
     "pictures",
     [
-        lambda: cells(300, centred=True), lambda: cells(300, centred=False), lambda: photographs(200), lambda: digits(300),
+        lambda: cells(300, centred=True),
+        lambda: cells(300, centred=False),
+        lambda: photographs(200),
+        lambda: digits(300),
         lambda: [*cells(60, True), *(Image.eval(picture, lambda value: 255 - value) for picture in cells(60, True, 1))],
     ],
     ids=["cells in the middle", "cells anywhere", "photographs", "digits", "bright and dark fields"],
-)  # fmt: skip
+)
 def test_pictures_that_are_no_radiographs_are_not_called_inverted(pictures):
     assert sum(inverted(looks_of(pictures()))) == 0
 

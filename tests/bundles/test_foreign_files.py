@@ -268,8 +268,11 @@ def refused(folder: Path, made: Path, tmp_path: Path) -> None:
     """It is refused with our own error, in a process of its own since it may not survive."""
     child = subprocess.run(
         [sys.executable, "-c", _CHILD, str(folder), str(image(made)), str(tmp_path / "c")],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert child.returncode == 1, (child.returncode, child.stdout)
     assert "BundleError" in child.stderr.splitlines()[-1]
 
@@ -573,16 +576,33 @@ def test_a_signed_line_of_a_journal_that_is_none_is_passed_over(tmp_path, entry)
 @pytest.mark.parametrize(
     "change",
     [
-        {"test": {"accuracy": 2, "accuracy_ci": [0, 1]}}, {"classes": ["a\x1b", "b"]}, {"classes": ["only"]}, {"data": 3},
-        {"test": None}, {"candidates": "9"}, {"per_split": {"train": {"a": -1}}}, {"best_params": []}, {"verb": {}}, {"finished": 1},
+        {"test": {"accuracy": 2, "accuracy_ci": [0, 1]}},
+        {"classes": ["a\x1b", "b"]},
+        {"classes": ["only"]},
+        {"data": 3},
+        {"test": None},
+        {"candidates": "9"},
+        {"per_split": {"train": {"a": -1}}},
+        {"best_params": []},
+        {"verb": {}},
+        {"finished": 1},
     ],
-)  # fmt: skip
+)
 def test_a_run_that_lies_is_refused_by_the_report(tmp_path, change):
     test = {"accuracy": 0.5, "accuracy_ci": [0.4, 0.6], "n": 4, "confusion": [[1, 1], [1, 1]]}
     run = {
-        "verb": "grid", "finished": "2026-01-01T00:00:00", "data": "/d", "classes": ["a", "b"], "model": "knn", "feature_set": "s",
-        "best_params": {}, "candidates": 1, "folds": 2, "best_score": 0.5, "test": test,
-    }  # fmt: skip
+        "verb": "grid",
+        "finished": "2026-01-01T00:00:00",
+        "data": "/d",
+        "classes": ["a", "b"],
+        "model": "knn",
+        "feature_set": "s",
+        "best_params": {},
+        "candidates": 1,
+        "folds": 2,
+        "best_score": 0.5,
+        "test": test,
+    }
     (tmp_path / "runs" / "grid-1").mkdir(parents=True)
     place = tmp_path / "runs" / "grid-1" / "run.json"
     place.write_text(json.dumps(run))
@@ -598,10 +618,16 @@ def test_a_run_that_lies_is_refused_by_the_report(tmp_path, change):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("plain äß猫 $ ' \" =", "plain äß猫 $ ' \" ="), ("\x1b[2J", "\\x1b[2J"), ("\x9b31m", "\\x9b31m"), ("a\rb\x7f", "a\\x0db\\x7f"),
-        ("\u202efdp.exe", "\\u202efdp.exe"), ("\udcff", "\\xff"), ("\ud800", "\\ud800"), ("one\ntwo\t", "one\ntwo\t"),
+        ("plain äß猫 $ ' \" =", "plain äß猫 $ ' \" ="),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\rb\x7f", "a\\x0db\\x7f"),
+        ("\u202efdp.exe", "\\u202efdp.exe"),
+        ("\udcff", "\\xff"),
+        ("\ud800", "\\ud800"),
+        ("one\ntwo\t", "one\ntwo\t"),
     ],
-)  # fmt: skip
+)
 def test_what_a_terminal_would_obey_is_written_out(text, shown):
     assert printable(text) == shown
     assert "\n" not in printable(text, lines=False)
