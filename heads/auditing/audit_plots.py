@@ -11,6 +11,7 @@ import numpy as np
 from featcache.data import filesystems
 
 from ..evaluation.canvas import COLOURS, GREY, canvas
+from .findings import gravest_first
 from .image_summary import LONG
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
 
 def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray], caption: str = "") -> Figure:
     """The pairs that matter most side by side: labels in conflict first, then across splits, then the most alike."""
-    order = {"label conflict": 0, "across splits": 1}  # what misleads most
-    shown = sorted(rows, key=lambda row: (order.get(row["kind"], 2), -row["similarity"]))[:_SHOWN]
+    shown = gravest_first(rows)[:_SHOWN]
     columns = 3 if len(shown) > 4 else 2
     down = -(-len(shown) // columns)
     more = f"; the first {len(shown)} of {len(rows)} pairs" if len(rows) > len(shown) else ""

@@ -74,7 +74,9 @@ def benchmark(
         write_table(folder / "times.csv", header, [(name, *taken) for name, taken in seconds.items()])
         machine = result["machine"]
         place = f"{machine['processor']}, {machine['cores']} cores" + "".join(f", {gpu}" for gpu in machine["gpus"])
-        save_figure(comparison_plots.speeds(result["rows"], contest.unit, f"{contest.what}\n{place}"), folder / "chart.png")
+        save_figure(
+            comparison_plots.speeds(result["rows"], contest.unit, f"{contest.what}\n{place}"), folder / "chart.png"
+        )
         write_json(folder / "run.json", result)
     return result
 

@@ -345,7 +345,9 @@ def _draw(folder: Path, search: Any, features: Features, task: str, model: str, 
     scores = results["mean_test_score"]
     if not names or not np.isfinite(scores).any():
         return
-    caption = f"{features.feature_set}, {model}, {task}: accuracy by {cv} folds, mean over the rest{origin_note(features)}"
+    caption = (
+        f"{features.feature_set}, {model}, {task}: accuracy by {cv} folds, mean over the rest{origin_note(features)}"
+    )
     rows = [[candidate.get(name) for name in names] for candidate in params]
     save_figure(comparison_plots.heat_maps(names, rows, scores, caption), folder / "heat_maps.png")
 

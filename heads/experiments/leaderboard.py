@@ -341,6 +341,8 @@ def _write(result: Mapping[str, Any], features: Features, test: np.ndarray) -> N
     ]  # fmt: skip
     write_table(folder / "leaderboard.csv", header, table)
     chance = float(np.bincount(features.y[test]).max() / len(test))
-    caption = f"{features.feature_set}, {features.pooling}, {result['task']}, test n = {len(test)}{origin_note(features)}"
+    caption = (
+        f"{features.feature_set}, {features.pooling}, {result['task']}, test n = {len(test)}{origin_note(features)}"
+    )
     save_figure(comparison_plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
     write_json(folder / "run.json", result)

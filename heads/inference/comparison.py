@@ -15,7 +15,7 @@ from featcache.extraction.extract import choose_data
 from featcache.features.loading import Features
 from featcache.store.store import Store
 
-from ..auditing.audit_record import joined
+from ..auditing.audit_record import join_groups
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.clusters import group_codes
 from ..evaluation.metrics import evaluate
@@ -75,7 +75,7 @@ def compare(
         split = "test"
     known, left_out = known_images(dataset, a.classes, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
-    of_a = joined(of_a, cache)
+    of_a = join_groups(of_a, cache)
     y, groups = of_a.y, of_a.groups
     p_a, p_b = a.predict_proba(of_a), b.predict_proba(of_b)
     place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's

@@ -25,7 +25,7 @@ from featcache.features.loading import Features
 from featcache.store.store import Store
 from featcache.system import tensor_files
 
-from ..auditing.audit_record import joined, recall
+from ..auditing.audit_record import join_groups, read_record
 from ..bundles.bundle import Bundle, open_bundle
 from ..bundles.out_of_distribution import image_vectors
 from ..evaluation.intervals import share_interval
@@ -148,7 +148,7 @@ def evaluate_bundle(
         dataset = choose_data(store, data, group_regex)
     known, left_out = known_images(dataset, opened.classes, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
-    features = joined(features, cache)
+    features = join_groups(features, cache)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
         probabilities = opened.predict_proba(features)
         test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
@@ -199,7 +199,7 @@ def evaluate_bundle(
 
 def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:
     """What an audit of just these images found."""
-    found = recall(cache, features.keys)
+    found = read_record(cache, features.keys)
     return [] if found is None else [f"of these images: {text}" for text in found.warnings]
 
 

@@ -21,7 +21,7 @@ from featcache.data.synthetic import draw
 from featcache.errors import DataError, StoreError, UsageError
 from heads import audit, fit_head, open_bundle
 from heads.auditing.image_summary import inverted, look, take_looks
-from heads.auditing.near_duplicates import near_duplicates, units
+from heads.auditing.near_duplicates import merged_groups, near_duplicates
 from heads.auditing.subject import words_for
 
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
@@ -218,13 +218,13 @@ def test_a_group_in_two_splits_is_named(pool, tmp_path):
     assert any("4 groups in more than one split" in text for text in result["warnings"])
 
 
-def test_units_join_groups_that_are_linked():
-    assert units(["a", "b", "c", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
-    assert units(["p", "q", "p", "r"], []) == ["p", "q", "p", "r"]
+def test_linked_images_merge_their_groups():
+    assert merged_groups(["a", "b", "c", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
+    assert merged_groups(["p", "q", "p", "r"], []) == ["p", "q", "p", "r"]
 
 
 @pytest.mark.slow
-def test_folds_that_tear_patients_apart_flatter(pool, tmp_path):
+def test_folds_that_tear_patients_apart_overestimate(pool, tmp_path):
     """Five pictures of each patient, whose label means nothing: only a leak can tell it."""
     images, lines = [], []
     rng = np.random.default_rng(0)
@@ -319,8 +319,8 @@ def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, m
     where = {"cache": tmp_path / "cache"}
     featcache.extract(data, "pixels", size=24, **where)
     if by == "memory":
-        monkeypatch.setattr("heads.auditing.audit._BYTES_AN_IMAGE", 1)
-        monkeypatch.setattr("heads.auditing.audit._LEAST", 20)
+        monkeypatch.setattr("heads.auditing.audited_images._BYTES_AN_IMAGE", 1)
+        monkeypatch.setattr("heads.auditing.audited_images._LEAST", 20)
         monkeypatch.setattr("featcache.system.memory.available", lambda: 31)
     result = audit(data, task="binary", out=tmp_path / "a", limit=31 if by == "limit" else None, **where)
     assert (result["images"], result["of"]) == (30, 60)

@@ -243,10 +243,10 @@ def test_a_shard_that_says_odd_things_of_its_runtime(made, tmp_path, runtime):
 
 def test_an_audits_record_that_lies(made, tmp_path):
     f = featcache.load("pixels", data=made / "images", cache=made / "cache")
-    audit_record.keep(tmp_path, f.keys, audit_record.Cautions(["w"], [(f.keys[0], f.keys[1])], "r"))
+    audit_record.write_record(tmp_path, f.keys, audit_record.AuditRecord(["w"], [(f.keys[0], f.keys[1])], "r"))
     (path,) = (tmp_path / "audits").iterdir()
     good = json.loads(path.read_text())
-    assert audit_record.recall(tmp_path, f.keys) is not None
+    assert audit_record.read_record(tmp_path, f.keys) is not None
     for change in (
         {"links": [["00" * 32, "11" * 32]]},
         {"links": [["../x", "y"]]},
@@ -256,7 +256,7 @@ def test_an_audits_record_that_lies(made, tmp_path):
     ):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(StoreError, match="not a readable record of an audit"):
-            audit_record.heed(f, tmp_path)
+            audit_record.apply_record(f, tmp_path)
 
 
 # -- models whose arrays lie -------------------------------------------------------------------------

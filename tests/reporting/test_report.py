@@ -22,7 +22,7 @@ from PIL import Image
 import featcache
 from featcache.errors import DataError, UsageError
 from featcache.system.spreadsheet_cells import plain
-from heads.auditing.audit_record import Cautions, keep
+from heads.auditing.audit_record import AuditRecord, write_record
 from heads.auditing.messages import NOT_AUDITED
 from heads.bundles.bundle import open_bundle
 from heads.evaluation.run_folder import data_title
@@ -341,7 +341,7 @@ def test_an_audit_elsewhere_is_found_by_the_record_in_the_cache(tmp_path):
         other={**AUDIT, "data": "/data/other"},
     )
     for number, name in enumerate(("old", "other", "new", "gone")):
-        keep(cache, [bytes([number]) * 32], Cautions([], [], str(elsewhere / name)))
+        write_record(cache, [bytes([number]) * 32], AuditRecord([], [], str(elsewhere / name)))
     (cache / "audits" / "torn.json").write_text("{")
     for chosen in (runs, [runs / "fit-1"]):
         result = report(chosen, cache=cache)

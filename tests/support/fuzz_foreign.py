@@ -344,7 +344,7 @@ def audit_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
 
     _json_file(next((case / "cache" / "audits").iterdir()), rng)
     return [
-        lambda: audit_record.heed(featcache.load("pixels", data=case / "images", cache=case / "cache"), case / "cache")
+        lambda: audit_record.apply_record(featcache.load("pixels", data=case / "images", cache=case / "cache"), case / "cache")
     ]
 
 
