@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from .auditing.audit import audit as audit
     from .bundles.bundle import open_bundle as open_bundle
     from .experiments.head_fit import fit_head as fit_head
+    from .inference.comparison import compare as compare
+    from .inference.embedding import tsne as tsne
+    from .inference.prediction import evaluate_bundle as evaluate_bundle
     from .inference.prediction import predict as predict
+    from .inference.saliency_maps import saliency as saliency
+    from .reporting.html_report import report as report
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
     from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
@@ -30,6 +35,11 @@ _HOMES = {
     "fit_head": "experiments.head_fit",
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
+    "evaluate_bundle": "inference.prediction",
+    "compare": "inference.comparison",
+    "saliency": "inference.saliency_maps",
+    "tsne": "inference.embedding",
+    "report": "reporting.html_report",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

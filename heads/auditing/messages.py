@@ -31,6 +31,11 @@ def from_audit(warning: str) -> bool:
     return warning.startswith(_KINDS)
 
 
+def says_unaudited(warning: str) -> bool:
+    """Whether a warning is :data:`NOT_AUDITED`, in these words or those of an earlier version."""
+    return warning.startswith("not audited:")
+
+
 def _sample(result: Mapping[str, Any]) -> Iterator[str]:
     if result["images"] < result["of"]:
         yield (

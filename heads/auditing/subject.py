@@ -10,8 +10,24 @@ from dataclasses import dataclass
 # Whole words of class names that only chest radiographs have: findings of NIH ChestX-ray14, CheXpert and the covid
 # collections.
 _CHEST = frozenset(
-    "atelectasis cardiomegaly consolidation covid effusion emphysema fibrosis hernia infiltration lung opacity "
-    "pneumonia pneumothorax sars tb tuberculosis".split()
+    [
+        "atelectasis",
+        "cardiomegaly",
+        "consolidation",
+        "covid",
+        "effusion",
+        "emphysema",
+        "fibrosis",
+        "hernia",
+        "infiltration",
+        "lung",
+        "opacity",
+        "pneumonia",
+        "pneumothorax",
+        "sars",
+        "tb",
+        "tuberculosis",
+    ]
 )
 
 

@@ -112,8 +112,11 @@ def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None 
 
 
 def data_title(data: str, synthetic: bool = False) -> str:
-    """What images are called on a page or in a picture: the sample by what it is, a folder by its name, and a manifest by
-    that of its folder too, since many are called alike."""
+    """What images are called on a page or in a picture.
+
+    The sample is called what it is, a folder by its name, and a manifest by that of its folder too, since many are
+    called alike.
+    """
     if synthetic:
         return "The built-in sample"
     place = Path(data)

@@ -158,9 +158,9 @@ def _require_every_class(features: Features, rows: dict[str, np.ndarray]) -> Non
 def clean_splits(y: np.ndarray, splits: Sequence[str], groups: Sequence[str], seed: int = 0) -> list[str]:
     """Splits that tear no group apart.
 
-    Given ones stay, but for groups in several: their images go together where most of them stood, else to train. Without
-    given ones, a fifth of the groups becomes the test part and a fifth the validation part, classes in proportion, where
-    there are enough.
+    Given ones stay, but for groups in several: their images go together where most of them stood, else to train.
+    Without given ones, a fifth of the groups becomes the test part and a fifth the validation part, classes in
+    proportion, where there are enough.
     """
     given = np.array(splits, dtype=object)
     of_group = np.unique(np.asarray(groups, str), return_inverse=True)[1]

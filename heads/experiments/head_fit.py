@@ -18,7 +18,7 @@ from featcache.features.loading import Features
 from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation import plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.decision import check_wishes, settle

@@ -22,7 +22,7 @@ from featcache.system.timer import Stopwatch
 from featcache.system.write_access import require_writable
 
 from ..auditing.audit import audited
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation import comparison_plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.metrics import evaluate

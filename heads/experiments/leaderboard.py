@@ -35,7 +35,7 @@ from featcache.system import memory
 from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation import comparison_plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.metrics import evaluate

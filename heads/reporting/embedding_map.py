@@ -17,8 +17,9 @@ from featcache.errors import FeatcacheError, UsageError
 from featcache.features.loading import Features
 
 from ..bundles.bundle import Bundle, open_bundle
-from ..inference import saliency_maps
+from ..inference.class_activation import contributions
 from ..inference.embedding import embed, set_of
+from ..inference.overlays import overlay
 
 _log = logging.getLogger(__name__)
 _POINTS = 20_000  # at most, on one map
@@ -159,10 +160,8 @@ def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: 
     def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:
         rows = [row for row, _ in block]
         of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row in rows]])
-        evidence = saliency_maps.contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
-        return [
-            saliency_maps.overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)
-        ]
+        evidence = contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
+        return [overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)]
 
     return over
 

@@ -1,4 +1,4 @@
-"""Files of someone else's: bundles, journals, runs and records that lie, and names that would steer a terminal or a spreadsheet."""
+"""Files of someone else's: bundles, journals, runs and records that lie, and names that would steer a terminal."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ from featcache.system import schema, spreadsheet_cells, tensor_files
 from featcache.system.plain_text import printable
 from heads.auditing import audit_record
 from heads.auditing.audit import audit
-from heads.bundles import bundle as bundles
-from heads.bundles.bundle import open_bundle, save_bundle
+from heads.bundles import integrity
+from heads.bundles.bundle import open_bundle
+from heads.bundles.saving import save_bundle
 from heads.evaluation.run_folder import read_table, run_folder, write_table
 from heads.inference.prediction import predict
 from heads.reporting.html_report import report
@@ -95,8 +96,8 @@ def sign(folder: Path, change=lambda about: None) -> Path:
     for name in about["files"]:
         if (folder / name).is_file():
             about["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    about["digest"] = bundles._digest({key: value for key, value in about.items() if key != "digest"})
-    (folder / "bundle.json").write_bytes(bundles._written(about))
+    about["digest"] = integrity.digest({key: value for key, value in about.items() if key != "digest"})
+    (folder / "bundle.json").write_bytes(integrity.written(about))
     return folder
 
 
@@ -261,7 +262,9 @@ def test_an_audits_record_that_lies(made, tmp_path):
 
 # -- models whose arrays lie -------------------------------------------------------------------------
 
-_CHILD = "import sys; from heads.inference.prediction import predict; print(predict(sys.argv[1], [sys.argv[2]], cache=sys.argv[3])['rows'])"
+_CHILD = """import sys
+from heads.inference.prediction import predict
+print(predict(sys.argv[1], [sys.argv[2]], cache=sys.argv[3])["rows"])"""
 
 
 def refused(folder: Path, made: Path, tmp_path: Path) -> None:
@@ -491,7 +494,8 @@ def test_a_models_own_failure_is_a_sentence(made, bundle):
 def test_weights_in_a_keras_file_run_nothing(tmp_path, cli, made):
     """A ``.keras`` file may hold code; as weights, only HDF5 is read."""
     script = (
-        "import keras; m = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: open('owned', 'w') and x)]);"
+        "import keras; evil = keras.layers.Lambda(lambda x: open('owned', 'w') and x);"
+        "m = keras.Sequential([keras.Input((4,)), evil]);"
         "m.save('evil.keras')"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
@@ -707,7 +711,7 @@ def test_numbers_stay_numbers(number):
 
 
 def test_the_audits_manifest_gives_the_same_data(tmp_path):
-    """Formulas and outer spaces in classes and names come through ``manifest.csv``, which is made to be given to --data."""
+    """Formulas and outer spaces in classes and names come through ``manifest.csv``, which is made for --data."""
     classes = (FORMULA, " normal ", "'quoted'", "-5")
     write_images(tmp_path / "images", 24, classes=classes, size=16)
     for path in list((tmp_path / "images").rglob("*.png"))[:6]:

@@ -25,8 +25,9 @@ from surroundings import GOLDEN, ROOT
 
 import featcache
 from featcache.errors import BundleError, UsageError
-from heads.bundles import bundle as bundles
-from heads.bundles.bundle import open_bundle, save_bundle
+from heads.bundles import integrity
+from heads.bundles.bundle import open_bundle
+from heads.bundles.saving import save_bundle
 from heads.evaluation.calibration import METHODS, calibrate, check_calibration, fit_calibration
 from heads.evaluation.intervals import share_interval
 from heads.evaluation.metrics import evaluate, labels_of, scores
@@ -348,7 +349,7 @@ def rewritten(folder: Path, change) -> Path:
     about = json.loads((folder / "bundle.json").read_text())
     change(about)
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (folder / "bundle.json").write_bytes(bundles._written({**plain, "digest": bundles._digest(plain)}))
+    (folder / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     return folder
 
 

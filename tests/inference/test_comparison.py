@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 import featcache
 from featcache.errors import DataError
 from heads.auditing.audit_record import AuditRecord, write_record
-from heads.bundles.bundle import save_bundle
+from heads.bundles.saving import save_bundle
 from heads.evaluation.intervals import share_interval
 from heads.evaluation.paired_tests import differences, swapped
 from heads.inference.comparison import compare, paired
@@ -147,7 +147,7 @@ def test_a_class_without_images_has_no_area():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Images whose upper half tells the class, and models that see all of it, none of it, or name the classes backwards."""
+    """Images whose upper half tells the class; models that see all of it, none of it, or name classes backwards."""
     folder = tmp_path_factory.mktemp("kept")
     for seed, (split, count) in enumerate((("train", 80), ("test", 80))):
         for path in write_images(folder / "d" / split, count, size=8, seed=seed):

@@ -26,12 +26,13 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.features.pooling import pool
 from heads import DenseHeadClassifier, OwnCNNClassifier, own_cnn
-from heads.bundles.bundle import save_bundle
+from heads.bundles.saving import save_bundle
 from heads.experiments.head_fit import fit_head
 from heads.experiments.leaderboard import baselines
 from heads.inference.class_activation import contributions
+from heads.inference.overlays import border_share, overlay
 from heads.inference.prediction import predict
-from heads.inference.saliency_maps import border_share, overlay, saliency
+from heads.inference.saliency_maps import saliency
 from heads.training.architectures import ACTIVATIONS, HeadShape
 
 SIDE, CHANNELS = 3, 24

@@ -1,4 +1,4 @@
-"""The HTML report: right figures, warnings first, hostile names harmless, and explored in a real browser."""
+"""The HTML report: right numbers, warnings first, hostile names harmless, and explored in a real browser."""
 
 from __future__ import annotations
 
@@ -192,9 +192,9 @@ def test_saliency_lies_over_the_pictures(made, tmp_path, monkeypatch):
         asked.append((maps.shape, pooling))
         return maps.mean(axis=3)
 
-    monkeypatch.setattr("heads.reporting.embedding_map.saliency_maps.contributions", contributions)
+    monkeypatch.setattr("heads.reporting.embedding_map.contributions", contributions)
     monkeypatch.setattr(
-        "heads.reporting.embedding_map.saliency_maps.overlay",
+        "heads.reporting.embedding_map.overlay",
         lambda image, evidence, size: Image.new("RGB", image.size, (255, 0, 0)),
     )
     report(made[0] / "runs", cache=made[0] / "cache", out=tmp_path / "page.html")

@@ -146,7 +146,9 @@ def test_figures_draw_every_name_as_it_is_written(tmp_path):
         "confusion": plots.confusion(rng.integers(0, 9, (3, 3)), classes, "of $x and $y"),
         "roc": plots.roc(y, probabilities, classes, "$"),
         "scatter": embedding_plots.scatter(rng.normal(size=(60, 2)), y, classes, y == 0, ["$n$\udce9"] * 60, r"$\x$"),
-        "maps": comparison_plots.heat_maps(["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"),
+        "maps": comparison_plots.heat_maps(
+            ["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"
+        ),
     }
     for name, figure in drawn.items():
         path = save_figure(figure, tmp_path / f"{name}.png")
