@@ -1,5 +1,7 @@
-"""What images are of, as far as the names of their classes say: findings speak of lungs where there are some, and of no
-disease where there is none."""
+"""What images are of, as far as the names of their classes say.
+
+Findings speak of lungs where there are some, and of no disease where there is none.
+"""
 
 from __future__ import annotations
 

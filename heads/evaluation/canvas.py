@@ -47,8 +47,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 @functools.cache
 def _plain_figure() -> type[Figure]:
-    """A figure that draws every text as it is written: a ``$`` in a class name begins no formula, and what is no
-    character, as in a file name that is not UTF-8, is drawn as a question mark."""
+    """A figure that draws every text as it is written.
+
+    A ``$`` in a class name begins no formula, and what is no character, as in a file name that is not UTF-8, is drawn
+    as a question mark.
+    """
     from matplotlib.figure import Figure
     from matplotlib.text import Text
     from matplotlib.ticker import FuncFormatter

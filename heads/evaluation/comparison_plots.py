@@ -104,8 +104,10 @@ def _sorted(values: Any) -> list[Any]:
 
 
 def speeds(rows: Sequence[Mapping[str, Any]], unit: str, caption: str = "") -> Figure:
-    """Bars of the pace of each contender (or of its seconds, where there is no unit), whiskers from least to most; a
-    roof is a line. ``rows`` are those of :func:`heads.benchmark.timing.rows`."""
+    """Bars of the pace of each contender, or of its seconds where there is no unit; whiskers from least to most.
+
+    A roof is a line. ``rows`` are those of :func:`heads.benchmark.timing.rows`.
+    """
     name, label = ("pace", unit) if unit else ("seconds", "seconds")
     bars = [row for row in rows if not row["roof"]]
     figure, (axis,) = canvas(7.5, 1.5 + 0.5 * len(bars) + 0.2 * caption.count("\n"), caption)

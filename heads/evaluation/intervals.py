@@ -143,8 +143,10 @@ class Shares:
         self.overlap = len(cell) > len(np.unique(of_group))
 
     def along(self, weights: np.ndarray) -> np.ndarray:
-        """Weighted sum over classes of what each group adds to them, array of shape (n_groups,); each class's additions
-        have length 1, or 0 where they are not known."""
+        """Weighted sum over classes of what each group adds to them, array of shape (n_groups,).
+
+        Each class's additions have length 1, or 0 where they are not known.
+        """
         return np.bincount(self._of_group, (weights / self._scale)[self._of_class] * self._deviation)
 
 

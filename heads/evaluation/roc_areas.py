@@ -42,8 +42,10 @@ class Area:
         return positive, negative
 
     def variance(self, of_group: np.ndarray) -> float:
-        """Variance of the area over groups (Obuchowski 1997); where each row is its own group, DeLong's. NaN where a
-        class has rows of one group only."""
+        """Variance of the area over groups (Obuchowski 1997); where each row is its own group, DeLong's.
+
+        NaN where a class has rows of one group only.
+        """
         positive, negative = self.sums(of_group)
         m, n = (len(np.unique(of_group[own])) for own in (self.positive, ~self.positive))
         if min(m, n) < 2:

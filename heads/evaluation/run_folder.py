@@ -187,8 +187,10 @@ def write_predictions(
     probabilities: np.ndarray,
     threshold: float | None = None,
 ) -> None:
-    """Path, part, label, prediction (see :func:`heads.evaluation.metrics.labels_of`) and probabilities of some rows, as
-    CSV."""
+    """Path, part, label, prediction and probabilities of some rows, as CSV.
+
+    The prediction is that of :func:`heads.evaluation.metrics.labels_of`.
+    """
     predicted = labels_of(probabilities, threshold)
     table = [
         (

@@ -17,8 +17,11 @@ _FINE = 20  # cells; ticks of a finer map would run together
 
 
 def evidence_colours() -> ListedColormap:
-    """Colours of evidence from 0, which is transparent, to 1: plasma, whose lightness rises evenly for every kind of
-    colour vision, and which has neither the greys nor the white of a radiograph."""
+    """Colours of evidence from 0, which is transparent, to 1.
+
+    They are those of plasma, whose lightness rises evenly for every kind of colour vision, and which has neither the
+    greys nor the white of a radiograph.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

@@ -20,8 +20,10 @@ _PARAMETERS = 4  # of a search, drawn against each other
 
 
 def curves(run: Run) -> dict[str, Any] | None:
-    """Learning curves of a head: of accuracy and of loss the lines and ticks, in a box of 100 by 100 that grows
-    downwards; and the epochs worth reading, as a table."""
+    """Learning curves of a head, and the epochs worth reading as a table; None where it has none.
+
+    Of accuracy and of loss these are the lines and ticks, in a box of 100 by 100 that grows downwards.
+    """
     history = _history(run)
     if not history:
         return None
