@@ -83,7 +83,7 @@ def study(
     code = result.pop("exit_code")
     lines = [f"! not as it was: {text}" for text in result["differences"]]
     if result["html"]:
-        lines += ["", f"Can these figures be trusted? {result['verdict']}"]
+        lines += ["", f"Can these numbers be trusted? {result['verdict']}"]
         lines += [f"  - {reason}" for reason in result["reasons"]]
     if result["failed"]:
         lines.append(f"FAILED: {', '.join(result['failed'])}; run the same command again when it is mended")

@@ -240,12 +240,12 @@ def saliency(cache: str, output: Output, bundle: str, images: tuple[str, ...], *
 @click.option("--out", metavar="FILE", help="The page [default: report.html beside the runs].")
 @shared_options
 def report(cache: str, output: Output, runs: tuple[str, ...], no_images: bool, **options: Any) -> None:
-    """One HTML page about RUNS (a folder of runs, or single ones; default ./runs): can the figures be trusted?"""
+    """One HTML page about RUNS (a folder of runs, or single ones; default ./runs): can the numbers be trusted?"""
     from ..reporting.html_report import report
 
     chosen = None if not runs else runs[0] if len(runs) == 1 else list(runs)
     result = report(chosen, cache=cache, images=not no_images, **options)
-    lines = [f"Can these figures be trusted? {result['verdict']}", *(f"  - {reason}" for reason in result["reasons"])]
+    lines = [f"Can these numbers be trusted? {result['verdict']}", *(f"  - {reason}" for reason in result["reasons"])]
     if result["left_out"]:
         lines.append(f"{len(result['left_out'])} run(s) on other data are left out; name them to have a page of them")
     if result["synthetic"]:

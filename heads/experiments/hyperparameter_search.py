@@ -18,7 +18,7 @@ from featcache.store.store import Store
 from featcache.system.timer import Stopwatch
 from featcache.system.write_access import require_writable
 
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation.metrics import evaluate
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_evaluation, write_json
 from ..search.search_cv import Progress

@@ -204,25 +204,25 @@ def test_a_swapped_missing_or_added_file(copy, nothing_is_loaded):
 
 def test_a_pickle_that_the_description_names(copy, nothing_is_loaded):
     """Somebody who writes the description anew, digests and all, still gets no other file opened."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     (copy / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     about = json.loads((copy / "bundle.json").read_text())
     about["files"]["model.pkl"] = featcache.system.atomic_files.sha256_file(copy / "model.pkl")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="which no bundle holds"):
         open_bundle(copy)
 
 
 def test_a_pickle_dressed_as_a_model(copy):
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     (copy / "head.safetensors").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR." * 20)
     about["files"]["head.safetensors"] = featcache.system.atomic_files.sha256_file(copy / "head.safetensors")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="not a readable list of tensors"):
         open_bundle(copy)
 
@@ -247,13 +247,13 @@ def test_features_of_another_spec_are_refused(fitted, tmp_path):
 @pytest.mark.slow
 def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
     """A bundle without its network takes weights that are given, but only the right ones."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     del about["files"]["network.safetensors"]
     (copy / "network.safetensors").unlink()
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     image = fitted[0].features.paths[0]
     none = cli("predict", copy, image, "--cache", "fresh")
     assert none.code == 4

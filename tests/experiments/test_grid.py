@@ -21,7 +21,7 @@ from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.errors import DataError, UsageError
-from heads.evaluation import plots
+from heads.evaluation import comparison_plots
 from heads.experiments.hyperparameter_search import grid
 from heads.experiments.reference import BEST, GRIDS
 from heads.search.candidate_checks import Between
@@ -203,10 +203,10 @@ def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
 
 
 def test_heat_maps_of_one_parameter_and_of_failures():
-    one = plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
+    one = comparison_plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
     assert [text.get_text() for text in one.axes[0].texts] == ["0.500", "0.700"]
     rows = [[a, b, c] for a in (1, 2) for b in ("relu", "sigmoid") for c in (None, 3)]
-    three = plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
+    three = comparison_plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
     assert sum(axis.get_visible() for axis in three.axes) == 3
 
 
