@@ -5,60 +5,41 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
+import shutil
 import sys
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import FeatcacheError, UsageError
 from .console import Output, shared_options
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_INDEX = "README"  # what a folder's reader sees first; here the list of topics takes its place
+_INDEX = "README"  # the page that lists the others
 _WIDEST = 100  # columns: longer lines are hard to follow
+_ITEM = re.compile(r"^- \[([\w-]+)\]\(\1\.md\): (.+)$", re.MULTILINE)
 _PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)]*)\)")
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page of ``docs/``.
-
-    Attributes
-    ----------
-    topic : str
-        What it is asked for by: the file's name without its suffix.
-    text : str
-        The page as it is written, in Markdown.
-    """
-
-    topic: str
-    text: str
-
-    @property
-    def about(self) -> str:
-        """The page's first paragraph, which says in a line what the page is about."""
-        blocks = [block for block in _COMMENT.sub("", self.text).split("\n\n") if block.strip()]
-        return " ".join(blocks[1].split()) if len(blocks) > 1 else ""
-
-
-def pages() -> dict[str, Page]:
-    """Every page by its topic, in alphabetical order.
+def pages_folder() -> Path:
+    """Where the pages are: in the package as it is installed, beside it in a clone.
 
     Raises :class:`FeatcacheError` where this installation holds none.
     """
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "docs", package.parent / "docs"):  # as installed; in a clone
-        if folder.is_dir():
-            files = sorted(path for path in folder.glob("*.md") if path.stem != _INDEX)
-            return {path.stem: Page(path.stem, path.read_text(encoding="utf-8")) for path in files}
-    raise FeatcacheError(f"no pages beside {package}; install the package anew, or read docs/ of the repository")
+    for folder in (package / "docs", package.parent / "docs"):
+        if (folder / f"{_INDEX}.md").is_file():
+            return folder
+    raise FeatcacheError(f"no pages in or beside {package}; install the package anew, or read docs/ of the repository")
+
+
+def topics(folder: Path) -> dict[str, str]:
+    """Each topic with a line about it, in the order of the page that lists them."""
+    return dict(_ITEM.findall((folder / f"{_INDEX}.md").read_text(encoding="utf-8")))
 
 
 @click.command()
@@ -66,33 +47,33 @@ def pages() -> dict[str, Page]:
 @shared_options
 def docs(cache: str, output: Output, topic: str | None) -> None:
     """Show a page of the documentation; without TOPIC, which pages there are."""
-    known = pages()
+    folder = pages_folder()
+    known = topics(folder)
     if topic is None:
-        listed = [{"topic": page.topic, "about": page.about} for page in known.values()]
+        listed = [{"topic": name, "about": about} for name, about in known.items()]
         output.result({"topics": listed}, *_listing(known), "", "featcache docs TOPIC shows a page")
         return
-    page = known.get(topic.removesuffix(".md").lower())
-    if page is None:
-        close = difflib.get_close_matches(topic, known, n=1)
+    name = topic.removesuffix(".md")
+    if name not in (*known, _INDEX):
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise UsageError(f"there is no page {topic!r}; {hint}There are {', '.join(known)}")
+        raise UsageError(f"there is no page {topic!r}; {hint}the pages: {', '.join(known)}")
+    text = (folder / f"{name}.md").read_text(encoding="utf-8")
     if output.as_json or not _on_a_terminal():
-        output.result({"topic": page.topic, "text": page.text}, *page.text.splitlines())
+        output.result({"topic": name, "text": text}, *text.splitlines())
         return
-    with contextlib.redirect_stdout(sys.__stdout__):  # which verbs are kept from while they work
-        click.echo_via_pager(_rendered(page.text), color=True)
+    with contextlib.redirect_stdout(sys.__stdout__):  # from which a verb's own prints are kept
+        click.echo_via_pager(_rendered(text), color=True)
 
 
-def _listing(known: dict[str, Page]) -> Iterator[str]:
-    import shutil
-    import textwrap
-
-    width = min(_WIDEST, shutil.get_terminal_size().columns)
+def _listing(known: dict[str, str]) -> Iterator[str]:
+    """A line or two a topic, as wide as the terminal."""
     indent = max(map(len, known)) + 2
-    for page in known.values():
-        lines = textwrap.wrap(page.about, width - indent) or [""]
-        yield f"{page.topic:<{indent}}{lines[0]}"
-        yield from (" " * indent + line for line in lines[1:])
+    width = min(_WIDEST, shutil.get_terminal_size().columns) - indent
+    for name, about in known.items():
+        first, *more = textwrap.wrap(about, width)
+        yield f"{name:<{indent}}{first}"
+        yield from (" " * indent + line for line in more)
 
 
 def _on_a_terminal() -> bool:
@@ -107,11 +88,11 @@ def _rendered(text: str) -> str:
     console = Console(file=sys.__stdout__)
     console.width = min(_WIDEST, console.width)
     with console.capture() as capture:
-        console.print(Markdown(_for_terminals(text), code_theme="bw", hyperlinks=False))
+        console.print(Markdown(for_terminals(text), code_theme="bw", hyperlinks=False))
     return capture.get()
 
 
-def _for_terminals(text: str) -> str:
+def for_terminals(text: str) -> str:
     """Links as what to type for the page they lead to, pictures as what they show, comments left out."""
     parts = _CODE.split(_COMMENT.sub("", text))
     parts[::2] = [_LINK.sub(_reference, _PICTURE.sub(r"*Picture (\2): \1.*", part)) for part in parts[::2]]
@@ -122,5 +103,5 @@ def _reference(link: re.Match[str]) -> str:
     label, target = link.groups()
     page = re.fullmatch(r"([\w-]+)\.md(#.*)?", target)
     if page is None:
-        return f"{label} ({target})" if "://" in target else label
+        return label if target.startswith("#") else f"{label} ({target})"
     return f"`{page[1]}`" if label == page[1] else f"{label} (`docs {page[1]}`)"
