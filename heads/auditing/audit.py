@@ -19,8 +19,9 @@ from featcache.data import filesystems
 from featcache.data.dataset import Dataset, label_array, open_dataset
 from featcache.data.tasks import task_classes
 from featcache.errors import BadImage, DataError, StoreError, UsageError
-from featcache.extraction.extract import choose_data, row_keys
-from featcache.features.loading import Features, read_or_stay
+from featcache.extraction.planning import choose_data, row_keys
+from featcache.features.loading import Features
+from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
 from featcache.system import memory
 from featcache.system.write_access import require_writable

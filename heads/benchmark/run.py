@@ -39,7 +39,7 @@ def benchmark(
 
     Parameters
     ----------
-    kind : ``conv`` (the report's toy), ``extract``, ``cache``, ``grid`` or ``load``; see :mod:`heads.benchmark.cases`.
+    kind : ``conv`` (the reference's toy), ``extract``, ``cache``, ``grid`` or ``load``; see :mod:`heads.benchmark.cases`.
     rounds : each runs every contender once; one more warms up.
     out : folder for ``run.json``, ``times.csv`` and ``chart.png``; None makes one in ``runs``.
     on_round : called with the number of each round; 0 warms up.

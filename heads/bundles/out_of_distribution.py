@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from featcache.features.loading import pooled_blocks
+from featcache.features.pooled_rows import pooled_blocks
 from featcache.store.store import Store
 
 _NEIGHBOURS = 5

@@ -42,7 +42,7 @@ _BACKBONES = click.option("--backbone", default="vgg16", show_default=True, meta
 
 @_kind("conv", click.option("--runs", type=COUNT, default=50, show_default=True, help="Convolutions a round."))
 def _conv() -> None:
-    """The report's toy: 32 filters over 120 images, on CPU and GPU."""
+    """The reference's toy: 32 filters over 120 images, on CPU and GPU."""
 
 
 @_kind(
@@ -74,7 +74,7 @@ def _cache() -> None:
     click.option("--features", metavar="DIR", help="A cache with binary VGG16 features [default: made-up ones]."),
 )
 def _grid() -> None:
-    """A slice of the report's grid, against GridSearchCV over scikeras."""
+    """A slice of the reference's grid, against GridSearchCV over scikeras."""
 
 
 @_kind(

@@ -84,9 +84,11 @@ SEED = click.option(
 @click.option("--l2", type=Finite(0), help="Penalty on the squares of the hidden kernels [default: 0].")
 @click.option("--optimizer", type=click.Choice(["adam", "adamw", "sgd"]), help="[default: adam].")
 @click.option(
-    "--learning-rate", type=Finite(0, min_open=True), help="[default: the report's, 0.005 binary, 0.0001 multiclass]."
+    "--learning-rate",
+    type=Finite(0, min_open=True),
+    help="[default: the reference's, 0.005 binary, 0.0001 multiclass].",
 )
-@click.option("--epochs", type=COUNT, help="[default: the report's, 40 binary, 100 multiclass].")
+@click.option("--epochs", type=COUNT, help="[default: the reference's, 40 binary, 100 multiclass].")
 @click.option("--batch-size", type=COUNT, help="Rows a step [default: 32].")
 @click.option(
     "--patience", type=COUNT, metavar="N", help="Stop N epochs after the lowest validation loss; keep its weights."
@@ -154,7 +156,7 @@ def baselines(
     """The leaderboard of classical models, each tuned on its own grid."""
     from featcache.extraction.dask_workers import searching_on
 
-    from ..experiments.leaderboard import baselines
+    from ..experiments.baselines import baselines
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
@@ -175,7 +177,7 @@ def baselines(
 @click.command()
 @TASK
 @click.option("--model", default="dense", show_default=True, help="dense, own-cnn, or one of the baselines.")
-@click.option("--preset", type=click.Choice(["report"]), help="The report's grid [default without --param].")
+@click.option("--preset", type=click.Choice(["reference"]), help="The reference's grid [default without --param].")
 @click.option("--param", "params", multiple=True, metavar="NAME=V,V", help="Values to try; may be given several times.")
 @click.option(
     "--method",
@@ -226,8 +228,8 @@ def grid(
         lines.append(
             f"{result['tied']} candidates share the best score; the first of them is taken, by no merit of its own"
         )
-    if result["report_best"]:
-        lines.append("the report's best: " + ", ".join(f"{k} {v}" for k, v in result["report_best"].items()))
+    if result["reference_best"]:
+        lines.append("the reference's best: " + ", ".join(f"{k} {v}" for k, v in result["reference_best"].items()))
     lines += ["", "the best, refitted on all training rows:", *figures_table(result)]
     if "nested" in result:
         low, high = result["nested"]["accuracy_ci"]
@@ -281,8 +283,9 @@ def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **
 )
 @shared_options
 def reproduce(cache: str, output: Output, only: str | None, **options: Any) -> None:
-    """Train everything the report trained, its numbers beside ours."""
-    from ..experiments.reproduction import markdown, reproduce
+    """Train everything that the reference trained, and set its numbers beside ours."""
+    from ..experiments.reproduction import reproduce
+    from ..experiments.reproduction_table import markdown
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: %s", row["id"], row["remarks"] or "done")
@@ -312,7 +315,7 @@ def param_values(text: str) -> tuple[str, Any]:
 
     Raises :class:`UsageError` for anything else.
     """
-    from ..experiments.hyperparameter_search import Between
+    from ..search.candidate_checks import Between
 
     name, equals, values = text.partition("=")
     if not (name.strip() and equals and values.strip()):

@@ -121,7 +121,7 @@ def data_title(data: str, synthetic: bool = False) -> str:
 def marks(features: Features) -> str:
     """What must stand beside every figure of such features; empty for real ones."""
     words = ["SYNTHETIC images"] if features.synthetic else []
-    if features.spec.weights.startswith("random"):
+    if features.spec.random_weights:
         words.append("RANDOM weights")
     return f" [{', '.join(words)}]" if words else ""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.data.dataset import Dataset
 from featcache.errors import DataError
-from featcache.extraction.extract import choose_data
+from featcache.extraction.planning import choose_data
 from featcache.features.loading import Features
 from featcache.store.store import Store
 

@@ -18,10 +18,11 @@ from featcache.backbones import registry
 from featcache.backbones import weights as network_weights
 from featcache.data.dataset import Dataset, find_images, label_array
 from featcache.errors import BadImage, BundleError, DataError, UsageError, WeightsError
-from featcache.extraction.extract import Plan, choose_data, extract_paths
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.planning import Plan, choose_data
 from featcache.extraction.request import Resolved, resolve_spec
-from featcache.features import loading as kept
 from featcache.features.loading import Features
+from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
 from featcache.system import tensor_files
 
@@ -225,8 +226,8 @@ def bundle_features(
 
     def announce(plan: Plan) -> None:
         planned.extend(plan.keys)
-        if plan.jobs:
-            _log.info("%s: %d to compute, %d reused", bundle.spec.backbone, len(plan.jobs), plan.reused)
+        if plan.to_compute:
+            _log.info("%s: %d to compute, %d reused", bundle.spec.backbone, len(plan.to_compute), plan.reused)
 
     with Store(cache) as store:
         try:
@@ -243,7 +244,7 @@ def bundle_features(
         good = dataset.take(kept_rows)
         keys = [key for i in kept_rows if (key := planned[i]) is not None]
         features = Features(
-            X=kept.read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
+            X=read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
             y=label_array(good.labels, bundle.classes),
             classes=bundle.classes,
             paths=good.paths,

@@ -17,7 +17,7 @@ from featcache.data import filesystems
 from featcache.data.dataset import Dataset, find_images
 from featcache.data.decoding import decode
 from featcache.errors import DataError, UsageError
-from featcache.extraction.extract import choose_data
+from featcache.extraction.planning import choose_data
 from featcache.features.loading import Features
 from featcache.features.stored_rows import StoredRows
 from featcache.store.store import Store

@@ -14,6 +14,7 @@ from typing import Any
 
 import featcache
 from featcache.errors import DataError, FeatcacheError, UsageError
+from featcache.spec import are_random
 from featcache.system import atomic_files
 from featcache.system.write_access import require_writable
 
@@ -160,7 +161,7 @@ def _render(
         curves=[c for c in map(tables.curves, _heads(collected.runs)) if c], most_curves=_CURVES,
         searches=[s for s in (tables.search(run) for run in collected.runs if run.verb == "grid") if s],
         synthetic=synthetic,
-        random=any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs),
+        random=any(are_random(str(run.about.get("weights", ""))) for run in collected.runs),
         wrong_rows=_wrong(points) if points else [], mark_of={name: i for i, name in enumerate(names)},
         marks=[names.index(name) for name in points["classes"]] if points else [],
         colours=COLOURS, shapes=SHAPES, style=style, scripts=scripts, hashes=[_hash(script) for script in scripts], listed=_LISTED,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featcache.spec import are_random
+
 from ..auditing.messages import NOT_AUDITED, from_audit
 from ..auditing.subject import words_for
 from .run_reader import Collected
@@ -34,7 +36,7 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
     audit = collected.audit
     words = words_for([name for run in collected.runs for name in run.classes])
     drawn = any(run.about.get("synthetic") for run in collected.runs)
-    random = any(str(run.about.get("weights", "")).startswith("random") for run in collected.runs)
+    random = any(are_random(str(run.about.get("weights", ""))) for run in collected.runs)
     reasons = []
     if drawn:
         reasons.append(

@@ -702,14 +702,14 @@ def test_a_name_that_is_not_utf8_leaves_a_table_that_others_can_read(tmp_path):
 
 def test_files_are_read_once_for_a_prediction(made, tmp_path, monkeypatch):
     """A second look would cost as much, and might find another picture in the file."""
-    from featcache.extraction import extract
+    from featcache.extraction import planning
 
     fresh = tmp_path / "new.png"
     shutil.copy(image(made), fresh)
     os.utime(fresh)
     read = []
-    file_key = extract._file_key
-    monkeypatch.setattr(extract, "_file_key", lambda path: read.append(path) or file_key(path))
+    file_key = planning._file_key
+    monkeypatch.setattr(planning, "_file_key", lambda path: read.append(path) or file_key(path))
     predict(made / "logistic", [fresh], cache=made / "cache")
     assert read == [str(fresh)]
 

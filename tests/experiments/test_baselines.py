@@ -13,7 +13,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 import featcache
 from heads.bundles.bundle import open_bundle
-from heads.experiments.leaderboard import TABLE, baselines
+from heads.experiments.baseline_models import TABLE
+from heads.experiments.baselines import baselines
 from heads.search.gram_projection import isometric
 
 

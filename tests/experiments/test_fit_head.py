@@ -82,7 +82,7 @@ def test_it_is_the_classifier_fitted_by_hand(fitted):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_parameters_are_the_reports(row):
+def test_parameters_are_the_references(row):
     if row.model == "own-cnn":
         model = own_cnn(2 if row.task == "binary" else 4, units=row.settings["units"])
         counts = (model.count_params(), model.count_params())
@@ -287,7 +287,7 @@ def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     )  # fmt: skip
     assert done.code == 0, done.err
     result = done.json
-    total = 1_792 + 36_928 + 23_888_000 + 128 * 8 + 8 + 8 + 1  # the report's layers, with 8 units
+    total = 1_792 + 36_928 + 23_888_000 + 128 * 8 + 8 + 8 + 1  # the reference's layers, with 8 units
     assert result["parameters"] == {"total": total, "trainable": total}
     assert result["feature_set"].startswith("pixels-")
     image = next((tmp_path / "d" / "test" / "covid").iterdir())

@@ -27,8 +27,8 @@ from featcache.errors import DataError, UsageError
 from featcache.features.pooling import pool
 from heads import DenseHeadClassifier, OwnCNNClassifier, own_cnn
 from heads.bundles.bundle import save_bundle
+from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
-from heads.experiments.leaderboard import baselines
 from heads.inference.class_activation import contributions
 from heads.inference.prediction import predict
 from heads.inference.saliency_maps import border_share, overlay, saliency

@@ -146,8 +146,8 @@ def prepare(world: Path) -> None:
     from heads.auditing.audit import audit
     from heads.bundles.bundle import save_bundle
     from heads.evaluation.run_folder import write_json, write_table
+    from heads.experiments.baselines import baselines
     from heads.experiments.hyperparameter_search import grid
-    from heads.experiments.leaderboard import baselines
     from heads.inference.prediction import evaluate_bundle
     from heads.training.dense_head_classifier import DenseHeadClassifier
 
