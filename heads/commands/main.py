@@ -10,6 +10,7 @@ import click
 
 import featcache
 from featcache.commands.console import plain_streams
+from featcache.commands.docs import docs
 from featcache.commands.verbs import cache_group, extract
 from featcache.system import interrupts
 
@@ -22,7 +23,7 @@ def cli() -> None:
     """Run each frozen ImageNet backbone once over a set of images, and keep its features."""
 
 
-for _verb in (extract, cache_group, benchmark.benchmark_group, *study.VERBS, *training.VERBS, *trust.VERBS):
+for _verb in (extract, cache_group, docs, benchmark.benchmark_group, *study.VERBS, *training.VERBS, *trust.VERBS):
     cli.add_command(_verb)
 
 
