@@ -53,7 +53,9 @@ def draw_results(folder: Path, search: Any, features: Features, title: str) -> N
     if not names or not np.isfinite(scores).any():
         return
     rows = [[candidate.get(name) for name in names] for candidate in params]
-    save_figure(comparison_plots.heat_maps(names, rows, scores, title + origin_note(features)), folder / "heat_maps.png")
+    save_figure(
+        comparison_plots.heat_maps(names, rows, scores, title + origin_note(features)), folder / "heat_maps.png"
+    )
 
 
 def write_partial_results(folder: Path, cells: Sequence[Progress]) -> None:
