@@ -127,7 +127,7 @@ def fit_head(
     -------
     Fitted
         The head and its result; the files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``,
-        pictures, and ``bundle/``.
+        figures, and ``bundle/``.
 
     Raises
     ------

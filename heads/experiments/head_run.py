@@ -1,4 +1,4 @@
-"""The files of one fitted head's run: history, predictions, pictures and ``run.json``."""
+"""The files of one fitted head's run: history, predictions, figures and ``run.json``."""
 
 from __future__ import annotations
 

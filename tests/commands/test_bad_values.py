@@ -53,6 +53,7 @@ BAD = {
     "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
+    "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
 }  # fmt: skip
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
@@ -70,6 +71,7 @@ GIVEN = {
     "saliency": {"BUNDLE": "bundle"},
     "report": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
+    "docs": {},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
