@@ -29,7 +29,7 @@ __version__ = VERSION
 
 _HOMES = {
     "extract": "extraction.extract",
-    "ExtractResult": "extraction.extract",
+    "ExtractResult": "extraction.extract_paths",
     "load": "features.loading",
     "Features": "features.loading",
     "FrozenBackbone": "features.transformer",

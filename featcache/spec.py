@@ -19,6 +19,11 @@ DTYPES = ("float32", "float16", "uint8")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
+def are_random(weights: str) -> bool:
+    """Whether weights of this short name (:attr:`FeatureSpec.weights`) were drawn at random."""
+    return weights.startswith("random")
+
+
 @dataclass(frozen=True)
 class FeatureSpec:
     """Two rows with equal specs and equal image bytes are the same row, on any machine.
@@ -83,6 +88,11 @@ class FeatureSpec:
     def id(self) -> str:
         """Name of the feature set, such as ``vgg16-imagenet-224-1a2b3c4d``."""
         return f"{self.backbone}-{self.weights}-{self.size}-{self.hex}"
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights were drawn, and so know nothing."""
+        return are_random(self.weights)
 
     @property
     def arrays(self) -> tuple[str, ...]:

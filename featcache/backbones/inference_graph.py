@@ -63,7 +63,7 @@ def preprocess(keras: Any, pixels: Any, mode: str) -> Any:
 def _output(model: Any, layer: str) -> Any:
     if not layer:
         return model.outputs[0]
-    names = [found.name for found in model.layers]
+    names = [known.name for known in model.layers]
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"its last ones are {', '.join(names[-5:])}"

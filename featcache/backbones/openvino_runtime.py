@@ -51,10 +51,10 @@ def convert(model: Any, spec: FeatureSpec) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pb"
         path.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
-        found = openvino.Core().read_model(path)
+        graph_read = openvino.Core().read_model(path)
         # Keras' activations leave outputs that nobody asked for.
-        outputs = [found.output(f"{name}:0") for name in spec.arrays]
-        return openvino.Model(outputs, found.get_parameters(), spec.backbone)
+        outputs = [graph_read.output(f"{name}:0") for name in spec.arrays]
+        return openvino.Model(outputs, graph_read.get_parameters(), spec.backbone)
 
 
 def keep(converted: Any, path: Path) -> None:

@@ -82,11 +82,11 @@ def faster_and_equal(
     largest value."""
     tf, _ = load_tensorflow()
     try:
-        wanted, found = reference(images), other(images)  # compiles
+        wanted, given = reference(images), other(images)  # compiles
     except tf.errors.OpError as error:  # a kernel that the compiler does not have
         _log.debug("not to be compiled: %s", error)
         return False
-    if any(np.abs(found[name] - rows).max() > _TOLERANCE * np.abs(rows).max() for name, rows in wanted.items()):
+    if any(np.abs(given[name] - rows).max() > _TOLERANCE * np.abs(rows).max() for name, rows in wanted.items()):
         return False
     seconds: dict[Callable, list[float]] = {reference: [], other: []}
     for _ in range(_TRIALS):

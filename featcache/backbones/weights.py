@@ -178,8 +178,8 @@ def _download(construct: Any, backbone: Backbone, size: int) -> Any:
     except Exception as error:  # Keras raises a bare Exception when it cannot download
         if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
             raise WeightsError(f"{backbone.name}: the ImageNet weights cannot be loaded: {error}") from error
-        found = re.search(r"https?://\S+?(?=[:\s]|$)", str(error).replace("https:", "https\0").replace("\0", ":"))
-        url = found.group(0) if found else _HOST
+        named = re.search(r"https?://\S+?(?=[:\s]|$)", str(error))
+        url = named.group(0) if named else _HOST
         raise WeightsError(
             f"{backbone.name}: its ImageNet weights are not on this machine and cannot be downloaded.\n"
             f"  tried: {url}\n"

@@ -27,7 +27,7 @@ from ..system.memory import memory_limit
 from ..system.plain_text import printable
 
 if TYPE_CHECKING:
-    from ..extraction.extract import Plan
+    from ..extraction.planning import Plan
 
 _log = logging.getLogger(__name__)
 
@@ -207,8 +207,8 @@ def extraction_progress(output: Output, name: str) -> Iterator[tuple[Callable[[P
     """A bar with images/s and time left, on a terminal; else nothing but the plan."""
 
     def announce(plan: Plan) -> None:
-        if plan.jobs:
-            _log.info("%s: %d to compute, %d reused", name, len(plan.jobs), plan.reused)
+        if plan.to_compute:
+            _log.info("%s: %d to compute, %d reused", name, len(plan.to_compute), plan.reused)
 
     if output.quiet or not sys.stderr.isatty():
         yield announce, lambda done: None
@@ -232,7 +232,7 @@ def extraction_progress(output: Output, name: str) -> Iterator[tuple[Callable[[P
 
         def start(plan: Plan) -> None:
             announce(plan)
-            bar.reset(task, total=len(plan.jobs), rate="–")
+            bar.reset(task, total=len(plan.to_compute), rate="–")
 
         def step(done: int) -> None:
             speed = bar.tasks[0].speed

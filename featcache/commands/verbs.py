@@ -28,7 +28,7 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ..extraction.extract import ExtractResult
+    from ..extraction.extract_paths import ExtractResult
 
 
 @click.command()
@@ -98,7 +98,7 @@ def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
 def _summary(result: ExtractResult) -> str:
     shape = " x ".join(map(str, result.shape))
     marks = (" [SYNTHETIC images]" if result.synthetic else "") + (
-        " [RANDOM weights]" if result.weights.startswith("random") else ""
+        " [RANDOM weights]" if result.random_weights else ""
     )
     parts = [f"{result.computed} computed"]
     if result.computed:

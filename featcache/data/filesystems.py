@@ -177,7 +177,7 @@ def stat(locations: Sequence[str]) -> tuple[list[bytes], dict[int, str]]:
     Of a URL, what the store says of the object's content stands for the time: its ETag, checksum or date as a number
     below any time of now. Where it says nothing the stamp is unknown: nobody can tell whether it changed.
     """
-    found_stamps = [file_stamps.UNKNOWN] * len(locations)
+    stamps = [file_stamps.UNKNOWN] * len(locations)
     failed: dict[int, str] = {}
     stamp = file_stamps.Stamper().stamp
     far = []
@@ -194,15 +194,15 @@ def stat(locations: Sequence[str]) -> tuple[list[bytes], dict[int, str]]:
         if reason:
             failed[i] = f"cannot be read: {reason}"
         else:
-            found_stamps[i] = stamp(location, status)
+            stamps[i] = stamp(location, status)
     if far:
         with reading(_AT_ONCE, "stat") as pool:
-            for i, found in zip(far, pool.map(_stat, [locations[i] for i in far]), strict=True):
-                if isinstance(found, str):
-                    failed[i] = f"cannot be read: {found}"
-                elif found[1] != _NEVER:
-                    found_stamps[i] = file_stamps.of_object(*found)
-    return found_stamps, failed
+            for i, known in zip(far, pool.map(_stat, [locations[i] for i in far]), strict=True):
+                if isinstance(known, str):
+                    failed[i] = f"cannot be read: {known}"
+                elif known[1] != _NEVER:
+                    stamps[i] = file_stamps.of_object(*known)
+    return stamps, failed
 
 
 def listing(url: str) -> Iterator[tuple[str, str]]:
@@ -218,13 +218,13 @@ def listing(url: str) -> Iterator[tuple[str, str]]:
             files, root, _ = _open(url)
             files.invalidate_cache()
             files.info(root)  # find() passes over what cannot be reached
-            found = sorted(files.find(root))
+            paths = sorted(files.find(root))
     except OSError as error:
         raise DataError(f"{url}: cannot be listed: {error}") from None
     head, *rest = urls.split(fetchable(url))
     scheme = head.partition("://")[0]
     root = root.rstrip("/")
-    for path in found:
+    for path in paths:
         name = path[len(root) :].lstrip("/") if path.startswith(root) else path.lstrip("/")
         if name:
             yield name, locate("::".join([path if is_url(path) else f"{scheme}://{path.lstrip('/')}", *rest]))

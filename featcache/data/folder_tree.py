@@ -11,15 +11,15 @@ from . import file_types, filesystems
 
 def walk(root: Path) -> tuple[list[str], list[str]]:
     """Image files and other files below ``root``, relative, sorted; hidden ones are other files."""
-    found: list[str] = []
+    images: list[str] = []
     ignored: list[str] = []
     for prefix, names in _folders(root, "", set(), ignored):
         for name in names:
             known = file_types.by_suffix(name)
             if known is None:
                 known = file_types.begins_like_image(filesystems.head(root / prefix / name, file_types.HEAD))
-            (found if known else ignored).append(prefix + name)
-    return sorted(found), sorted(ignored)
+            (images if known else ignored).append(prefix + name)
+    return sorted(images), sorted(ignored)
 
 
 def _folders(

@@ -80,9 +80,9 @@ def _csv(path: str) -> tuple[list[str], list[list[str]]]:
         raise DataError(f"{path}: the manifest is empty")
     header = [plain(cell.strip()) for cell in rows[0]]
     if len(header) == 1:
-        found = next((name for separator, name in _SEPARATORS.items() if separator in header[0]), None)
-        if found:
-            raise DataError(f"{path}: the columns are separated by {found}; expected commas")
+        separator_used = next((name for separator, name in _SEPARATORS.items() if separator in header[0]), None)
+        if separator_used:
+            raise DataError(f"{path}: the columns are separated by {separator_used}; expected commas")
     body = [row for row in rows[1:] if row]
     ragged = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
     if ragged is not None:

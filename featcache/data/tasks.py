@@ -28,8 +28,8 @@ def task_classes(task: str, available: Sequence[str], classes: Sequence[str] | N
     ------
     UsageError, DataError
     """
-    found = _chosen_of(task, available, classes)
-    for name in found:  # they are printed, and a bundle's reader refuses what steers a terminal
+    names = _chosen_of(task, available, classes)
+    for name in names:  # they are printed, and a bundle's reader refuses what steers a terminal
         schema.check(
             name,
             schema.ClassName,
@@ -37,15 +37,29 @@ def task_classes(task: str, available: Sequence[str], classes: Sequence[str] | N
             "Rename it, or leave it out: --classes A,B",
             DataError,
         )
-    return found
+    return names
+
+
+def check_task(task: str, classes: Sequence[str] | None = None) -> None:
+    """Raise :class:`UsageError` where no data whatever could make these a task's classes."""
+    if task not in NAMES:
+        raise UsageError(f"task {task!r} is unknown; expected one of {', '.join(NAMES)}")
+    if classes is None:
+        return
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise UsageError(f"--classes needs two or more different names, got {_list(classes)}")
+    if task == "binary" and len(classes) != 2:
+        raise UsageError(f"task binary takes exactly two classes, got {_list(classes)}")
 
 
 def _chosen_of(task: str, available: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
-    if task not in NAMES:
-        raise UsageError(f"task {task!r} is unknown; expected one of {', '.join(NAMES)}")
+    check_task(task, classes)
     known = sorted(set(available))
     if classes is not None:
-        return _chosen(tuple(classes), known, task)
+        missing = [name for name in classes if name not in known]
+        if missing:
+            raise DataError(f"no images of the class(es) {_list(missing)}; the data has {_list(known)}")
+        return tuple(classes)
     if task == "multiclass":
         if len(known) < 2:
             raise DataError(f"found the class(es) {_list(known)}; a task needs at least two")
@@ -59,17 +73,6 @@ def _chosen_of(task: str, available: Sequence[str], classes: Sequence[str] | Non
         f"task binary means covid against normal, but the data has the classes {_list(known)}; "
         "name the two to tell apart with --classes A,B"
     )
-
-
-def _chosen(chosen: tuple[str, ...], known: list[str], task: str) -> tuple[str, ...]:
-    missing = [name for name in chosen if name not in known]
-    if missing:
-        raise DataError(f"no images of the class(es) {_list(missing)}; the data has {_list(known)}")
-    if len(set(chosen)) != len(chosen) or len(chosen) < 2:
-        raise UsageError(f"--classes needs two or more different names, got {_list(chosen)}")
-    if task == "binary" and len(chosen) != 2:
-        raise UsageError(f"task binary takes exactly two classes, got {_list(chosen)}")
-    return chosen
 
 
 def _list(names: Sequence[str]) -> str:

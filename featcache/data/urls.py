@@ -104,13 +104,13 @@ def split(url: str) -> list[str]:
 
 def shown(url: str) -> str:
     """A URL as it may be printed, also where it would be refused: neither user, password nor signature."""
-    hidden = _USER.sub(lambda found: f"{found[1]}://…@", url)
+    hidden = _USER.sub(lambda user: f"{user[1]}://…@", url)
     return "::".join(_named(part) for part in split(hidden))
 
 
 def scrubbed(text: str) -> str:
     """A message of somebody else's with the URLs in it as they may be printed."""
-    return _IN_TEXT.sub(lambda found: shown(found[0]), text)
+    return _IN_TEXT.sub(lambda url: shown(url[0]), text)
 
 
 def name_of(location: str) -> str:
@@ -148,9 +148,9 @@ def _path_of(url: str) -> str:
 
 def _check(part: str) -> None:
     """Refuse a part of a chain that carries a user's name, or whose host cannot be told."""
-    for found in (found for text in (part, unquote(part)) for found in _USER.finditer(text.replace("\\", "/"))):
-        if found[1].lower() not in _PLACES or (found[1].lower() != "github" and ":" in found[2]):
-            raise _refused(found[1])
+    for user in (user for text in (part, unquote(part)) for user in _USER.finditer(text.replace("\\", "/"))):
+        if user[1].lower() not in _PLACES or (user[1].lower() != "github" and ":" in user[2]):
+            raise _refused(user[1])
     scheme = part.partition("://")[0].lower()
     if scheme not in _HOSTS:
         return

@@ -1,6 +1,6 @@
-"""A Dask cluster, or one made on this machine: the same plan, cut into chunks. Needs the extra ``dask``.
+"""A Dask cluster, or one made on this machine: the same plan, cut into portions. Needs the extra ``dask``.
 
-Dask does what it is good at: it hands chunks out, does those of a dead worker elsewhere, and moves bytes. Each worker
+Dask does what it is good at: it hands portions out, does those of a dead worker elsewhere, and moves bytes. Each worker
 builds the network once, and writes shards into the store's folder where it sees it, or sends them back.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from .. import version
 from ..data import decoding
 from ..errors import StoreError, UsageError
-from .work_units import Chunk, Done, compute
+from .workers import Portion, PortionResult, compute
 
 _log = logging.getLogger(__name__)
 _PATIENCE = 10  # seconds for a scheduler, and for its first worker, to answer
@@ -114,11 +114,11 @@ class DaskWorkers:
             except OSError as error:
                 raise StoreError(f"{self._cache}: not writable ({error.strerror})") from error
         try:
-            found = self._client.run(_introduce, str(token), on_error="return")
+            answers = self._client.run(_introduce, str(token), on_error="return")
         finally:
             token.unlink(missing_ok=True)
         here = (version.VERSION, decoding.RECIPE)
-        for worker, answer in found.items():
+        for worker, answer in answers.items():
             if isinstance(answer, ImportError) or "ModuleNotFoundError" in repr(answer):  # which may come wrapped
                 raise UsageError(
                     f"worker {worker} has no featcache ({answer}); run there: pip install featcache=={here[0]}"
@@ -135,8 +135,8 @@ class DaskWorkers:
                     f"worker {worker} does not see the cache folder {self._cache}; mount it there at the same place, or "
                     "have shards sent over the network with --send-back"
                 )
-        self._cores = [answer["cores"] for answer in found.values()]
-        self._hosts = [answer["host"] for answer in found.values()]
+        self._cores = [answer["cores"] for answer in answers.values()]
+        self._hosts = [answer["host"] for answer in answers.values()]
 
     def __enter__(self) -> DaskWorkers:
         return self
@@ -157,12 +157,12 @@ class DaskWorkers:
 
         return joblib.parallel_config("dask", client=self._client)
 
-    def run(self, chunks: Sequence[Chunk], files: Mapping[str, Path]) -> Iterator[Done]:
+    def run(self, portions: Sequence[Portion], files: Mapping[str, Path]) -> Iterator[PortionResult]:
         arguments = []
         if not self.shared:
             content = {place: path.read_bytes() for place, path in files.items()}
-            arguments = self._client.scatter([content], broadcast=True)  # once, not with every chunk
-        futures = [self._client.submit(compute, chunk, *arguments, pure=False) for chunk in chunks]
+            arguments = self._client.scatter([content], broadcast=True)  # once, not with every portion
+        futures = [self._client.submit(compute, portion, *arguments, pure=False) for portion in portions]
         with self._client.as_current():
             finished = self._dask.as_completed(futures)
         try:
@@ -171,7 +171,7 @@ class DaskWorkers:
                 future.release()  # shards may be large
         except self._dask.KilledWorker as error:
             raise StoreError(
-                f"a chunk's workers died one after the other (out of memory?); what was done is kept: {error}"
+                f"a portion's workers died one after the other (out of memory?); what was done is kept: {error}"
             ) from error
         finally:
             self._client.cancel([future for future in futures if not future.done()])

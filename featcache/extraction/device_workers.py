@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ..errors import StoreError, UsageError
-from .work_units import Chunk, Done, compute
+from .workers import Portion, PortionResult, compute
 
 _log = logging.getLogger(__name__)
 
@@ -27,22 +27,22 @@ def parse(text: str) -> list[str]:
 
     Raises :class:`UsageError` for anything else.
     """
-    found: list[str] = []
+    seen: list[str] = []
     for part in (part.strip() for part in text.split(",")):
         match = re.fullmatch(r"(gpu|cpu):(\d+)", part)
         if not match or (match[1] == "cpu" and not 1 <= int(match[2]) <= 1024):
             raise UsageError(
                 f"--devices {text!r}: {part!r} is no device; expected gpu:NUMBER or cpu:PROCESSES, by commas"
             )
-        found += ["-1"] * int(match[2]) if match[1] == "cpu" else [match[2]]
-    gpus = [device for device in found if device != "-1"]
+        seen += ["-1"] * int(match[2]) if match[1] == "cpu" else [match[2]]
+    gpus = [device for device in seen if device != "-1"]
     if len(set(gpus)) < len(gpus):
         raise UsageError(f"--devices {text!r}: a GPU is named twice; one process serves it best")
-    return found
+    return seen
 
 
 class DeviceProcesses:
-    """One process a device; each takes the next chunk when it is done. The chunk of one that dies goes to another."""
+    """One process a device; each takes the next portion when it is done. The portion of one that dies goes to another."""
 
     shared = True
 
@@ -55,19 +55,19 @@ class DeviceProcesses:
     def threads(self) -> int | None:
         return max(1, (os.cpu_count() or 1) // len(self._devices))
 
-    def run(self, chunks: Sequence[Chunk], files: Mapping[str, Path]) -> Iterator[Done]:
+    def run(self, portions: Sequence[Portion], files: Mapping[str, Path]) -> Iterator[PortionResult]:
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         idle = [
             ProcessPoolExecutor(1, mp_context=context, initializer=_see_only, initargs=(device,))
-            for device in self._devices[: len(chunks)]
+            for device in self._devices[: len(portions)]
         ]
-        pools, waiting = list(idle), list(chunks)
-        running: dict[Future[Done], tuple[ProcessPoolExecutor, Chunk]] = {}
+        pools, waiting = list(idle), list(portions)
+        running: dict[Future[PortionResult], tuple[ProcessPoolExecutor, Portion]] = {}
         try:
             while waiting or running:
                 while waiting and idle:
-                    pool, chunk = idle.pop(), waiting.pop(0)
-                    running[pool.submit(compute, chunk)] = (pool, chunk)
+                    pool, portion = idle.pop(), waiting.pop(0)
+                    running[pool.submit(compute, portion)] = (pool, portion)
                 if not running:
                     raise StoreError(
                         "every device's process died (out of memory?); what was done is kept: run the same command "
@@ -75,12 +75,12 @@ class DeviceProcesses:
                     )
                 finished, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
-                    pool, chunk = running.pop(future)
+                    pool, portion = running.pop(future)
                     try:
                         yield future.result()
                     except BrokenProcessPool:
-                        _log.warning("a device's process died; its %d images go to another one", len(chunk))
-                        waiting.append(chunk)
+                        _log.warning("a device's process died; its %d images go to another one", len(portion))
+                        waiting.append(portion)
                         continue
                     idle.append(pool)
         finally:

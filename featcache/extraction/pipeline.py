@@ -26,6 +26,7 @@ from ..errors import BadImage, DataError
 from ..store.shard import Rows
 from ..system.interrupts import reading
 from .batch_tuning import BatchSize
+from .planning import PlannedImage
 
 _log = logging.getLogger(__name__)
 
@@ -35,14 +36,6 @@ COMMIT_ROWS = 128
 COMMIT_SECONDS = 15.0
 _COMMIT_BYTES = 64 << 20
 _WARM_SECONDS = 3.0  # of steady work, before the pace is told
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to compute: its path and the key it had when the plan was made."""
-
-    path: str
-    key: bytes
 
 
 @dataclass
@@ -64,7 +57,7 @@ class Outcome:
 
 
 def run(
-    jobs: Sequence[Job],
+    images: Sequence[PlannedImage],
     size: int,
     runtime: Runtime,
     commit: Callable[[Rows], str],
@@ -76,11 +69,11 @@ def run(
     progress: Callable[[int], None] = lambda done: None,
     on_pace: Callable[[float, int], None] = lambda pace, left: None,
 ) -> Outcome:
-    """Compute all jobs and commit them.
+    """Compute all images and commit them.
 
     Parameters
     ----------
-    jobs : images, in the order in which they are computed.
+    images : what to compute, in the order in which they are computed.
     size : side of the square to decode to, pixels.
     runtime : computes a batch; where it runs out of memory the batch is halved.
     commit : makes rows durable; called in another thread, one call at a time.
@@ -96,9 +89,9 @@ def run(
     """
     outcome = Outcome()
     started = time.perf_counter()
-    pending: list[tuple[Job, np.ndarray]] = []
-    batches = BatchSize((batch_size,) if batch_size else runtime.batches, len(jobs))
-    pace = _Pace(len(jobs), on_pace)
+    pending: list[tuple[PlannedImage, np.ndarray]] = []
+    batches = BatchSize((batch_size,) if batch_size else runtime.batches, len(images))
+    pace = _Pace(len(images), on_pace)
 
     def compute(least: int | None = None) -> None:
         """Work through what is decoded, while at least so many are waiting; None is a whole batch."""
@@ -119,19 +112,19 @@ def run(
             outcome.phases["network"] += seconds
             batches.took(len(batch), seconds)
             pending = pending[len(batch) :]
-            committer.add([job.key for job, _ in batch], arrays)
+            committer.add([image.key for image, _ in batch], arrays)
             progress(committer.rows + len(outcome.bad))
             pace.done(committer.rows + len(outcome.bad), steady=batches.settled)
 
     with (
         _Committer(commit, outcome, runtime, commit_rows, commit_seconds) as committer,
-        contextlib.closing(_decoded(jobs, size, 3 * batches.largest, workers, outcome.phases)) as decoded,
+        contextlib.closing(_decoded(images, size, 3 * batches.largest, workers, outcome.phases)) as decoded,
     ):
-        for job, result in decoded:
+        for image, result in decoded:
             if isinstance(result, str):
-                outcome.bad.append(BadImage(job.path, result))
+                outcome.bad.append(BadImage(image.path, result))
                 continue
-            pending.append((job, result))
+            pending.append((image, result))
             compute()
         compute(least=1)
     outcome.seconds = time.perf_counter() - started
@@ -159,39 +152,39 @@ class _Pace:
 
 
 def _decoded(
-    jobs: Sequence[Job], size: int, ahead: int, workers: int | None, phases: dict[str, float]
-) -> Generator[tuple[Job, np.ndarray | str], None, None]:
-    """Each job with its pixels, or with the reason why there are none; in order."""
-    waiting: collections.deque[tuple[Job, Future]] = collections.deque()
+    images: Sequence[PlannedImage], size: int, ahead: int, workers: int | None, phases: dict[str, float]
+) -> Generator[tuple[PlannedImage, np.ndarray | str], None, None]:
+    """Each image with its pixels, or with the reason why there are none; in order."""
+    waiting: collections.deque[tuple[PlannedImage, Future]] = collections.deque()
 
-    def first() -> tuple[Job, np.ndarray | str]:
-        job, future = waiting.popleft()
+    def first() -> tuple[PlannedImage, np.ndarray | str]:
+        image, future = waiting.popleft()
         begun = time.perf_counter()
         result, seconds = future.result()
         phases["wait"] += time.perf_counter() - begun
         phases["decode"] += seconds
-        return job, result
+        return image, result
 
     with reading(workers or os.cpu_count(), "decode") as pool:
-        for job in jobs:
-            waiting.append((job, pool.submit(_load, job, size)))
+        for image in images:
+            waiting.append((image, pool.submit(_load, image, size)))
             if len(waiting) >= ahead:
                 yield first()
         while waiting:
             yield first()
 
 
-def _load(job: Job, size: int) -> tuple[np.ndarray | str, float]:
-    """What there is of a job's image, and the seconds that took."""
+def _load(image: PlannedImage, size: int) -> tuple[np.ndarray | str, float]:
+    """Its pixels, or why there are none, and the seconds that took."""
     begun = time.perf_counter()
-    found = _pixels(job, size)
-    return found, time.perf_counter() - begun
+    pixels = _pixels(image, size)
+    return pixels, time.perf_counter() - begun
 
 
-def _pixels(job: Job, size: int) -> np.ndarray | str:
+def _pixels(image: PlannedImage, size: int) -> np.ndarray | str:
     try:
-        data = filesystems.read(job.path)
-        if hashlib.sha256(data).digest() != job.key:
+        data = filesystems.read(image.path)
+        if hashlib.sha256(data).digest() != image.key:
             return "the file changed while it was being extracted; run again"
         return decoding.decode(data, size)
     except decoding.ImageError as error:

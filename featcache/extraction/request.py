@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExtractionRequest:
     """What can be asked for; the defaults are the report's way. See :func:`featcache.extract`."""
 
     backbone: str = "vgg16"
@@ -43,12 +43,12 @@ class Resolved:
     fell_back: bool = False
 
 
-def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
+def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -> Resolved:
     """Find the spec. The weights' digest comes from the index where it was seen before; else from loading them.
 
     Parameters
     ----------
-    recipe : what was asked for.
+    request : what was asked for.
     store : remembers digests.
     synthetic : on the built-in sample, ImageNet weights that cannot be had are replaced by random ones.
 
@@ -56,14 +56,14 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
     ------
     UsageError, WeightsError
     """
-    backbone = registry.get(recipe.backbone)
-    size = backbone.size if recipe.size is None else recipe.size
+    backbone = registry.get(request.backbone)
+    size = backbone.size if request.size is None else request.size
     if not 1 <= size <= 4096:
         raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
-    runtimes.check(recipe.runtime, recipe.precision)
+    runtimes.check(request.runtime, request.precision)
     if backbone.name == "pixels":
-        return _resolve_pixels(recipe, size)
-    source = weights.parse(recipe.weights)
+        return _resolve_pixels(request, size)
+    source = weights.parse(request.weights)
     fell_back = False
     known = store.index.memo(source.memo(backbone))
     if source.kind == "imagenet" and synthetic and known is None and not weights.imagenet_at_hand(backbone):
@@ -74,7 +74,7 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
 
     def load() -> Any:
         if not loaded:
-            loaded.append(weights.build(backbone, size, source, recipe.precision))
+            loaded.append(weights.build(backbone, size, source, request.precision))
         return loaded[0]
 
     if known is None:
@@ -82,18 +82,18 @@ def resolve(recipe: Recipe, store: Store, synthetic: bool = False) -> Resolved:
         store.index.remember(memo, known)
     spec = FeatureSpec(
         backbone=backbone.name,
-        layer=recipe.layer,
+        layer=request.layer,
         weights=source.label,
         weights_digest=known,
         size=size,
         recipe=decoding.RECIPE,
-        preprocess=_preprocess(recipe.preprocess, backbone),
-        keep=recipe.keep,
-        dtype=recipe.dtype,
-        precision=recipe.precision,
+        preprocess=_preprocess(request.preprocess, backbone),
+        keep=request.keep,
+        dtype=request.dtype,
+        precision=request.precision,
     )
 
-    return Resolved(spec, lambda count: _runtime(spec, load, store, memo, recipe.runtime, count), fell_back)
+    return Resolved(spec, lambda count: _runtime(spec, load, store, memo, request.runtime, count), fell_back)
 
 
 def resolve_spec(
@@ -160,26 +160,26 @@ def _runtime(
 
 def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
     """The network, once its weights are proven to be the spec's; they are kept for bundles."""
-    found = weights.digest(model)
-    if found != spec.weights_digest:
+    digest = weights.digest(model)
+    if digest != spec.weights_digest:
         if memo:
-            store.index.remember(memo, found)
+            store.index.remember(memo, digest)
         hint = " This is noted now: run the command again for a new feature set." if memo else ""
         raise WeightsError(
-            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {found[:8]}, "
+            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {digest[:8]}, "
             f"expected {spec.weights_digest[:8]}).{hint}"
         )
     tensor_files.keep(model, store.network(spec))
     return model
 
 
-def _resolve_pixels(recipe: Recipe, size: int) -> Resolved:
+def _resolve_pixels(request: ExtractionRequest, size: int) -> Resolved:
     odd = {
-        name: getattr(recipe, name)
+        name: getattr(request, name)
         for name, plain in (("layer", ""), ("preprocess", "model"), ("keep", "map"), ("precision", "float32"))
-        if getattr(recipe, name) != plain
+        if getattr(request, name) != plain
     }
-    if odd or recipe.dtype not in ("float32", "uint8"):
+    if odd or request.dtype not in ("float32", "uint8"):
         raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
     spec = FeatureSpec("pixels", "", "none", "", size, decoding.RECIPE, "none", "map", "uint8", "float32")
     return Resolved(spec, lambda count: runtimes.PixelsRuntime())

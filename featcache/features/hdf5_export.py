@@ -15,7 +15,8 @@ from ..data.dataset import label_array
 from ..errors import UsageError
 from ..store.store import Store
 from ..system import atomic_files
-from . import loading
+from .feature_request import FeatureRequest, choose_feature_set, choose_images
+from .pooled_rows import pooled_blocks
 
 _BLOCK = 256
 
@@ -40,11 +41,18 @@ def export(
     path = Path(out).expanduser().absolute()
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file to write, such as features.h5")
-    if pooling not in loading.POOLINGS:
-        raise UsageError(f"pooling {pooling!r} is unknown; expected one of {', '.join(loading.POOLINGS)}")
+    request = FeatureRequest(
+        backbone=backbone,
+        task=task,
+        classes=classes,
+        pooling=pooling,
+        data=data,
+        group_regex=group_regex,
+        cache=cache,
+    )
     with Store(cache) as store:
-        dataset, names, keys = loading.select(store, data, task, classes, group_regex)
-        feature_set = loading.choose_feature_set(store, backbone, pooling)
+        dataset, names, keys = choose_images(store, request)
+        feature_set = choose_feature_set(store, request)
         text = h5py.string_dtype("utf-8")
         # Through a Python file: on a full disk HDF5's own driver reports success and crashes at exit.
         with atomic_files.writing(path) as raw, h5py.File(raw, "w") as file:
@@ -52,7 +60,7 @@ def export(
             file.attrs["spec"] = store.spec(feature_set).to_json()
             file.attrs["pooling"] = pooling
             start = 0
-            for block in loading.pooled_blocks(store, feature_set, keys, pooling, _BLOCK):
+            for block in pooled_blocks(store, feature_set, keys, pooling, _BLOCK):
                 if "features" not in file:
                     file.create_dataset("features", shape=(len(keys), *block.shape[1:]), dtype=block.dtype)
                 file["features"][start : start + len(block)] = block

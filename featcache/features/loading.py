@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backbones import registry
-from ..data.dataset import SPLITS, Dataset, label_array
-from ..data.tasks import task_classes
+from ..data.dataset import SPLITS, label_array
 from ..errors import DataError, UsageError
-from ..extraction.extract import choose_data, row_keys
 from ..spec import FeatureSpec
 from ..store.store import Store
-from ..system import memory
-from .pooling import POOLINGS, pool, pooled
+from .feature_request import FeatureRequest, choose_feature_set, choose_images
+from .pooled_rows import read_or_stay
 from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_log = logging.getLogger(__name__)
-_LIBRARIES = 1_000_000_000  # bytes that TensorFlow and a compiled training of one head take, at most
 
 
 @dataclass(frozen=True)
@@ -93,9 +85,9 @@ class Features:
             raise UsageError(f"split {name!r} is unknown; expected one of {', '.join(SPLITS)}")
         mask = self.splits == name
         if not mask.any():
-            found = sorted({s for s in self.splits if s}) or ["none at all"]
+            there = sorted({s for s in self.splits if s}) or ["none at all"]
             raise DataError(
-                f"the data has no {name} split (found: {', '.join(found)}); lay it out as DIR/{name}/<class>/*, "
+                f"the data has no {name} split (found: {', '.join(there)}); lay it out as DIR/{name}/<class>/*, "
                 "give a manifest with a split column, or split it yourself with groups, for instance with "
                 "sklearn's StratifiedGroupKFold"
             )
@@ -180,11 +172,29 @@ def load(
         An unknown name, or several feature sets that fit.
     StoreError
     """
-    if pooling not in POOLINGS:
-        raise UsageError(f"pooling {pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
-    with Store(cache) as store:
-        dataset, names, keys = select(store, data, task, classes, group_regex)
-        feature_set = choose_feature_set(store, backbone, pooling, weights, size, layer, preprocess)
+    return load_request(
+        FeatureRequest(
+            backbone=backbone,
+            task=task,
+            classes=classes,
+            pooling=pooling,
+            data=data,
+            group_regex=group_regex,
+            weights=weights,
+            size=size,
+            layer=layer,
+            preprocess=preprocess,
+            cache=cache,
+            stream=stream,
+        )
+    )
+
+
+def load_request(request: FeatureRequest) -> Features:
+    """:func:`load` of what a request says; raises what that raises."""
+    with Store(request.cache) as store:
+        dataset, names, keys = choose_images(store, request)
+        feature_set = choose_feature_set(store, request)
         spec = store.spec(feature_set)
         present = store.rows(feature_set)
         absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
@@ -194,7 +204,7 @@ def load(
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.backbone} …"
             )
         return Features(
-            X=read_or_stay(store, feature_set, keys, pooling, stream),
+            X=read_or_stay(store, feature_set, keys, request.pooling, request.stream),
             y=label_array(dataset.labels, names),
             classes=names,
             paths=dataset.paths,
@@ -203,134 +213,8 @@ def load(
             keys=keys,
             feature_set=feature_set,
             spec=spec,
-            pooling=pooling,
+            pooling=request.pooling,
             map_shape=store.shapes(feature_set)[spec.arrays[0]],
             synthetic=dataset.synthetic,
             data=dataset.root,
         )
-
-
-def choose_feature_set(
-    store: Store,
-    backbone: str | None,
-    pooling: str,
-    weights: str | None = None,
-    size: int | None = None,
-    layer: str | None = None,
-    preprocess: str | None = None,
-) -> str:
-    """The one set that fits; of several, the one extracted last.
-
-    Raises :class:`DataError` where there is none, :class:`UsageError` where there are several.
-    """
-    known = store.feature_sets()
-    if backbone is None:
-        extracted = [name for name in store.last_extract().get("feature_sets", {}) if name != "pixels"]
-        if not extracted:
-            raise DataError("no features have been extracted here yet; run: python cli.py extract --backbone vgg16")
-        backbone = str(extracted[-1])
-    if backbone in known:
-        return backbone
-    name = registry.get(backbone).name
-    specs = {feature_set: store.spec(feature_set) for feature_set in known if feature_set.startswith(f"{name}-")}
-    fits = [
-        feature_set
-        for feature_set, spec in specs.items()
-        if spec.backbone == name
-        and (weights is None or spec.weights == weights)
-        and (size is None or spec.size == size)
-        and (layer is None or spec.layer == layer)
-        and (preprocess is None or (spec.preprocess == "rescale") == (preprocess == "rescale"))
-        and (("map" in spec.arrays) or (pooling == "avg"))
-    ]
-    if not fits:
-        there = ", ".join(known) or "none"
-        maps = " with maps (not --keep avg)" if pooling != "avg" else ""
-        raise DataError(
-            f"no features of {name}{maps} as asked; there are: {there}. Run: python cli.py extract --backbone {name}"
-        )
-    if len(fits) > 1:
-        last = store.last_extract().get("feature_sets", {}).get(name)
-        if last not in fits:
-            raise UsageError(f"several feature sets fit: {', '.join(fits)}; name one of them as the backbone")
-        return str(last)
-    return fits[0]
-
-
-def read_or_stay(
-    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, stream: bool | None = None
-) -> np.ndarray | StoredRows:
-    """Rows of a set in the order of ``keys``, pooled: read, or where memory is short (or ``stream`` says so) in the store."""
-    array = _array_for(store, feature_set, pooling)
-    if stream is None and keys:
-        like = pooled(store.shapes(feature_set)[array], store.spec(feature_set).dtype, pooling)
-        need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
-        # Within a limit, TensorFlow and the programs it compiles have to fit as well.
-        stream = need > (free if memory.limit() is None else free - _LIBRARIES) / 4
-        if stream:
-            _log.warning(
-                "%s: %d rows take %.1f GB, and %.1f GB are free: they are read from the store as they are used",
-                feature_set, len(keys), need / 1e9, free / 1e9,
-            )  # fmt: skip
-    if stream and keys:
-        return StoredRows(store, feature_set, keys, array, pooling)
-    return read_pooled(store, feature_set, keys, pooling)
-
-
-def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: str) -> np.ndarray:
-    """Rows of a set in the order of ``keys``, pooled; array of shape (n, d), or of maps."""
-    if pooling == "max":  # block by block: maps are some 50 times the rows that are wanted
-        return np.concatenate(list(pooled_blocks(store, feature_set, keys, pooling, 1024)))
-    return next(pooled_blocks(store, feature_set, keys, pooling, max(1, len(keys))))
-
-
-def pooled_blocks(
-    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, rows: int
-) -> Iterator[np.ndarray]:
-    """The same, ``rows`` rows at a time."""
-    for block in store.blocks(feature_set, keys, _array_for(store, feature_set, pooling), rows):
-        yield pool(block, pooling)
-
-
-def _array_for(store: Store, feature_set: str, pooling: str) -> str:
-    """Which of a set's arrays a pooling starts from.
-
-    Raises :class:`DataError` where the set keeps averages alone and more is asked for.
-    """
-    spec = store.spec(feature_set)
-    if "map" not in spec.arrays and pooling != "avg" and not spec.layer:
-        raise DataError(f"{feature_set} keeps only the average; for pooling {pooling!r} extract again with --keep map")
-    return "avg" if "avg" in spec.arrays and (pooling == "avg" or "map" not in spec.arrays) else "map"
-
-
-def select(
-    store: Store,
-    data: str | os.PathLike[str] | None,
-    task: str,
-    classes: Sequence[str] | None,
-    group_regex: str | None,
-) -> tuple[Dataset, tuple[str, ...], list[bytes]]:
-    """The images of a task, its classes in the order of their labels, and the row keys."""
-    dataset = _without_skipped(store, choose_data(store, data, group_regex))
-    names = task_classes(task, dataset.labels, classes)
-    dataset = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
-    return dataset, names, _keys(store, dataset)
-
-
-def _without_skipped(store: Store, dataset: Dataset) -> Dataset:
-    """Leave out what the last extract of this data was told to skip, and say so."""
-    last = store.last_extract()
-    if last.get("data") != dataset.root or not last.get("skipped"):
-        return dataset
-    skipped = set(last["skipped"])
-    kept = [i for i, path in enumerate(dataset.paths) if path not in skipped]
-    if len(kept) < len(dataset):
-        _log.warning("%d image(s) are left out, as --skip-bad said at the last extract", len(dataset) - len(kept))
-    return dataset.take(kept)
-
-
-def _keys(store: Store, dataset: Dataset) -> list[bytes]:
-    keys, bad = row_keys(store, dataset.paths)
-    if bad:
-        raise DataError(f"{len(bad)} of {len(keys)} images cannot be read", bad)
-    return [key for key in keys if key is not None]

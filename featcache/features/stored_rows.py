@@ -152,9 +152,9 @@ class StoredRows:
 
         def look_again(doubt: bool) -> dict[bytes, tuple[str, int]]:
             with Store(source.cache) as store:
-                found = store.rows(source.feature_set, doubt)
-            source.where.update({key: found[key] for key in source.where if key in found})
-            return found
+                current = store.rows(source.feature_set, doubt)
+            source.where.update({key: current[key] for key in source.where if key in current})
+            return current
 
         folder = source.cache / "features" / source.feature_set
         raw, _ = gather_moving(folder, source.array, keys, source.where, source.opened, look_again)

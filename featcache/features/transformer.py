@@ -11,10 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..data import filesystems
 from ..errors import DataError, UsageError
-from ..extraction.extract import extract_paths, row_keys
-from ..extraction.request import Recipe, resolve
+from ..extraction.extract_paths import extract_paths
+from ..extraction.planning import row_keys
+from ..extraction.request import ExtractionRequest, resolve
 from ..store.store import Store
-from . import loading
+from .pooled_rows import read_pooled
 
 
 class FrozenBackbone(TransformerMixin, BaseEstimator):
@@ -100,7 +101,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         paths = _paths(X)
         if self.pooling not in ("avg", "max", "flatten"):
             raise UsageError(f"pooling {self.pooling!r} is unknown; expected avg, max or flatten")
-        recipe = Recipe(
+        request = ExtractionRequest(
             backbone=self.backbone,
             weights=self.weights,
             size=self.size,
@@ -111,7 +112,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
             precision=self.precision,
         )
         with Store(self.cache) as store:
-            resolved = resolve(recipe, store)
+            resolved = resolve(request, store)
             result = extract_paths(store, resolved, paths, batch_size=self.batch_size)
             if result.bad:
                 raise DataError(f"{len(result.bad)} of {len(paths)} images cannot be used", result.bad)
@@ -119,7 +120,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
             if bad:
                 raise DataError(f"{len(bad)} of {len(paths)} images cannot be read", bad)
             wanted = [key for key in keys if key is not None]
-            return loading.read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
+            return read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
 
 
 def _paths(X: Any) -> list[str]:

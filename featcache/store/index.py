@@ -95,12 +95,12 @@ class Index:
         # The committing thread writes while the main one may read; the lock in Index keeps them apart.
         db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         try:
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _VERSION):
-                raise sqlite3.DatabaseError(f"it has layout {found}, this release keeps {_VERSION}")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                raise sqlite3.DatabaseError(f"it has layout {version}, this release keeps {_VERSION}")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA trusted_schema=OFF")
-            if found != _VERSION:  # a write waits for the disk: readers do without one
+            if version != _VERSION:  # a write waits for the disk: readers do without one
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
             for probe in _PROBE:
                 _require_columns(db, probe)
@@ -131,7 +131,7 @@ class Index:
 
     # -- files ---------------------------------------------------------------------------------
 
-    def known_keys(self, paths: Sequence[str], found: Sequence[bytes]) -> list[bytes | None]:
+    def known_keys(self, paths: Sequence[str], stamps: Sequence[bytes]) -> list[bytes | None]:
         """The key of each file that is remembered with this stamp (:mod:`featcache.system.file_stamps`), else None."""
         keys: list[bytes | None] = [None] * len(paths)
         if not paths:
@@ -147,7 +147,7 @@ class Index:
                     "SELECT path, stamp, key FROM files WHERE path >= ? AND path < ?", (first, first + b"\xff")
                 ):
                     i = place.get(path.decode(*_TEXT))
-                    if i is not None and stamp == found[i] and len(key) == _KEY:
+                    if i is not None and stamp == stamps[i] and len(key) == _KEY:
                         keys[i] = key
             except sqlite3.Error as error:
                 self._recover(error)
@@ -156,7 +156,7 @@ class Index:
         if len(place) < len(paths):  # a path that is named twice
             for i, path in enumerate(paths):
                 j = place[path]
-                if keys[i] is None and found[i] == found[j]:
+                if keys[i] is None and stamps[i] == stamps[j]:
                     keys[i] = keys[j]
         return keys
 
@@ -219,13 +219,13 @@ class Index:
 
     def rows(self, feature_set: str) -> dict[bytes, tuple[str, int]]:
         """``key -> (shard name, position)``; of a key in several shards, the first by name."""
-        found: dict[bytes, tuple[str, int]] = {}
+        where: dict[bytes, tuple[str, int]] = {}
         for name, keys in self._select(
             f"SELECT name, keys FROM shards WHERE feature_set = ? AND {_SANE} ORDER BY name DESC", (feature_set,)
         ):
             split = [keys[start : start + _KEY] for start in range(0, len(keys), _KEY)]
-            found.update(zip(split, zip(itertools.repeat(name), range(len(split)), strict=False), strict=True))
-        return found
+            where.update(zip(split, zip(itertools.repeat(name), range(len(split)), strict=False), strict=True))
+        return where
 
     def count(self, feature_set: str) -> int:
         """How many different rows there are; one that stands in several shards counts once."""

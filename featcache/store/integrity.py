@@ -19,14 +19,14 @@ class State(enum.Enum):
 
 def prove(path: Path) -> tuple[State, str]:
     """The state of a shard, and why it is not sound. Damage counts as proven when it is read twice."""
-    found = ""
+    digest = ""
     for _ in range(2):
         try:
-            found = atomic_files.sha256_file(path, from_device=bool(found))
+            digest = atomic_files.sha256_file(path, from_device=bool(digest))
         except FileNotFoundError:  # compacted away meanwhile
             return State.GONE, ""
         except OSError as error:
             return State.UNREADABLE, f"cannot be read: {error.strerror or error}"
-        if found == path.stem:
+        if digest == path.stem:
             return State.SOUND, ""
-    return State.DAMAGED, f"its SHA-256 is {found[:12]}…, not its name"
+    return State.DAMAGED, f"its SHA-256 is {digest[:12]}…, not its name"

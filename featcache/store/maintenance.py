@@ -66,15 +66,15 @@ def ls(store: Store) -> list[dict[str, Any]]:
 
 def survey(store: Store) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """What :func:`ls` lists, and why some sets cannot be listed, by name."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     unlisted: dict[str, str] = {}
     for name in store.feature_sets():
         try:
-            found.append(_described(store, name))
+            rows.append(_described(store, name))
         except (StoreError, OSError) as error:
             if name in store.feature_sets():  # not removed in between
                 unlisted[name] = str(error)
-    return found, unlisted
+    return rows, unlisted
 
 
 def _described(store: Store, name: str) -> dict[str, Any]:

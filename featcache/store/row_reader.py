@@ -78,17 +78,17 @@ def gather(
     for name, targets, positions in parts:  # all before the first read, which would push HDF5 out of the processor
         if name not in opened:
             opened[name] = learn(folder / name)
-        found = opened[name]
-        if array not in found.shapes:
-            raise StoreError(f"{folder.name} keeps {' and '.join(found.shapes)}, not {array!r}")
-        _require_keys(name, found.keys, positions, keys, targets)
+        shard = opened[name]
+        if array not in shard.shapes:
+            raise StoreError(f"{folder.name} keeps {' and '.join(shard.shapes)}, not {array!r}")
+        _require_keys(name, shard.keys, positions, keys, targets)
     first = opened[parts[0][0]]
     out = np.empty((len(keys), *first.shapes[array]), first.dtype)
     for name, targets, positions in parts:
-        found = opened[name]
-        if (found.shapes[array], found.dtype) != (out.shape[1:], out.dtype):
-            raise StoreError(f"{name} holds rows of {found.shapes[array]}, others {out.shape[1:]}; run 'cache verify'")
-        offset = found.offsets[array]
+        shard = opened[name]
+        if (shard.shapes[array], shard.dtype) != (out.shape[1:], out.dtype):
+            raise StoreError(f"{name} holds rows of {shard.shapes[array]}, others {out.shape[1:]}; run 'cache verify'")
+        offset = shard.offsets[array]
         if offset is None:
             _unpack(folder / name, array, out, targets, positions)
         else:
@@ -139,10 +139,10 @@ def _by_shard(
 
 
 def _require_keys(
-    name: str, found: np.ndarray, positions: np.ndarray, keys: Sequence[bytes], targets: np.ndarray
+    name: str, stored: np.ndarray, positions: np.ndarray, keys: Sequence[bytes], targets: np.ndarray
 ) -> None:
     """Raise :class:`MovedError` unless the shard's keys at ``positions`` are the wanted ones."""
-    if positions.max() >= len(found) or found[positions].tobytes() != b"".join([keys[t] for t in targets]):
+    if positions.max() >= len(stored) or stored[positions].tobytes() != b"".join([keys[t] for t in targets]):
         raise MovedError(name)
 
 

@@ -114,8 +114,8 @@ def encode(spec: FeatureSpec, rows: Rows, compression: str = "none") -> memoryvi
     for name in spec.arrays:
         array = rows.arrays.get(name)
         if array is None or len(array) != len(rows) or array.dtype != kind:
-            found = "nothing" if array is None else f"{array.dtype}{array.shape}"
-            raise StoreError(f"{spec.id}: array {name!r} is {found}, expected {kind.name} with {len(rows)} rows")
+            given = "nothing" if array is None else f"{array.dtype}{array.shape}"
+            raise StoreError(f"{spec.id}: array {name!r} is {given}, expected {kind.name} with {len(rows)} rows")
         if kind.kind == "f" and not np.isfinite(array).all():
             raise StoreError(
                 f"{spec.id}: {name!r} holds NaN or infinite values, nothing of this block was kept. "
@@ -209,10 +209,10 @@ class Shard:
     @property
     def compression(self) -> str:
         """``none``, ``gzip`` or ``zstd``."""
-        found = {number for name in self.spec.arrays for number in _filters_of(self._datasets[name])}
-        if _ZSTD in found:
+        filters = {number for name in self.spec.arrays for number in _filters_of(self._datasets[name])}
+        if _ZSTD in filters:
             return "zstd"
-        return "gzip" if h5py.h5z.FILTER_DEFLATE in found else "none"
+        return "gzip" if h5py.h5z.FILTER_DEFLATE in filters else "none"
 
     def keys(self) -> np.ndarray:
         """Row keys, uint8 array of shape (n, 32)."""
@@ -233,8 +233,8 @@ class Shard:
     def offset(self, name: str) -> int | None:
         """Where in the file an array's first byte stands; None where it is compressed."""
         with self._explained():
-            found = self._datasets[name].id.get_offset()
-        return None if found is None else int(found)
+            offset = self._datasets[name].id.get_offset()
+        return None if offset is None else int(offset)
 
     def stored_checksums(self) -> np.ndarray:
         """The checksum that each row was committed with, uint8 array of shape (n, 16)."""

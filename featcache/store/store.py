@@ -250,9 +250,9 @@ class Store:
         while True:
             lives = self.index.lives
             self._update(feature_set)
-            found = ask(feature_set)
+            answer = ask(feature_set)
             if self.index.lives == lives:
-                return found
+                return answer
 
     def _update(self, feature_set: str) -> None:
         # The index is asked before the folder: of what another process merges in between, either is then seen.
@@ -286,13 +286,13 @@ class Store:
             before, names = names, _shards_in(folder)
             if names == before:
                 break
-        found = {}
+        sizes = {}
         for name in sorted(names):
             try:
-                found[name] = os.stat(folder / name).st_size
+                sizes[name] = os.stat(folder / name).st_size
             except FileNotFoundError:
                 continue
-        return found
+        return sizes
 
     def rows(self, feature_set: str, doubt: bool = False) -> dict[bytes, tuple[str, int]]:
         """``row key -> (shard, position)`` of every row there is; with ``doubt``, whatever the index says."""
@@ -330,7 +330,7 @@ class Store:
             raise StoreError(f"{feature_set}: {missing} of {len(keys)} rows are not there; extract them first")
 
         for start in range(0, len(keys), rows):
-            found, where = gather_moving(
+            block, where = gather_moving(
                 folder,
                 array,
                 keys[start : start + rows],
@@ -338,7 +338,7 @@ class Store:
                 self._opened,
                 functools.partial(self.rows, feature_set),
             )
-            yield found
+            yield block
 
     # -- the last extract ----------------------------------------------------------------------
 

@@ -49,10 +49,10 @@ def write_bytes(path: Path, data: bytes | memoryview, digest: str | None = None)
         file.flush()
         os.fsync(file.fileno())
         _forget_cached_pages(file.fileno())
-        found = sha256_file(file.name)
-        if found != wanted:
+        written = sha256_file(file.name)
+        if written != wanted:
             raise StoreError(
-                f"{path.parent}: the disk gave back other bytes than were written (SHA-256 {found[:12]}…, "
+                f"{path.parent}: the disk gave back other bytes than were written (SHA-256 {written[:12]}…, "
                 f"expected {wanted[:12]}…). Nothing was committed; check the device before going on."
             )
 

@@ -81,10 +81,10 @@ def file_system(path: str) -> tuple[str, str]:
         mounts = psutil.disk_partitions(all=True)
     except (OSError, psutil.Error):
         return os.path.dirname(real), ""
-    found = (os.path.dirname(real), "")
+    nearest = (os.path.dirname(real), "")
     longest = -1
     for mount in mounts:  # of two at one place, the later hides the earlier
         place = mount.mountpoint
         if len(place) >= longest and (real == place or real.startswith(os.path.join(place, ""))):
-            found, longest = (place, mount.fstype), len(place)
-    return found
+            nearest, longest = (place, mount.fstype), len(place)
+    return nearest

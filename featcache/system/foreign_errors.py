@@ -76,9 +76,9 @@ def _shown(error: UnicodeError) -> str:
     text = getattr(error, "object", None)
     if isinstance(text, str):  # the part around what cannot be written
         start = getattr(error, "start", 0)
-        found = re.match(r"[^\n,;\"]*", text[start:])
+        after = re.match(r"[^\n,;\"]*", text[start:])
         before = re.search(r"[^\n,;\"]*$", text[:start])
-        return _short((before[0] if before else "") + (found[0] if found else ""))
+        return _short((before[0] if before else "") + (after[0] if after else ""))
     return first_line(error)
 
 

@@ -63,10 +63,10 @@ def size_in_bytes(text: str) -> int:
 
     Raises :class:`UsageError` for anything else.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if found is None or float(found[1]) <= 0:
+    size = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if size is None or float(size[1]) <= 0:
         raise UsageError(f"--memory {text!r}: expected a size, such as 500MB or 4GB")
-    return int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " "))
+    return int(float(size[1]) * 1000 ** " KMGT".index(size[2].upper() or " "))
 
 
 def resident() -> int:

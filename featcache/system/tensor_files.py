@@ -47,9 +47,9 @@ def load(model: Any, path: Path) -> None:
     """
     tensors = read_tensors(path)
     wanted = [tuple(variable.shape) for variable in model.weights]
-    found = [tensor.shape for tensor in tensors]
-    if wanted != found:
-        raise WeightsError(f"{path}: holds {len(found)} tensors that do not fit {model.name}, which has {len(wanted)}")
+    held = [tensor.shape for tensor in tensors]
+    if wanted != held:
+        raise WeightsError(f"{path}: holds {len(held)} tensors that do not fit {model.name}, which has {len(wanted)}")
     for variable, tensor in zip(model.weights, tensors, strict=True):
         variable.assign(tensor)
 

@@ -1,4 +1,4 @@
-"""The time ledger: what each run took on this machine, phase by phase, so that the next one can be foretold.
+"""The throughput log: what each run took on this machine, phase by phase, so that the next one can be estimated.
 
 One line of JSON a run in ``cache/ledger.jsonl``. Lines are only ever added, each with one write; a line that cannot be
 read is passed over, and deleting the file loses nothing but the memory of times.
@@ -38,8 +38,8 @@ class _Entry(msgspec.Struct):
     seconds: schema.Finite
 
 
-class Ledger:
-    """The ledger of one cache folder."""
+class ThroughputLog:
+    """The log of one cache folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -80,11 +80,11 @@ class Ledger:
             lines = self._path.read_bytes().splitlines()
         except OSError:
             return []
-        found = []
+        entries = []
         for line in lines:
             with contextlib.suppress(StoreError):
-                found.append(schema.read(line, _Entry, str(self._path), "Passed over."))
-        return found
+                entries.append(schema.read(line, _Entry, str(self._path), "Passed over."))
+        return entries
 
     def usual_pace(self, work: str) -> float | None:
         """Median images a second of the last runs of this work on this machine; None where there are none."""

@@ -15,8 +15,8 @@ from featcache.backbones import registry, runtime
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.backbones.weights import WeightsSource, build
 from featcache.errors import UsageError
-from featcache.extraction.extract import extract_paths
-from featcache.extraction.request import Recipe, resolve
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.request import ExtractionRequest, resolve
 from featcache.store.store import Store
 
 from .case import Contest, decoded, some_images, timed
@@ -83,7 +83,7 @@ def _files_to_shards(cache: Path, backbone: str, name: str, paths: list[str]) ->
     def run() -> float:
         shutil.rmtree(cache / "features", ignore_errors=True)
         with Store(cache) as store:
-            resolved = resolve(Recipe(backbone, "random", runtime=name), store)
+            resolved = resolve(ExtractionRequest(backbone, "random", runtime=name), store)
             done = extract_paths(store, resolved, paths)
         if done.computed != len(set(paths)) or done.bad:
             raise UsageError(f"{len(done.bad)} of the images cannot be used; give others with --data")

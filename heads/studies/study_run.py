@@ -20,16 +20,18 @@ from featcache.data.dataset import Dataset, open_dataset
 from featcache.data.synthetic import sample_folder, write_sample
 from featcache.data.tasks import task_classes
 from featcache.errors import DataError
-from featcache.extraction.extract import choose_data, extract_paths, row_keys
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.planning import choose_data, row_keys
 from featcache.extraction.request import resolve_spec
 from featcache.store.store import Store
 
 from ..auditing.audit import audit
 from ..auditing.audit_record import audit_runs
 from ..evaluation.run_folder import write_json
+from ..experiments.baseline_models import TABLE
+from ..experiments.baselines import baselines
 from ..experiments.head_fit import fit_head
 from ..experiments.hyperparameter_search import grid
-from ..experiments.leaderboard import TABLE, baselines
 from ..inference.prediction import evaluate_bundle
 from ..reporting.html_report import report
 from .steps import Steps

@@ -14,12 +14,12 @@ import featcache
 from featcache.backbones import openvino_runtime, registry, runtime, tensorflow_runtime, weights
 from featcache.backbones.tensorflow_setup import gpu_likely
 from featcache.errors import UsageError
-from featcache.extraction import pipeline, request
+from featcache.extraction import pipeline, planning, request
 from featcache.extraction.batch_tuning import BatchSize
 from featcache.spec import FeatureSpec
 from featcache.store.shard import Shard
 from featcache.store.store import Store
-from featcache.system.throughput_log import Ledger, machine, slowdown
+from featcache.system.throughput_log import ThroughputLog, machine, slowdown
 
 SMALL = {"backbone": "mobilenet", "weights": "random", "size": 64}
 IMAGES = np.random.default_rng(3).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
@@ -147,7 +147,9 @@ def test_which_runtime_is_taken(monkeypatch):
 
 def test_openvino_computes_in_float32_alone():
     with pytest.raises(UsageError, match="mixed_bfloat16 take tensorflow"):
-        request.resolve(request.Recipe("mobilenet", "random", runtime="openvino", precision="mixed_bfloat16"), None)
+        request.resolve(
+            request.ExtractionRequest("mobilenet", "random", runtime="openvino", precision="mixed_bfloat16"), None
+        )
 
 
 def test_a_hidden_gpu_is_none(monkeypatch):
@@ -226,8 +228,8 @@ def test_a_run_tells_its_pace_and_its_phases(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "_WARM_SECONDS", 0.2)
     paths = write_images(tmp_path / "images", 60, size=8)
     with Store(tmp_path / "cache") as store:
-        keys, _ = featcache.extraction.extract.row_keys(store, [str(path) for path in paths])
-    jobs = [pipeline.Job(str(path), key) for path, key in zip(paths, keys, strict=True)]
+        keys, _ = planning.row_keys(store, [str(path) for path in paths])
+    jobs = [planning.PlannedImage(str(path), key) for path, key in zip(paths, keys, strict=True)]
     told = []
     outcome = pipeline.run(jobs, 8, Sleeping(0.01), lambda rows: "x", on_pace=lambda *pace: told.append(pace))
     ((pace, left),) = told
@@ -238,7 +240,7 @@ def test_a_run_tells_its_pace_and_its_phases(tmp_path, monkeypatch):
     assert set(outcome.phases) == {"decode", "network", "commit", "wait"}
 
 
-def test_the_ledger_foretells_and_warns(tmp_path, images, caplog):
+def test_the_log_estimates_and_warns(tmp_path, images, caplog):
     cache = tmp_path / "cache"
     done = featcache.extract(images, cache=cache, runtime="tensorflow", **SMALL)
     (line,) = (cache / "ledger.jsonl").read_text().splitlines()
@@ -246,14 +248,14 @@ def test_the_ledger_foretells_and_warns(tmp_path, images, caplog):
     assert entry["machine"] == machine()
     assert (entry["images"], entry["images_per_second"]) == (24, pytest.approx(done.images_per_second, abs=0.01))
     assert set(entry["phases"]) == {"plan", "ready", "decode", "network", "commit", "wait"} == set(done.phases)
-    ledger = Ledger(cache / "ledger.jsonl")
-    assert ledger.usual_pace(entry["work"]) is None  # too short to count
+    log = ThroughputLog(cache / "ledger.jsonl")
+    assert log.usual_pace(entry["work"]) is None  # too short to count
     for pace in (90.0, 100.0, 110.0):
-        ledger.note(entry["work"], int(pace * 10), 10.0, {})
+        log.note(entry["work"], int(pace * 10), 10.0, {})
     with open(cache / "ledger.jsonl", "ab") as file:
         file.write(b'{"torn')
-    assert ledger.usual_pace(entry["work"]) == 100.0
-    assert ledger.usual_pace("extract something else") is None
+    assert log.usual_pace(entry["work"]) == 100.0
+    assert log.usual_pace("extract something else") is None
     assert slowdown(71.0, 100.0, {}, 10.0) == ""
     assert slowdown(5.0, None, {}, 10.0) == ""
     assert "40% below the 100.0" in slowdown(60.0, 100.0, {"wait": 0.0}, 10.0)
@@ -265,7 +267,7 @@ def test_the_ledger_foretells_and_warns(tmp_path, images, caplog):
     with Store(cache) as store:
         store.remove(done.feature_set)
     for _ in range(10):
-        ledger.note(entry["work"], 10_000_000, 10.0, {})
+        log.note(entry["work"], 10_000_000, 10.0, {})
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_ENOUGH_SECONDS", 0.0)
         featcache.extract(images, cache=cache, runtime="tensorflow", **SMALL)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from featcache.data import filesystems
 from featcache.data.dataset import open_dataset
-from featcache.extraction.extract import plan
+from featcache.extraction.planning import plan
 from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from featcache.data import filesystems as locations; from featcache.store import maintenance as upkeep
 from featcache.data.dataset import open_dataset
-from featcache.extraction.extract import plan
+from featcache.extraction.planning import plan
 from featcache.store.shard import Rows
 from featcache.spec import FeatureSpec
 from featcache.store.store import Store
@@ -65,7 +65,7 @@ SPEC = replace(SPEC, size=int(sys.argv[3]))  # of another size nothing is there 
 started = time.perf_counter()
 with Store(place / "cache") as store:
     todo = plan(store, SPEC, open_dataset(place / sys.argv[2]).paths)
-print(json.dumps({"seconds": time.perf_counter() - started, "peak": peak(), "reused": todo.reused, "jobs": len(todo.jobs)}))
+print(json.dumps({"seconds": time.perf_counter() - started, "peak": peak(), "reused": todo.reused, "jobs": len(todo.to_compute)}))
 """
 LS = """
 started = time.perf_counter()

@@ -27,11 +27,12 @@ from sklearn.preprocessing import StandardScaler
 
 import featcache
 from featcache.errors import FeatcacheError, StoreError, UsageError
-from featcache.extraction import device_workers, work_units
+from featcache.extraction import device_workers, workers
 from featcache.store import maintenance
 from featcache.store.store import Store
 from heads import DenseHeadClassifier, FastGridSearchCV
-from heads.search.shared_fits import Problem, portions
+from heads.search.cells import Problem
+from heads.search.shared_fits import portions
 
 dask = pytest.importorskip("distributed")
 SMALL = {"backbone": "mobilenet", "weights": "random", "size": 64, "runtime": "openvino"}
@@ -166,7 +167,7 @@ def die(chunk):
 
 
 def test_no_device_left_is_an_error(tmp_path, monkeypatch):
-    chunk = work_units.Chunk("{}", (), None, "none", None, "none", 8)
+    chunk = workers.Portion("{}", (), None, "none", None, "none", 8)
     monkeypatch.setattr(device_workers, "compute", die)
     with pytest.raises(StoreError, match="every device's process died"):
         list(device_workers.DeviceProcesses(["-1"]).run([chunk], {}))

@@ -19,8 +19,8 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.data.dataset import open_dataset
 from featcache.data.decoding import decode
 from featcache.errors import DataError, StoreError, UsageError, WeightsError
-from featcache.extraction import extract, pipeline
-from featcache.extraction.extract import row_keys
+from featcache.extraction import pipeline, planning
+from featcache.extraction.planning import PlannedImage, row_keys
 from featcache.store.store import Store
 
 # A small real network on small images: quick, and everything of the real path.
@@ -150,8 +150,8 @@ def test_what_is_remembered_is_not_read_again(tmp_path, images, monkeypatch):
         first, _ = row_keys(store, paths)
         twice = [*paths, paths[0], str(images / "gone.png")]
         read: list[str] = []
-        real = extract._file_key
-        monkeypatch.setattr(extract, "_file_key", lambda path: read.append(path) or real(path))
+        real = planning._file_key
+        monkeypatch.setattr(planning, "_file_key", lambda path: read.append(path) or real(path))
         again, bad = row_keys(store, twice)
         assert (again, [image.path for image in bad]) == ([*first, first[0], None], [twice[-1]])
         assert read == []
@@ -182,7 +182,7 @@ def test_out_of_memory_halves_the_batch(tmp_path, images):
     dataset = open_dataset(images)
     with Store(tmp_path / "cache") as store:
         keys, _ = row_keys(store, dataset.paths)
-    jobs = [pipeline.Job(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
+    jobs = [PlannedImage(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
     got = []
     outcome = pipeline.run(jobs, 8, Limited(), lambda rows: got.append(rows) or "x", batch_size=16)
     assert outcome.computed == 24

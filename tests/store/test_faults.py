@@ -20,7 +20,7 @@ from surroundings import OFFLINE, ROOT
 import featcache
 from featcache.data.dataset import open_dataset
 from featcache.extraction import pipeline
-from featcache.extraction.extract import row_keys
+from featcache.extraction.planning import PlannedImage, row_keys
 from featcache.store import maintenance
 from featcache.store.shard import Shard
 from featcache.store.store import Store
@@ -124,7 +124,7 @@ def test_a_kill_costs_at_most_one_commit(tmp_path):
     dataset = open_dataset(data)
     with Store(tmp_path / "cache") as store:
         keys, _ = row_keys(store, dataset.paths)
-    jobs = [pipeline.Job(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
+    jobs = [PlannedImage(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
     pipeline.run(jobs, 8, Slow(), commit, batch_size=8)
     assert committed == 700
     assert worst <= 256

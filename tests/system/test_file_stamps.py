@@ -16,8 +16,8 @@ from PIL import Image
 
 import featcache
 from featcache.data.dataset import open_dataset
-from featcache.extraction import extract
-from featcache.extraction.extract import row_keys
+from featcache.extraction import planning
+from featcache.extraction.planning import row_keys
 from featcache.store.store import Store
 from featcache.system import file_stamps
 
@@ -68,8 +68,8 @@ def test_a_file_that_is_written_over_with_its_old_time_is_noticed(tmp_path, bitm
 
 def test_what_is_believed_is_not_read_and_a_moved_folder_is(tmp_path, bitmaps, monkeypatch):
     read = []
-    real = extract._file_key
-    monkeypatch.setattr(extract, "_file_key", lambda path: read.append(path) or real(path))
+    real = planning._file_key
+    monkeypatch.setattr(planning, "_file_key", lambda path: read.append(path) or real(path))
     with Store(tmp_path / "cache") as store:
         for expected in (8, 0):
             read.clear()

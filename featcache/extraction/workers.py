@@ -1,6 +1,6 @@
-"""Chunks: the plan cut into pieces that other processes compute, here, on other devices, or on other machines.
+"""The plan cut into portions that other processes compute, on other devices of this machine, or on other machines.
 
-A chunk names its rows by path and key, so that it may be computed anywhere, twice, or again after a death: what is
+A portion names its rows by path and key, so that it may be computed anywhere, twice, or again after a death: what is
 there already is not computed, and the same row in two shards is harmless.
 """
 
@@ -20,20 +20,21 @@ from ..spec import FeatureSpec
 from ..store.shard import Rows
 from ..store.store import Store
 from . import pipeline
-from .pipeline import Job, Outcome
+from .pipeline import Outcome
+from .planning import PlannedImage
 from .request import resolve_spec
 
-_CHUNKS_PER_WORKER, _LEAST, _MOST = 4, 32, 1024
+_PORTIONS_PER_WORKER, _LEAST, _MOST = 4, 32, 1024
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """A piece of a plan.
+class Portion:
+    """A part of a plan.
 
     Attributes
     ----------
     spec : canonical JSON of the feature spec.
-    jobs : its images.
+    images : its images.
     cache : folder of the store as the worker sees it; None where it sees none: shards then come back as bytes.
     runtime : ``tensorflow`` or ``openvino``.
     batch_size, compression, commit_rows : as in :func:`featcache.extract`.
@@ -41,7 +42,7 @@ class Chunk:
     """
 
     spec: str
-    jobs: tuple[Job, ...]
+    images: tuple[PlannedImage, ...]
     cache: str | None
     runtime: str
     batch_size: int | None
@@ -50,12 +51,12 @@ class Chunk:
     threads: int | None = None
 
     def __len__(self) -> int:
-        return len(self.jobs)
+        return len(self.images)
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a chunk: an outcome, the number of rows that were there already, and shards by name, as bytes, where
+class PortionResult:
+    """What became of a portion: an outcome, the number of rows that were there already, and shards by name, as bytes, where
     the worker has no way to put them into the store."""
 
     outcome: Outcome
@@ -65,7 +66,7 @@ class Done:
 
 
 class Workers(Protocol):
-    """Processes that compute chunks."""
+    """Processes that compute portions."""
 
     @property
     def shared(self) -> bool:
@@ -76,45 +77,47 @@ class Workers(Protocol):
 
     def __len__(self) -> int: ...
 
-    def run(self, chunks: Sequence[Chunk], files: Mapping[str, Path]) -> Iterator[Done]:
-        """Compute all chunks, in any order; ``files`` (by their place in the cache) are what the network needs."""
+    def run(self, portions: Sequence[Portion], files: Mapping[str, Path]) -> Iterator[PortionResult]:
+        """Compute all portions, in any order; ``files`` (by their place in the cache) are what the network needs."""
 
 
-def compute(chunk: Chunk, files: Mapping[str, bytes] | None = None) -> Done:
-    """Compute a chunk in this process. The network is built once a process.
+def compute(portion: Portion, files: Mapping[str, bytes] | None = None) -> PortionResult:
+    """Compute a portion in this process. The network is built once a process.
 
     ``files`` are for a worker without a store: the network's files by their place in the cache.
     """
-    if chunk.cache is not None:
-        with Store(chunk.cache) as store:
-            return _compute(store, chunk)
+    if portion.cache is not None:
+        with Store(portion.cache) as store:
+            return _compute(store, portion)
     with tempfile.TemporaryDirectory(prefix="featcache-") as folder, Store(folder) as store:
         for place, content in (files or {}).items():
             target = Path(folder) / place
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        done = _compute(store, chunk)
-        name = store.find(FeatureSpec.from_json(chunk.spec))
+        done = _compute(store, portion)
+        name = store.find(FeatureSpec.from_json(portion.spec))
         shards = {shard: (store.features / name / shard).read_bytes() for shard in store.on_disk(name)}
         return replace(done, shards=shards)
 
 
-def _compute(store: Store, chunk: Chunk) -> Done:
-    spec = FeatureSpec.from_json(chunk.spec)
+def _compute(store: Store, portion: Portion) -> PortionResult:
+    spec = FeatureSpec.from_json(portion.spec)
     present = store.rows(store.find(spec))
-    jobs = [job for job in chunk.jobs if job.key not in present]
-    if not jobs:
-        return Done(Outcome(), len(chunk), {}, chunk.runtime)
-    network = _network(chunk.spec, chunk.runtime, chunk.threads, str(store.cache) if chunk.cache else None, store)
+    images = [image for image in portion.images if image.key not in present]
+    if not images:
+        return PortionResult(Outcome(), len(portion), {}, portion.runtime)
+    network = _network(
+        portion.spec, portion.runtime, portion.threads, str(store.cache) if portion.cache else None, store
+    )
 
     def commit(rows: Rows) -> str:
-        return store.commit(spec, rows, chunk.compression)
+        return store.commit(spec, rows, portion.compression)
 
     outcome = pipeline.run(
-        jobs, spec.size, network, commit,
-        batch_size=chunk.batch_size, commit_rows=chunk.commit_rows, workers=chunk.threads,
+        images, spec.size, network, commit,
+        batch_size=portion.batch_size, commit_rows=portion.commit_rows, workers=portion.threads,
     )  # fmt: skip
-    return Done(outcome, len(chunk) - len(jobs), {}, network.info["name"])
+    return PortionResult(outcome, len(portion) - len(images), {}, network.info["name"])
 
 
 _built: dict[tuple[Any, ...], runtime.Runtime] = {}
@@ -133,31 +136,31 @@ def _network(spec: str, name: str, threads: int | None, cache: str | None, store
 
 
 def run(
-    workers: Workers, store: Store, spec: FeatureSpec, jobs: Sequence[Job], runtime_name: str, *,
+    workers: Workers, store: Store, spec: FeatureSpec, images: Sequence[PlannedImage], runtime_name: str, *,
     batch_size: int | None, compression: str, commit_rows: int, progress: Callable[[int], None],
 ) -> Outcome:  # fmt: skip
-    """Have workers compute the jobs; what they send back is proven and committed here.
+    """Have workers compute the images; what they send back is proven and committed here.
 
-    ``progress`` is told the number of images dealt with, after each chunk.
+    ``progress`` is told the number of images dealt with, after each portion.
     """
-    size = min(_MOST, max(_LEAST, -(-len(jobs) // (_CHUNKS_PER_WORKER * max(1, len(workers))))))
+    size = min(_MOST, max(_LEAST, -(-len(images) // (_PORTIONS_PER_WORKER * max(1, len(workers))))))
     common = functools.partial(
-        Chunk, spec.to_json(), cache=str(store.cache) if workers.shared else None, runtime=runtime_name,
+        Portion, spec.to_json(), cache=str(store.cache) if workers.shared else None, runtime=runtime_name,
         batch_size=batch_size, compression=compression, commit_rows=commit_rows, threads=workers.threads(),
     )  # fmt: skip
-    chunks = [common(jobs=tuple(jobs[start : start + size])) for start in range(0, len(jobs), size)]
+    portions = [common(images=tuple(images[start : start + size])) for start in range(0, len(images), size)]
     kept = {path.relative_to(store.cache).as_posix(): path for path in (store.network(spec), store.converted(spec))}
     total = Outcome()
     dealt = 0
-    for done in workers.run(chunks, {place: path for place, path in kept.items() if path.exists()}):
+    for done in workers.run(portions, {place: path for place, path in kept.items() if path.exists()}):
         for name, content in done.shards.items():
             store.adopt(spec, name, content)
-        found = done.outcome
-        total.computed += found.computed + done.reused
-        total.bad += [BadImage(bad.path, bad.reason) for bad in found.bad]
-        total.shards += found.shards
-        total.phases = {name: total.phases[name] + found.phases[name] for name in total.phases}
-        total.batch_size = max(total.batch_size, found.batch_size)
-        dealt += found.computed + done.reused + len(found.bad)
+        part = done.outcome
+        total.computed += part.computed + done.reused
+        total.bad += [BadImage(bad.path, bad.reason) for bad in part.bad]
+        total.shards += part.shards
+        total.phases = {name: total.phases[name] + part.phases[name] for name in total.phases}
+        total.batch_size = max(total.batch_size, part.batch_size)
+        dealt += part.computed + done.reused + len(part.bad)
         progress(dealt)
     return total

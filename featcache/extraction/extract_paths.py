@@ -1,0 +1,200 @@
+"""Fill the store for given files: plan, compute what is missing here or by workers, and keep account of it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import BadImage
+from ..spec import are_random
+from ..store.store import Store
+from ..system.write_access import require_writable
+from . import pipeline, workers
+from .pace import UsualPace
+from .pipeline import Outcome
+from .planning import Plan, PlannedImage, plan
+from .request import Resolved
+from .workers import Workers
+
+
+@dataclass
+class ExtractResult:
+    """What an extraction did. ``images == computed + reused + copies + skipped``.
+
+    ``seconds`` are those from the first file to the last committed shard; ``phases`` has those before it too: ``plan``,
+    and ``ready`` (loading, building or converting the network). ``runtime`` is ``none`` where nothing was computed.
+    ``ignored`` counts the files of the data that are no images, by kind.
+    """
+
+    feature_set: str
+    backbone: str
+    weights: str
+    images: int
+    computed: int
+    reused: int
+    copies: int
+    skipped: int
+    seconds: float
+    images_per_second: float
+    saved_seconds: float
+    shape: list[int]
+    runtime: str
+    synthetic: bool
+    batch_size: int = 0
+    phases: dict[str, float] = field(default_factory=dict)
+    bad: list[BadImage] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the network's weights were drawn, so that the features know nothing."""
+        return are_random(self.weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How images are computed and kept; as in :func:`featcache.extract`."""
+
+    batch_size: int | None
+    compression: str
+    commit_rows: int
+    on_progress: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """What computing came to: its outcome, on which runtime, the seconds until that was ready, and the pace known before."""
+
+    outcome: Outcome
+    runtime: str
+    ready: float
+    usual: UsualPace
+
+
+def extract_paths(
+    store: Store,
+    resolved: Resolved,
+    paths: Sequence[str],
+    *,
+    synthetic: bool = False,
+    batch_size: int | None = None,
+    compression: str = "none",
+    commit_rows: int = pipeline.COMMIT_ROWS,
+    workers: Workers | None = None,
+    on_start: Callable[[Plan], None] = lambda plan: None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> ExtractResult:
+    """Fill the store for these files, here or by workers; bad ones are listed in the result, and raise nothing."""
+    begun = time.perf_counter()
+    todo = plan(store, resolved.spec, paths)
+    phases = {"plan": time.perf_counter() - begun, "ready": 0.0}
+    on_start(todo)
+    if not todo.to_compute:
+        return _result(store, resolved, todo, Outcome(), "none", phases, synthetic)
+    require_writable(store.cache)
+    settings = _Settings(batch_size, compression, commit_rows, on_progress)
+    if workers is None:
+        computation = _computed_here(store, resolved, todo.to_compute, settings)
+    else:
+        computation = _computed_by(workers, store, resolved, todo.to_compute, settings)
+    outcome = computation.outcome
+    # Among them files whose content is not what a damaged index said: they are read anew the next time.
+    store.index.forget_files([image.path for image in outcome.bad])
+    phases["ready"] = computation.ready
+    computation.usual.note(outcome, phases)
+    return _result(store, resolved, todo, outcome, computation.runtime, phases, synthetic)
+
+
+def _computed_here(
+    store: Store, resolved: Resolved, images: Sequence[PlannedImage], settings: _Settings
+) -> _Computation:
+    begun = time.perf_counter()
+    runtime = resolved.build(len(images))
+    ready = time.perf_counter() - begun
+    usual = UsualPace(store.cache, resolved.spec, runtime.info)
+    outcome = pipeline.run(
+        images,
+        resolved.spec.size,
+        runtime,
+        functools.partial(store.commit, resolved.spec, compression=settings.compression),
+        batch_size=settings.batch_size,
+        commit_rows=settings.commit_rows,
+        progress=settings.on_progress,
+        on_pace=usual.estimate,
+    )
+    return _Computation(outcome, runtime.info["name"], ready, usual)
+
+
+def _computed_by(
+    theirs: Workers, store: Store, resolved: Resolved, images: Sequence[PlannedImage], settings: _Settings
+) -> _Computation:
+    begun = time.perf_counter()
+    # Building proves the network and keeps it for the workers; it is not held here: they need the memory.
+    info = resolved.build(len(images)).info
+    ready = time.perf_counter() - begun
+    usual = UsualPace(store.cache, resolved.spec, info, workers=len(theirs))
+    begun = time.perf_counter()
+    outcome = workers.run(
+        theirs,
+        store,
+        resolved.spec,
+        images,
+        info["name"],
+        batch_size=settings.batch_size,
+        compression=settings.compression,
+        commit_rows=settings.commit_rows,
+        progress=settings.on_progress,
+    )
+    outcome.seconds = time.perf_counter() - begun
+    return _Computation(outcome, info["name"], ready, usual)
+
+
+def _result(
+    store: Store,
+    resolved: Resolved,
+    todo: Plan,
+    outcome: Outcome,
+    runtime: str,
+    phases: dict[str, float],
+    synthetic: bool,
+) -> ExtractResult:
+    spec = resolved.spec
+    feature_set = store.find(spec)
+    bad = todo.unreadable + outcome.bad + _bad_copies(todo, outcome.bad)
+    images = len(todo.keys)
+    shards = store.shards(feature_set).values()
+    rows, seconds = sum(shard[1] for shard in shards), sum(shard[2] for shard in shards)
+    shapes = store.shapes(feature_set)
+    return ExtractResult(
+        feature_set=feature_set,
+        backbone=spec.backbone,
+        weights=spec.weights,
+        images=images,
+        computed=outcome.computed,
+        reused=todo.reused,
+        copies=images - outcome.computed - todo.reused - len(bad),
+        skipped=len(bad),
+        seconds=round(outcome.seconds, 3),
+        images_per_second=round(outcome.computed / outcome.seconds, 2) if outcome.seconds else 0.0,
+        saved_seconds=round(todo.reused * seconds / rows, 1) if rows else 0.0,
+        shape=list(shapes[spec.arrays[0]]) if shapes else [],
+        runtime=runtime,
+        synthetic=synthetic,
+        batch_size=outcome.batch_size,
+        phases={name: round(taken, 3) for name, taken in (phases | outcome.phases).items()},
+        bad=bad,
+    )
+
+
+def _bad_copies(todo: Plan, bad: Sequence[BadImage]) -> list[BadImage]:
+    """What stands for the copies of images that turned out bad."""
+    keys = {image.path: image.key for image in todo.to_compute}
+    reasons = {keys[image.path]: image.reason for image in bad}
+    return [BadImage(copy.path, reasons[copy.key]) for copy in todo.copies if copy.key in reasons]

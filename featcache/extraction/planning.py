@@ -1,0 +1,129 @@
+"""What there is to extract: the images that are meant, their row keys, and which of them have no features yet."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..data import filesystems
+from ..data.dataset import Dataset, open_dataset
+from ..data.synthetic import is_sample, sample_folder, write_sample
+from ..errors import BadImage
+from ..spec import FeatureSpec
+from ..store.store import Store
+from ..system.interrupts import reading
+
+_log = logging.getLogger(__name__)
+_HASHED_TOGETHER = 64  # files a task of the pool; a task for each costs as much as hashing a small file
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image to compute: its path and the row key that it had when the plan was made."""
+
+    path: str
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do; making it computes nothing and writes no feature.
+
+    Attributes
+    ----------
+    to_compute : list of PlannedImage
+        Each content once.
+    reused : int
+        Images whose features are there.
+    copies : list of PlannedImage
+        Images whose bytes equal those of another one to compute.
+    unreadable : list of BadImage
+        Files that could not be read at all.
+    keys : list of bytes or None
+        Row key of each image in order, None for those that could not be read.
+    """
+
+    to_compute: list[PlannedImage]
+    reused: int
+    copies: list[PlannedImage]
+    unreadable: list[BadImage]
+    keys: list[bytes | None] = field(default_factory=list)
+
+
+def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: str | None = None) -> Dataset:
+    """The dataset a command works on: the one named, else that of the last extract, else the built-in sample."""
+    if data is not None:
+        named = open_dataset(data, group_regex)
+        return replace(named, synthetic=True) if is_sample(store.cache, data) else named
+    last = store.last_extract()
+    if last.get("data") and not last.get("synthetic"):
+        _log.info("data: %s (the last extract's)", last["data"])
+        return open_dataset(last["data"], group_regex or last.get("group_regex"))
+    folder = write_sample(sample_folder(store.cache))
+    _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
+    return replace(open_dataset(folder, group_regex), synthetic=True)
+
+
+def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], list[BadImage]]:
+    """SHA-256 of each file, from the index where its stamp is unchanged (:mod:`featcache.system.file_stamps`).
+
+    Returns
+    -------
+    keys : list of bytes or None
+        One a path; None where the file cannot be read.
+    bad : list of BadImage
+        The unreadable files, with reasons.
+    """
+    looked = time.time_ns()  # before the first look: what changes afterwards is younger than what is believed
+    stamps, failed = filesystems.stat(paths)
+    bad = [BadImage(paths[i], reason) for i, reason in failed.items()]
+    keys = store.index.known_keys(paths, stamps)
+    fresh = [i for i, key in enumerate(keys) if key is None and i not in failed]
+
+    def sha256(part: Sequence[int]) -> list[bytes | str]:
+        return [_file_key(paths[i]) for i in part]
+
+    parts = [fresh[start : start + _HASHED_TOGETHER] for start in range(0, len(fresh), _HASHED_TOGETHER)]
+    with reading(os.cpu_count(), "hash") as pool:
+        for part, results in zip(parts, pool.map(sha256, parts), strict=True):
+            for i, result in zip(part, results, strict=True):
+                if isinstance(result, str):
+                    bad.append(BadImage(paths[i], result))
+                else:
+                    keys[i] = result
+    store.index.remember_files(((paths[i], stamps[i], key) for i in fresh if (key := keys[i]) is not None), looked)
+    return keys, bad
+
+
+def _file_key(path: str) -> bytes | str:
+    """SHA-256 of a file, or why there is none."""
+    try:
+        if filesystems.is_url(path):
+            return hashlib.sha256(filesystems.read(path, again=True)).digest()
+        with filesystems.open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:
+    """Compare the images with what the store holds."""
+    keys, bad = row_keys(store, paths)
+    present = store.rows(store.find(spec))
+    to_compute: dict[bytes, PlannedImage] = {}
+    copies: list[PlannedImage] = []
+    reused = 0
+    for path, key in zip(paths, keys, strict=True):
+        if key is None:
+            continue
+        if key in present:
+            reused += 1
+        elif key in to_compute:
+            copies.append(PlannedImage(path, key))
+        else:
+            to_compute[key] = PlannedImage(path, key)
+    return Plan(list(to_compute.values()), reused, copies, bad, keys)

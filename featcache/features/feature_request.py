@@ -1,0 +1,143 @@
+"""Which kept features are wanted: of which images, labelled how, from which feature set, pooled how."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..backbones import registry
+from ..data.dataset import Dataset
+from ..data.tasks import check_task, task_classes
+from ..errors import DataError, UsageError
+from ..extraction.planning import choose_data, row_keys
+from ..spec import FeatureSpec
+from ..store.store import Store
+from .pooling import POOLINGS
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureRequest:
+    """What :func:`featcache.load` is asked for, as one value; checked when it is made.
+
+    The verbs that work on kept features take the same keywords; they make a request of them once, and pass
+    that on. Another one that differs in a field: :func:`dataclasses.replace`.
+
+    Parameters
+    ----------
+    backbone : str or None, optional
+        A backbone's name, or the id of a feature set; None is the one extracted last.
+    task : {"binary", "multiclass"}, optional
+        See :func:`featcache.data.tasks.task_classes`.
+    classes : sequence of str or None, optional
+        Two or more class names, in place of the task's own. Kept as a tuple.
+    pooling : {"flatten", "avg", "max", "map"}, optional
+        How a map becomes a row; ``map`` leaves it as it is.
+    data : str, path or None, optional
+        Folder or manifest of the images; None is that of the last extract.
+    group_regex : str or None, optional
+        Where in the file name the patient stands.
+    weights, layer, preprocess : str or None, optional
+        Tell feature sets of one backbone apart; ``weights`` is their short name.
+    size : int or None, optional
+        The same: side of the input in pixels.
+    cache : str or path, optional
+        Folder of the store.
+    stream : bool or None, optional
+        Leave the rows in the store; None does so where memory is short.
+
+    Raises
+    ------
+    UsageError
+        A pooling or task that is unknown, or classes that cannot be a task's.
+    """
+
+    backbone: str | None = None
+    task: str = "multiclass"
+    classes: Sequence[str] | None = None
+    pooling: str = "flatten"
+    data: str | os.PathLike[str] | None = None
+    group_regex: str | None = None
+    weights: str | None = None
+    size: int | None = None
+    layer: str | None = None
+    preprocess: str | None = None
+    cache: str | os.PathLike[str] = "cache"
+    stream: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise UsageError(f"pooling {self.pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
+        if self.classes is not None:
+            object.__setattr__(self, "classes", tuple(self.classes))
+        check_task(self.task, self.classes)
+
+    def matches(self, spec: FeatureSpec) -> bool:
+        """Whether rows of this spec are of the kind that is asked for, and can be pooled so."""
+        return (
+            (self.weights is None or spec.weights == self.weights)
+            and (self.size is None or spec.size == self.size)
+            and (self.layer is None or spec.layer == self.layer)
+            and (self.preprocess is None or (spec.preprocess == "rescale") == (self.preprocess == "rescale"))
+            and ("map" in spec.arrays or self.pooling == "avg")
+        )
+
+
+def choose_images(store: Store, request: FeatureRequest) -> tuple[Dataset, tuple[str, ...], list[bytes]]:
+    """The images of the task, its classes in the order of their labels, and the images' row keys.
+
+    Raises :class:`DataError` where classes are not there, or images cannot be read.
+    """
+    dataset = _without_skipped(store, choose_data(store, request.data, request.group_regex))
+    names = task_classes(request.task, dataset.labels, request.classes)
+    dataset = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
+    keys, bad = row_keys(store, dataset.paths)
+    if bad:
+        raise DataError(f"{len(bad)} of {len(keys)} images cannot be read", bad)
+    return dataset, names, [key for key in keys if key is not None]
+
+
+def choose_feature_set(store: Store, request: FeatureRequest) -> str:
+    """The one set that fits; of several, the one extracted last.
+
+    Raises :class:`DataError` where there is none, :class:`UsageError` where there are several.
+    """
+    known = store.feature_sets()
+    backbone = request.backbone
+    if backbone is None:
+        extracted = [name for name in store.last_extract().get("feature_sets", {}) if name != "pixels"]
+        if not extracted:
+            raise DataError("no features have been extracted here yet; run: python cli.py extract --backbone vgg16")
+        backbone = str(extracted[-1])
+    if backbone in known:
+        return backbone
+    name = registry.get(backbone).name
+    specs = {feature_set: store.spec(feature_set) for feature_set in known if feature_set.startswith(f"{name}-")}
+    fitting = [feature_set for feature_set, spec in specs.items() if spec.backbone == name and request.matches(spec)]
+    if not fitting:
+        there = ", ".join(known) or "none"
+        maps = " with maps (not --keep avg)" if request.pooling != "avg" else ""
+        raise DataError(
+            f"no features of {name}{maps} as asked; there are: {there}. Run: python cli.py extract --backbone {name}"
+        )
+    if len(fitting) > 1:
+        last = store.last_extract().get("feature_sets", {}).get(name)
+        if last not in fitting:
+            raise UsageError(f"several feature sets fit: {', '.join(fitting)}; name one of them as the backbone")
+        return str(last)
+    return fitting[0]
+
+
+def _without_skipped(store: Store, dataset: Dataset) -> Dataset:
+    """Leave out what the last extract of this data was told to skip, and say so."""
+    last = store.last_extract()
+    if last.get("data") != dataset.root or not last.get("skipped"):
+        return dataset
+    skipped = set(last["skipped"])
+    kept = [i for i, path in enumerate(dataset.paths) if path not in skipped]
+    if len(kept) < len(dataset):
+        _log.warning("%d image(s) are left out, as --skip-bad said at the last extract", len(dataset) - len(kept))
+    return dataset.take(kept)

@@ -1,0 +1,65 @@
+"""Rows of a feature set out of the store, pooled: read at once, block by block, or left there."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..errors import DataError
+from ..store.store import Store
+from ..system import memory
+from .pooling import pool, pooled
+from .stored_rows import StoredRows
+
+_log = logging.getLogger(__name__)
+_LIBRARIES = 1_000_000_000  # bytes that TensorFlow and a compiled training of one head take, at most
+
+
+def read_or_stay(
+    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, stream: bool | None = None
+) -> np.ndarray | StoredRows:
+    """Rows of a set in the order of ``keys``, pooled: read, or left in the store where memory is short.
+
+    ``stream`` decides it, where it is not None.
+    """
+    array = _array_for(store, feature_set, pooling)
+    if stream is None and keys:
+        like = pooled(store.shapes(feature_set)[array], store.spec(feature_set).dtype, pooling)
+        need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
+        # Within a limit, TensorFlow and the programs it compiles have to fit as well.
+        stream = need > (free if memory.limit() is None else free - _LIBRARIES) / 4
+        if stream:
+            message = "%s: %d rows take %.1f GB, and %.1f GB are free: they are read from the store as they are used"
+            _log.warning(message, feature_set, len(keys), need / 1e9, free / 1e9)
+    if stream and keys:
+        return StoredRows(store, feature_set, keys, array, pooling)
+    return read_pooled(store, feature_set, keys, pooling)
+
+
+def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: str) -> np.ndarray:
+    """Rows of a set in the order of ``keys``, pooled; array of shape (n, d), or of maps."""
+    if pooling == "max":  # block by block: maps are some 50 times the rows that are wanted
+        return np.concatenate(list(pooled_blocks(store, feature_set, keys, pooling, 1024)))
+    return next(pooled_blocks(store, feature_set, keys, pooling, max(1, len(keys))))
+
+
+def pooled_blocks(
+    store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, rows: int
+) -> Iterator[np.ndarray]:
+    """The same, ``rows`` rows at a time."""
+    for block in store.blocks(feature_set, keys, _array_for(store, feature_set, pooling), rows):
+        yield pool(block, pooling)
+
+
+def _array_for(store: Store, feature_set: str, pooling: str) -> str:
+    """Which of a set's arrays a pooling starts from.
+
+    Raises :class:`DataError` where the set keeps averages alone and more is asked for.
+    """
+    spec = store.spec(feature_set)
+    if "map" not in spec.arrays and pooling != "avg" and not spec.layer:
+        raise DataError(f"{feature_set} keeps only the average; for pooling {pooling!r} extract again with --keep map")
+    return "avg" if "avg" in spec.arrays and (pooling == "avg" or "map" not in spec.arrays) else "map"
