@@ -41,12 +41,12 @@ bench:  ## speed, side by side in one run each; nothing else should be at work
 	$(PYTEST) tests/benchmarks -s
 
 docs:  ## what holds the pages: docstrings, their examples, the worked examples, the graph of the rooms
-	$(PYTEST) tests/test_docstrings.py tests/test_doctests.py tests/test_layout.py $(wildcard tests/docs)
+	$(PYTEST) tests/test_docstrings.py tests/test_doctests.py tests/test_layout.py tests/docs
 	$(PYTEST) -m slow tests/end_to_end/test_examples.py
 
 coverage:  ## which lines the tests reach, processes that they start included (extra dev); htmlcov/index.html
 	$(PYTHON) -m coverage erase
-	$(PYTEST) $(SPREAD) --cov --cov-report=term --cov-report=html
+	$(PYTEST) $(SPREAD) --cov --cov-report=term --cov-report=html --deselect tests/commands/test_cli.py::test_help_is_quick
 
 lowest-sklearn:  ## the search tests on the lowest scikit-learn that pyproject.toml allows
 	rm -rf $(LOWEST)
