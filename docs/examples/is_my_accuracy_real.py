@@ -21,9 +21,9 @@ NETWORK = {"backbone": "vgg16", "weights": "random", "size": 64}  # yours: {"bac
 # %% [markdown]
 # ## The made-up case
 #
-# Every patient is X-rayed twice. In the first hospital, covid patients lie in bed, and the portable machine there leaves
-# a dark frame around the picture; the others walk to the large machine, which leaves none. In the second hospital all
-# go to the large one. The lungs are drawn alike in both: there is a disease to be seen, faintly.
+# Every patient is X-rayed twice. In the first hospital, covid patients lie in bed, and the portable machine there
+# leaves a dark frame around the picture; the others walk to the large machine, which leaves none. In the second
+# hospital all go to the large one. The lungs are drawn alike in both: there is a disease to be seen, faintly.
 
 # %%
 import numpy as np
@@ -143,8 +143,8 @@ print("on the other hospital's images:      ", words(elsewhere["test"]))
 # ## Third question: were the patients new?
 #
 # Every patient has two pictures. Folds of images put one of them among those that a model learns from and the other
-# among those that it is judged by: it need not know the disease, for it knows the patient. The same pipeline on the same
-# mended rows, once with folds of images, once with folds of patients:
+# among those that it is judged by: it need not know the disease, for it knows the patient. The same pipeline on the
+# same mended rows, once with folds of images, once with folds of patients:
 
 # %%
 from sklearn.linear_model import LogisticRegression
