@@ -11,7 +11,7 @@ from ..backbones import registry
 from ..data.dataset import Dataset
 from ..data.file_types import in_words
 from ..errors import DataError, UsageError
-from ..store.shard import COMPRESSIONS
+from ..store.compression import COMPRESSIONS
 from ..store.store import Store
 from ..system.write_access import require_writable
 from . import pipeline

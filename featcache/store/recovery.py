@@ -21,7 +21,8 @@ import numpy as np
 from ..errors import StoreError
 from ..spec import FeatureSpec
 from . import shard
-from .shard import FilterMissingError, Rows, Shard
+from .compression import FilterMissingError
+from .shard import Rows, Shard
 
 _TIMEOUT = 300  # seconds; a shard is read in a few
 # What the library that reads HDF5 dies of where a file leads it astray. A kill from outside is none of these.

@@ -189,7 +189,7 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 
 
 def test_choices_are_those_of_the_library():
-    from featcache.store.shard import COMPRESSIONS
+    from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
     from heads.experiments.head_fit import MODELS
     from heads.experiments.hyperparameter_search import METHODS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import resource
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,17 @@ def assert_whole(data: Path, cache: Path) -> None:
     wanted = featcache.load("pixels", data=data, cache=clean)
     assert got.keys == wanted.keys
     np.testing.assert_array_equal(got.X, wanted.X)
+
+
+def test_every_module_that_changes_a_store_is_watched():
+    """Steps are counted in files of these names: one that is renamed would be passed over, and nobody would see."""
+    for node in ast.parse(FAULTY.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "WATCHED":
+            watched = ast.literal_eval(node.value)
+    modules = Counter(path.name for path in (ROOT / "featcache").rglob("*.py"))
+    assert {name: modules[name] for name in watched} == dict.fromkeys(watched, 1)
+    readers = {"__init__.py", "row_reader.py", "recovery.py"}
+    assert {path.name for path in (ROOT / "featcache" / "store").glob("*.py")} - readers <= set(watched)
 
 
 def test_killed_at_every_step_of_a_commit(tmp_path):
