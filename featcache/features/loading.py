@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.dataset import SPLITS, label_array
+from ..data.class_folders import SPLITS
+from ..data.dataset import label_array
 from ..errors import DataError, UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store

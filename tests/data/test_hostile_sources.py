@@ -30,7 +30,7 @@ from servers import serving
 from surroundings import OFFLINE, ROOT
 
 import featcache
-from featcache.data import filesystems, urls
+from featcache.data import filesystems, remote_files, urls
 from featcache.data.dataset import find_images, open_dataset
 from featcache.data.manifest import read_table
 from featcache.errors import DataError, UsageError
@@ -382,7 +382,7 @@ class Flood(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.timeout(120)
 def test_a_server_that_never_ends_is_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(filesystems, "MOST_BYTES", 20_000_000)
+    monkeypatch.setattr(remote_files, "MOST_BYTES", 20_000_000)
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Flood)) as server:
         place = f"http://127.0.0.1:{server.server_port}"
         with pytest.raises(OSError, match=r"more than 0\.02 GB"):
