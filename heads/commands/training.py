@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.commands.console import (
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import (
     BACKBONE,
     CLASSES,
     COUNT,
@@ -23,8 +24,6 @@ from featcache.commands.console import (
     SPLIT,
     TASK,
     Finite,
-    Output,
-    shared_options,
 )
 from featcache.errors import UsageError
 

@@ -9,18 +9,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import (
-    CLASSES,
-    DATA,
-    GROUPS,
-    MEMORY,
-    SEEDS,
-    SPLIT,
-    TASK,
-    Output,
-    human_size,
-    shared_options,
-)
+from featcache.commands.console import Output, human_size, shared_options
+from featcache.commands.options import CLASSES, DATA, GROUPS, MEMORY, SEEDS, SPLIT, TASK
 from featcache.system.plain_text import printable
 
 from ..auditing.subject import words_for

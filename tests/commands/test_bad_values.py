@@ -16,7 +16,7 @@ from pictures import write_images
 from surroundings import OFFLINE
 
 import featcache
-from featcache.commands.console import Finite
+from featcache.commands.options import Finite
 from heads.commands import main as command_line
 
 TOO_LONG = "x" * 300
