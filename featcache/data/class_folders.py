@@ -64,8 +64,9 @@ def place(root: str, folders: Sequence[str], images: Sequence[str], ignored: Seq
             f"{'DIR/{train,val,test}/<class>/*' if split_folders else 'DIR/<class>/*'}, or a CSV manifest"
         )
     if not names:
+        there = file_types.in_words(file_types.kinds(ignored))
         raise DataError(
-            f"{root}: no images found ({file_types.in_words(file_types.kinds(ignored)) or 'no files at all'}); expected "
+            f"{root}: no images found ({there or 'no files at all'}); expected "
             "DIR/<class>/* or DIR/{train,val,test}/<class>/* with files such as .png, .jpg, .tif, .dcm …"
         )
     return Placed(names, labels, splits)

@@ -2,7 +2,8 @@
 
 Three layouts are understood: ``DIR/<class>/*``, ``DIR/{train,val,test}/<class>/*`` (both searched to
 any depth below the class), and a CSV or Parquet manifest ``path,label[,split][,group]`` with paths
-relative to the manifest. All three may stand behind a URL, and the folders in an archive (:mod:`featcache.data.filesystems`).
+relative to the manifest. All three may stand behind a URL, and the folders in an archive
+(:mod:`featcache.data.filesystems`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Dataset:
     labels : class names.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
     groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
-    ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at its end.
+    ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at
+        its end.
     synthetic : whether this is the built-in sample.
     """
 
@@ -82,8 +84,8 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     data : a folder in one of the two layouts, a ``.csv`` or ``.parquet`` manifest, a URL of either, or a ``.zip`` or
         ``.tar`` of a folder.
     group_regex : pattern searched in each file's stem, or with a ``/`` in it, in its path below the root; its group
-        ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
-        well-known collections.
+        ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column
+        counts, else the patterns of well-known collections.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
 
 
 def find_images(place: str | os.PathLike[str]) -> list[str]:
-    """Image files, absolute or as URLs: the file itself, all below a folder whatever its layout, or those a manifest names.
+    """Image files, absolute or as URLs: the file itself, all below a folder, or those that a manifest names.
 
     Raises :class:`DataError` where there is no such place, or a folder without images.
     """
@@ -182,7 +184,7 @@ def _of_folders(
 def _listed(url: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Name and URL of the images below a URL, and the names of other files.
 
-    A look into each file whose suffix is not known would cost a request: only an archive on a local disk is looked into.
+    A look into each file whose suffix is not known would cost a request: only archives on a local disk are looked into.
     """
     near = "::" in url and not filesystems.is_url(url.rpartition("::")[2])
     images, ignored = [], []

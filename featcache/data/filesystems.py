@@ -77,7 +77,8 @@ def read(location: str | os.PathLike[str], again: bool = False) -> bytes:
     Parameters
     ----------
     location : a local path or a URL.
-    again : whether they will be asked for once more: what comes from afar is then kept on disk until it is, at most 4 GB.
+    again : whether they will be asked for once more: what comes from afar is then kept on disk until it is, 4 GB at
+        most.
 
     Raises
     ------
@@ -111,8 +112,8 @@ def head(location: str | os.PathLike[str], count: int) -> bytes:
 def stat(locations: Sequence[str]) -> tuple[list[bytes], dict[int, str]]:
     """A stamp of each file (:mod:`featcache.system.file_stamps`), and why some cannot be had, by position.
 
-    Of a URL, what its store says of the object's content stands for the time. Where it says nothing the stamp is unknown:
-    nobody can tell whether the file changed.
+    Of a URL, what its store says of the object's content stands for the time. Where it says nothing the stamp is
+    unknown: nobody can tell whether the file changed.
     """
     stamps = [file_stamps.UNKNOWN] * len(locations)
     failed: dict[int, str] = {}

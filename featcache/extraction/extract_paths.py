@@ -70,7 +70,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Computation:
-    """What computing came to: its outcome, on which runtime, the seconds until that was ready, and the pace known before."""
+    """What computing came to: its outcome, on which runtime, the seconds until that was ready, and the usual pace."""
 
     outcome: Outcome
     runtime: str

@@ -51,7 +51,10 @@ def compression_of(filters: Set[int]) -> str:
 
 
 def require_filters(filters: Set[int], what: str) -> None:
-    """Raise :class:`StoreError` for filters that no shard has, :class:`FilterMissingError` for those not to be had here."""
+    """Refuse filters that no shard has, or that are not to be had here.
+
+    Raises :class:`StoreError` or :class:`FilterMissingError`.
+    """
     if filters - _FILTERS:
         raise StoreError(f"{what} uses unknown filters {sorted(filters - _FILTERS)}")
     if _ZSTD in filters:

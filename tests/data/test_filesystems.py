@@ -305,6 +305,9 @@ def test_plain_paths_never_import_fsspec(folder):
     import subprocess
     import sys
 
-    script = "import sys, featcache.extraction.extract; from featcache.data.dataset import open_dataset; open_dataset(sys.argv[1]); print('fsspec' in sys.modules)"
+    script = (
+        "import sys, featcache.extraction.extract; from featcache.data.dataset import open_dataset; "
+        "open_dataset(sys.argv[1]); print('fsspec' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -87,8 +87,22 @@ def test_killed_at_20_random_moments_and_resumed(tmp_path):
     write_images(data, 600, size=200)
     age(data)
     cache = tmp_path / "cache"
-    command = [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels",
-               "--size", "200", "--batch-size", "8", "--cache", cache, "-q"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "extract",
+        "--data",
+        data,
+        "--backbone",
+        "pixels",
+        "--size",
+        "200",
+        "--batch-size",
+        "8",
+        "--cache",
+        cache,
+        "-q",
+    ]
     before = 0
     for _ in range(20):
         process = subprocess.Popen(command, env={**os.environ, **OFFLINE}, stdout=subprocess.DEVNULL)
@@ -150,10 +164,22 @@ def test_an_interrupt_commits_what_is_done_and_exits_130(tmp_path, signal_number
     age(data)
     cache = tmp_path / "cache"
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels", "--size", "400",
-         "--cache", cache],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "extract",
+            "--data",
+            data,
+            "--backbone",
+            "pixels",
+            "--size",
+            "400",
+            "--cache",
+            cache,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(cache.glob("features/*/*.h5")):
         time.sleep(0.01)
         assert process.poll() is None
@@ -178,10 +204,25 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), "extract", "--data", others, "--backbone", "pixels", "--size", "64",
-         "--cache", cache, "--json"],
-        preexec_fn=limited, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "extract",
+            "--data",
+            others,
+            "--backbone",
+            "pixels",
+            "--size",
+            "64",
+            "--cache",
+            cache,
+            "--json",
+        ],
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 5, done.stderr
     assert "no room left" in done.stderr
     assert '"exit_code": 5' in done.stdout
@@ -199,10 +240,24 @@ def test_a_full_disk_while_exporting_leaves_no_file(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), "cache", "export", tmp_path / "out.h5", "--backbone", "pixels",
-         "--data", images, "--cache", tmp_path / "cache"],
-        preexec_fn=limited, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "cache",
+            "export",
+            tmp_path / "out.h5",
+            "--backbone",
+            "pixels",
+            "--data",
+            images,
+            "--cache",
+            tmp_path / "cache",
+        ],
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 5, done.stderr
     assert list(tmp_path.glob("*out.h5*")) == []
     assert list(tmp_path.glob(".tmp-*")) == []
@@ -269,8 +324,20 @@ def test_a_truncated_shard_is_noticed_without_verify(tmp_path, images, cli):
 def test_two_extracts_at_once(tmp_path):
     data = tmp_path / "images"
     write_images(data, 300, size=64)
-    command = [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels",
-               "--cache", tmp_path / "cache", "--batch-size", "8", "-q"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "extract",
+        "--data",
+        data,
+        "--backbone",
+        "pixels",
+        "--cache",
+        tmp_path / "cache",
+        "--batch-size",
+        "8",
+        "-q",
+    ]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in both:
         _, err = process.communicate(timeout=120)

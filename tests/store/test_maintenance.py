@@ -51,8 +51,12 @@ def run(cache: Path, *arguments: str, before=None, **env: str) -> subprocess.Com
     """A verb on the cache, with something done to the process first."""
     return subprocess.run(
         [sys.executable, str(ROOT / "cli.py"), "cache", *arguments, "--cache", str(cache)],
-        capture_output=True, text=True, preexec_fn=before, env={**os.environ, **env}, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        preexec_fn=before,
+        env={**os.environ, **env},
+        check=False,
+    )
 
 
 def heed_modes() -> None:
