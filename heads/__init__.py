@@ -9,10 +9,18 @@ from featcache.system.lazy_names import attach
 if TYPE_CHECKING:
     from .auditing.audit import audit as audit
     from .bundles.bundle import open_bundle as open_bundle
+    from .experiments.baselines import baselines as baselines
     from .experiments.head_fit import fit_head as fit_head
+    from .experiments.hyperparameter_search import grid as grid
+    from .experiments.reproduction import reproduce as reproduce
+    from .inference.comparison import compare as compare
+    from .inference.embedding import tsne as tsne
+    from .inference.prediction import evaluate_bundle as evaluate_bundle
     from .inference.prediction import predict as predict
+    from .inference.saliency_maps import saliency as saliency
+    from .reporting.html_report import report as report
+    from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
-    from .search.search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
     from .studies.study import study as study
     from .training.architectures import own_cnn as own_cnn
@@ -25,11 +33,19 @@ _HOMES = {
     "own_cnn": "training.architectures",
     "FastGridSearchCV": "search.search_cv",
     "FastRandomizedSearchCV": "search.search_cv",
-    "FastHalvingGridSearchCV": "search.search_cv",
+    "FastHalvingGridSearchCV": "search.halving_search_cv",
     "audit": "auditing.audit",
+    "baselines": "experiments.baselines",
     "fit_head": "experiments.head_fit",
+    "grid": "experiments.hyperparameter_search",
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
+    "reproduce": "experiments.reproduction",
+    "evaluate_bundle": "inference.prediction",
+    "compare": "inference.comparison",
+    "saliency": "inference.saliency_maps",
+    "tsne": "inference.embedding",
+    "report": "reporting.html_report",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

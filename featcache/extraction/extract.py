@@ -115,18 +115,16 @@ def extract(
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> result = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
     >>> result.computed, result.reused, result.shape
     (4, 0, [8, 8, 3])
-    >>> featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache").reused
+    >>> featcache.extract("images", "pixels", size=8).reused
     4
     """
     if batch_size is not None and batch_size < 1:

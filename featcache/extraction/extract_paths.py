@@ -60,15 +60,13 @@ class ExtractResult:
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> result = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
     >>> result.feature_set[:13], result.images, result.computed + result.reused
     ('pixels-none-8', 4, 4)
     >>> sorted(result.to_dict())[:3]

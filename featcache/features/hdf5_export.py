@@ -74,16 +74,14 @@ def export(
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> result = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
-    >>> done = featcache.export(folder / "features.h5", "pixels", cache=folder / "cache")
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> done = featcache.export("features.h5", "pixels")
     >>> import h5py
     >>> with h5py.File(done["file"]) as file:
     ...     file["features"].shape, file["classes"].asstr()[:].tolist()

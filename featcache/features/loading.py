@@ -58,16 +58,14 @@ class Features:
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> result = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
-    >>> features = featcache.load("pixels", cache=folder / "cache")
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> features = featcache.load("pixels")
     >>> features.X.shape, features.classes, features.y
     ((4, 192), ('covid', 'normal'), array([0, 0, 1, 1]))
     >>> features.take(features.y == 1).X.shape
@@ -223,16 +221,14 @@ def load(
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> result = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
-    >>> features = featcache.load("pixels", task="binary", cache=folder / "cache")
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> features = featcache.load("pixels", task="binary")
     >>> features.X.shape, features.classes
     ((4, 192), ('normal', 'covid'))
     """

@@ -58,16 +58,14 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    >>> import tempfile
     >>> from pathlib import Path
-    >>> from PIL import Image
     >>> import featcache
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from PIL import Image
     >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     (folder / "images" / label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(folder / "images" / label / f"{number}.png")
-    >>> paths = sorted((folder / "images").glob("*/*.png"))
-    >>> backbone = featcache.FrozenBackbone("pixels", pooling="flatten", size=8, cache=str(folder / "cache"))
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> paths = sorted(Path("images").glob("*/*.png"))
+    >>> backbone = featcache.FrozenBackbone("pixels", pooling="flatten", size=8)
     >>> backbone.fit_transform(paths).shape
     (4, 192)
     """

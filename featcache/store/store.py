@@ -83,7 +83,8 @@ class Store:
 
     def find(self, spec: FeatureSpec) -> str:
         """The id under which rows of this spec are kept: equal features share a set, whatever the
-        weights were called when it was made."""
+        weights were called when it was made.
+        """
         for name in self.feature_sets():
             if name.startswith(f"{spec.backbone}-") and name.endswith(f"-{spec.size}-{spec.hex}"):
                 return name

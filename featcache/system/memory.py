@@ -81,7 +81,8 @@ def resident() -> int:
 
 def available(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that are free, or would be freed on demand: of the machine, of the container, or of the limit, whichever
-    allows least."""
+    allows least.
+    """
     free = int(psutil.virtual_memory().available)
     if _limit is not None:
         free = min(free, max(0, _limit - resident()))

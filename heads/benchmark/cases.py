@@ -42,7 +42,7 @@ _FLATTENED, _MAP = 25_088, (7, 7, 512)
 
 @contextlib.contextmanager
 def conv(folder: Path, runs: int = RUNS) -> Iterator[Contest]:
-    """The report's toy, ``runs`` convolutions at a time."""
+    """The reference's toy, ``runs`` convolutions at a time."""
     contest = Contest(f"{runs} convolutions: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3", [])
     found = convolutions()
     for device, once in found.items():
@@ -55,15 +55,15 @@ def conv(folder: Path, runs: int = RUNS) -> Iterator[Contest]:
     if "GPU" not in found:
         contest.leave_out("TensorFlow, GPU", "there is no GPU here")
     contest.notes.append(
-        f"the report's own {RUNS}: CPU {CONVOLUTION['cpu_seconds']} s, GPU {CONVOLUTION['gpu_seconds']} s, 46 times"
+        f"the reference's own {RUNS}: CPU {CONVOLUTION['cpu_seconds']} s, GPU {CONVOLUTION['gpu_seconds']} s, 46 times"
     )
-    contest.figures["report"] = CONVOLUTION
+    contest.figures["reference"] = CONVOLUTION
     yield contest
 
 
 @contextlib.contextmanager
 def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | None = None) -> Iterator[Contest]:
-    """An epoch of the report's head with the frozen backbone in the loop, against one on cached features."""
+    """An epoch of the reference's head with the frozen backbone in the loop, against one on cached features."""
     _, keras = load_tensorflow()
     row = registry.get(backbone)
     if row.name == "pixels":
@@ -91,7 +91,7 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
         engine.train(X, y, shape, [Job(TrainSpec(epochs=epochs), np.arange(len(y)))])
 
     contest = Contest(
-        f"an epoch of the report's head (flatten, dense 256, dropout) on {row.name}, {len(paths)} images",
+        f"an epoch of the reference's head (flatten, dense 256, dropout) on {row.name}, {len(paths)} images",
         [
             Contender("cached features", cached, items=epochs, ours=True),
             Contender("backbone in the loop", timed(lambda: notebook.fit(own, y, epochs=1, batch_size=32, verbose=0))),
@@ -105,7 +105,7 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
 
 @contextlib.contextmanager
 def grid(folder: Path, pooling: str = "avg", features: str | os.PathLike[str] | None = None) -> Iterator[Contest]:
-    """A slice of the report's binary grid: learning rate 0.001, relu, dropout 0.2, and 40, 80 and 120 epochs, 3 folds: 9
+    """A slice of the reference's binary grid: learning rate 0.001, relu, dropout 0.2, and 40, 80 and 120 epochs, 3 folds: 9
     of the 270 fits, with the full grid's mix of epochs."""
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -123,7 +123,7 @@ def grid(folder: Path, pooling: str = "avg", features: str | os.PathLike[str] | 
     head = DenseHeadClassifier(256, dropout=0.2, learning_rate=0.001, batch_size=32, random_state=0)
     ours = FastGridSearchCV(head, values, cv=folds, refit=False)
     contest = Contest(
-        f"9 of the 270 fits of the report's binary grid, {X.shape[0]} x {X.shape[1]} ({origin})",
+        f"9 of the 270 fits of the reference's binary grid, {X.shape[0]} x {X.shape[1]} ({origin})",
         [Contender("FastGridSearchCV", timed(lambda: ours.fit(X, y)), items=9, ours=True)],
         unit="fits/s",
         notes=["the full grid has 30 times as many fits"],

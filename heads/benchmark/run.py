@@ -12,7 +12,8 @@ from typing import Any
 
 from featcache.errors import UsageError
 
-from ..evaluation import plots
+from ..evaluation import comparison_plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import run_folder, write_json, write_table
 from . import cases, extraction_case
 from .case import Contest
@@ -39,7 +40,7 @@ def benchmark(
 
     Parameters
     ----------
-    kind : ``conv`` (the report's toy), ``extract``, ``cache``, ``grid`` or ``load``; see :mod:`heads.benchmark.cases`.
+    kind : ``conv`` (the reference's toy), ``extract``, ``cache``, ``grid`` or ``load``; see :mod:`heads.benchmark.cases`.
     rounds : each runs every contender once; one more warms up.
     out : folder for ``run.json``, ``times.csv`` and ``chart.png``; None makes one in ``runs``.
     on_round : called with the number of each round; 0 warms up.
@@ -73,7 +74,9 @@ def benchmark(
         write_table(folder / "times.csv", header, [(name, *taken) for name, taken in seconds.items()])
         machine = result["machine"]
         place = f"{machine['processor']}, {machine['cores']} cores" + "".join(f", {gpu}" for gpu in machine["gpus"])
-        plots.save(plots.speeds(result["rows"], contest.unit, f"{contest.what}\n{place}"), folder / "chart.png")
+        save_figure(
+            comparison_plots.speeds(result["rows"], contest.unit, f"{contest.what}\n{place}"), folder / "chart.png"
+        )
         write_json(folder / "run.json", result)
     return result
 

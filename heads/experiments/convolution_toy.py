@@ -1,4 +1,4 @@
-"""The report's toy: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, on CPU and GPU."""
+"""The reference's toy: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def convolutions() -> dict[str, Callable[[], None]]:
     rng = np.random.default_rng(0)
     images = tf.constant(rng.random((120, 224, 224, 3), dtype=np.float32))
     filters = tf.constant(rng.random((3, 3, 3, 32), dtype=np.float32))
-    found: dict[str, Callable[[], None]] = {}
+    toys: dict[str, Callable[[], None]] = {}
     for device in ("CPU", "GPU"):
         if tf.config.list_physical_devices(device):
             with tf.device(f"/{device}:0"):
@@ -27,5 +27,5 @@ def convolutions() -> dict[str, Callable[[], None]]:
                 with tf.device(f"/{device}:0"):
                     float(tf.nn.conv2d(placed, kernel, 1, "SAME")[0, 0, 0, 0])  # waits for the result
 
-            found[device] = once
-    return found
+            toys[device] = once
+    return toys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,40 +10,38 @@ from typing import Any
 
 import numpy as np
 
-import featcache
-from featcache.backbones.weights import network_parameters
-from featcache.errors import UsageError
+from featcache.features.feature_request import FeatureRequest
 from featcache.features.loading import Features
 from featcache.system.timer import Stopwatch
 
-from ..auditing.audit import audited
-from ..bundles.bundle import save_bundle
-from ..evaluation import plots
-from ..evaluation.decision import check_wishes, settle
+from ..bundles.saving import save_bundle
+from ..evaluation.decision import Settled, check_wishes, settle
 from ..evaluation.metrics import evaluate, scores
-from ..evaluation.run_folder import (
-    marks,
-    require_out,
-    run_folder,
-    stamp,
-    write_evaluation,
-    write_json,
-    write_predictions,
-    write_table,
-)
-from ..evaluation.splits import Partition, partition
-from ..training.cnn_classifier import OwnCNNClassifier
-from ..training.dense_head_classifier import DenseHeadClassifier
+from ..evaluation.run_folder import require_out, run_folder, stamp
+from ..evaluation.splits import Partition
 from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
-from .reference import defaults
-
-_log = logging.getLogger(__name__)
-MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
+from .head_models import head_model, layer_table, parameter_counts
+from .head_run import write_head_run
+from .training_data import TrainingData, training_data
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted head with what it was fitted on, and the result as plain values."""
+    """A fitted head with what it was fitted on, and the result as plain values.
+
+    Attributes
+    ----------
+    result : dict of str to object
+        What ``run.json`` holds.
+    estimator : DenseHeadClassifier or OwnCNNClassifier
+        The head.
+    features : Features
+        The rows of every part.
+    parts : Partition
+        Positions of the rows of train, val and test.
+    probabilities : array of shape (n, n_classes)
+        Of every row, calibrated where that was asked.
+    """
 
     result: dict[str, Any]
     estimator: EpochClassifier
@@ -55,7 +52,18 @@ class Fitted:
     @property
     def layers(self) -> list[Layer]:
         """The layer table, from the frozen network to the output."""
-        return _layers(self.estimator, self.features)
+        return layer_table(self.estimator, self.features)
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What a head is fitted for: which features, which model, how its probabilities are mended and its label chosen."""
+
+    request: FeatureRequest
+    model: str
+    seed: int
+    calibration: str | None
+    sensitivity: float | None
 
 
 def fit_head(
@@ -77,187 +85,168 @@ def fit_head(
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
-    """Train a head with the report's settings for the task, or with others.
+    """Train a head with the reference's settings for the task, or with others.
 
     Parameters
     ----------
-    task, classes, data, group_regex, cache : as in :func:`featcache.load`.
-    model : ``dense``, on a frozen backbone's features, or ``own-cnn``, on pixels.
-    backbone : None takes the one extracted last.
-    pooling : ``flatten``, ``avg`` or ``max``.
-    out : folder for the results; None makes one in ``runs``.
-    seed : of the initial weights, batches, dropout, and of parts that the data does not give.
-    validation_fraction : share of the training rows that a missing test part takes, and then a missing validation part.
-    calibration : ``temperature``, ``isotonic`` or ``sigmoid``, learnt on the validation rows; see
-        :mod:`heads.evaluation.calibration`.
-    sensitivity : of two classes, the share of the second one that the label must find on the validation rows; see
-        :mod:`heads.evaluation.operating_point`. The figures are then those of the labels it gives.
-    audit : audit the images first where that was never done; what was found stands in ``warnings`` either way.
-    on_epoch : called after each epoch with its number and figures.
-    settings : hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
+    task : {"binary", "multiclass"}, optional
+        What is to be told apart; see :func:`featcache.load`.
+    model : {"dense", "own-cnn"}, optional
+        ``dense`` learns from a frozen backbone's features, ``own-cnn`` from pixels.
+    backbone : str, optional
+        A backbone, or the id of a feature set; None takes the one extracted last.
+    pooling : {"flatten", "avg", "max"}, optional
+        How a map becomes a row.
+    classes : sequence of str, optional
+        Two or more class names, in place of the task's own.
+    data : str or path, optional
+        Folder or manifest of the images; None takes that of the last extract.
+    group_regex : str, optional
+        Where in the file name the patient stands.
+    cache : str or path, optional
+        Folder of the store.
+    out : str or path, optional
+        Folder for the results; None makes one in ``runs``.
+    seed : int, optional
+        Of the initial weights, batches, dropout, and of parts that the data does not give.
+    validation_fraction : float, optional
+        Share of the training rows that a missing test part takes, and then a missing validation part.
+    calibration : {"temperature", "isotonic", "sigmoid"}, optional
+        Learnt on the validation rows; see :mod:`heads.evaluation.calibration`.
+    sensitivity : float, optional
+        Of two classes, the share of the second one that the label must find on the validation rows; see
+        :mod:`heads.evaluation.operating_point`. The metrics are then those of the labels it gives.
+    audit : bool, optional
+        Audit the images first where that was never done; what an audit found stands in ``warnings`` either way.
+    on_epoch : callable, optional
+        Called after each epoch with its number and the latest metrics.
+    **settings : object
+        Hyperparameters of :class:`heads.DenseHeadClassifier` or :class:`heads.OwnCNNClassifier`.
 
     Returns
     -------
-    The result; its files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``, figures, and ``bundle/``.
+    Fitted
+        The head and its result; the files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``,
+        figures, and ``bundle/``.
 
     Raises
     ------
     DataError
         No features, or a class that is missing from a part or cannot be divided.
     UsageError
-        An unknown model or hyperparameter.
+        An unknown model or hyperparameter, or a value that no fit can take.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from featcache.data.synthetic import write_sample
+    >>> from heads import fit_head
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> images = write_sample(folder / "images", train=5, test=2)
+    >>> extracted = featcache.extract(images, "pixels", size=8, cache=folder / "cache")
+    >>> fitted = fit_head(backbone="pixels", units=4, epochs=2, cache=folder / "cache", out=folder / "run")
+    >>> fitted.result["test"]["n"], fitted.result["epochs_run"]
+    (8, 2)
+    >>> fitted.probabilities.shape
+    (28, 4)
     """
-    estimator = _estimator(task, model, seed, settings)
+    estimator = head_model(task, model, seed, settings)
     check_wishes(calibration, sensitivity)
     require_out(out)
     watch = Stopwatch()
-    loaded = load_for(model, task, backbone, pooling, classes, data, group_regex, cache)
-    watch.lap("load")
-    features, cautions = audited(loaded, task, data, group_regex, cache, audit)
-    watch.lap("audit")
+    request = FeatureRequest(
+        backbone=backbone,
+        task=task,
+        classes=classes,
+        pooling=pooling,
+        data=data,
+        group_regex=group_regex,
+        cache=cache,
+    )
+    wishes = _Wishes(request, model, seed, calibration, sensitivity)
+    learnt_from = training_data(
+        request,
+        audit=audit,
+        seed=seed,
+        watch=watch,
+        from_pixels=model == "own-cnn",
+        validation_fraction=validation_fraction,
+    )
+    features = learnt_from.features
     check_wishes(calibration, sensitivity, len(features.classes))
-    parts = partition(features, validation_fraction, seed)
-    backbone_name = "own-cnn" if model == "own-cnn" else features.spec.backbone
-    with run_folder(out, "fit-head", task, backbone_name) as folder:
-        return _fit(
-            folder, estimator, features, parts, task, model, seed, cache, on_epoch, calibration, sensitivity, cautions,
-            watch,
-        )  # fmt: skip
+    with run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.backbone) as folder:
+        return _fit(folder, wishes, estimator, learnt_from, on_epoch, watch)
 
 
 def _fit(
-    folder: Path, estimator: EpochClassifier, features: Features, parts: Partition, task: str, model: str, seed: int,
-    cache: str | os.PathLike[str], on_epoch: OnEpoch | None, method: str | None, sensitivity: float | None,
-    cautions: Sequence[str], watch: Stopwatch,
-) -> Fitted:  # fmt: skip
+    folder: Path,
+    wishes: _Wishes,
+    estimator: EpochClassifier,
+    learnt_from: TrainingData,
+    on_epoch: OnEpoch | None,
+    watch: Stopwatch,
+) -> Fitted:
+    features, parts = learnt_from.features, learnt_from.parts
     train, val = (features.take(rows) for rows in (parts.train, parts.val))
     fitting: Any = estimator
     fitting.fit(train.X, train.y, validation_data=(val.X, val.y), on_epoch=on_epoch)
     seconds = watch.lap("train")
     raw = np.asarray(estimator.predict_proba(features.X))
-    trust = settle(features, parts, raw, method, sensitivity)
-    probabilities, threshold = trust.probabilities, trust.value
-    judged = {
-        name: scores(features.y[rows], probabilities[rows], threshold)
-        for name, rows in parts.parts().items()
-        if name != "test"
-    }
-    test = evaluate(
-        features.y[parts.test], probabilities[parts.test], features.groups[parts.test], features.classes, threshold
-    )
+    settled = settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
+    metrics = _metrics(learnt_from, settled)
     watch.lap("evaluate")
-    total, trainable = _parameters(_layers(estimator, features), model)
+    warnings = [*learnt_from.warnings, *settled.warnings]
+    epochs = fitting.n_iter_
     result = {
         **stamp("fit-head", features, parts.parts()),
-        "task": task,
+        "task": wishes.request.task,
         "classes": list(features.classes),
         "feature_set": features.feature_set,
-        "model": model,
+        "model": wishes.model,
         "synthetic": features.synthetic,
-        "parameters": {"total": total, "trainable": trainable},
+        "parameters": parameter_counts(layer_table(estimator, features), wishes.model),
         "hyperparameters": _plain(estimator.get_params()),
-        "epochs_run": fitting.n_iter_,
+        "epochs_run": epochs,
         "best_epoch": fitting.best_epoch_,
-        **judged,
-        "test": test,
-        **trust.result,
-        "warnings": [*cautions, *trust.warnings],
+        **metrics,
+        **settled.result,
+        "warnings": warnings,
         "made": list(parts.made),
         "seconds": round(seconds, 2),
-        "images_per_second": round(len(train) * fitting.n_iter_ / seconds, 1),
+        "images_per_second": round(len(train) * epochs / seconds, 1),
         "phases": watch.phases,
-        "seed": seed,
+        "seed": wishes.seed,
         "run": str(folder),
         "bundle": str(folder / "bundle"),
     }
-    fitted = Fitted(result, estimator, features, parts, probabilities)
     save_bundle(
-        folder / "bundle", estimator, features, parts.train, task=task, scores={**judged, "test": test}, cache=cache,
-        calibration=trust.calibration, threshold=trust.threshold, warnings=[*cautions, *trust.warnings],
-    )  # fmt: skip
-    watch.lap("bundle")
-    _write_run(folder, fitted, watch)
-    return fitted
-
-
-def load_for(
-    model: str,
-    task: str,
-    backbone: str | None,
-    pooling: str,
-    classes: Sequence[str] | None,
-    data: str | os.PathLike[str] | None,
-    group_regex: str | None,
-    cache: str | os.PathLike[str],
-) -> Features:
-    """The features that a model learns from; pixels are decoded where they are not kept yet."""
-    if model == "own-cnn":
-        featcache.extract(data, "pixels", group_regex=group_regex, cache=cache, skip_bad=False)
-        backbone, pooling = "pixels", "map"
-    elif pooling == "map":
-        raise UsageError("a dense head takes rows: choose --pooling flatten, avg or max")
-    return featcache.load(
-        backbone, task=task, classes=classes, pooling=pooling, data=data, group_regex=group_regex, cache=cache
+        folder / "bundle",
+        estimator,
+        features,
+        parts.train,
+        task=wishes.request.task,
+        scores=metrics,
+        cache=wishes.request.cache,
+        calibration=settled.calibration,
+        threshold=settled.threshold,
+        warnings=warnings,
     )
+    watch.lap("bundle")
+    write_head_run(folder, result, fitting.history_, learnt_from, settled.probabilities, watch)
+    return Fitted(result, estimator, features, parts, settled.probabilities)
 
 
-def _estimator(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
-    if model not in MODELS:
-        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(MODELS)}")
-    known = MODELS[model]().get_params()
-    chosen = {**defaults(task, model), **settings, "random_state": seed}
-    odd = sorted(set(chosen) - set(known))
-    if odd:
-        raise UsageError(f"model {model} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
-    estimator = MODELS[model](**chosen)
-    estimator.check()
-    return estimator
-
-
-def _layers(estimator: Any, features: Features) -> list[Layer]:
-    spec = features.spec
-    table: list[Layer] = []
-    if spec.backbone != "pixels":
-        count = network_parameters(spec)
-        name = f"{spec.backbone} (frozen{', to ' + spec.layer if spec.layer else ''})"
-        table.append(Layer(name, features.map_shape, count))
-        pooled = {"flatten": "flatten", "avg": "global average", "max": "global maximum"}[features.pooling]
-        table.append(Layer(pooled, features.X.shape[1:], 0))
-    return [*table, *estimator.layers()]
-
-
-def _parameters(layers: Sequence[Layer], model: str) -> tuple[int, int]:
-    """Parameters in all, and those that were trained."""
-    total = sum(layer.parameters for layer in layers)
-    frozen = 0 if model == "own-cnn" else layers[0].parameters
-    # Of batch normalisation, half are statistics, which no gradient changes.
-    moving = sum(layer.parameters // 2 for layer in layers if layer.name == "batch normalisation")
-    return total, total - frozen - moving
+def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
+    """The metrics of each part, those of test with intervals."""
+    features, parts = learnt_from.features, learnt_from.parts
+    probabilities, threshold = settled.probabilities, settled.value
+    train, val = (scores(features.y[rows], probabilities[rows], threshold) for rows in (parts.train, parts.val))
+    rows = parts.test
+    test = evaluate(features.y[rows], probabilities[rows], features.groups[rows], features.classes, threshold)
+    return {"train": train, "val": val, "test": test}
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()}
-
-
-def _write_run(folder: Path, fitted: Fitted, watch: Stopwatch) -> None:
-    result, features, estimator = fitted.result, fitted.features, fitted.estimator
-    history: dict[str, list[float]] = getattr(estimator, "history_")  # noqa: B009
-    rows = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
-    write_table(folder / "history.csv", ("epoch", *history), [tuple(row) for row in rows])
-    parts = fitted.parts.parts()
-    order = np.concatenate(list(parts.values()))
-    names = [name for name, part in parts.items() for _ in part]
-    threshold = result["threshold"]["value"] if result["threshold"] else None
-    write_predictions(folder / "predictions.csv", features, order, names, fitted.probabilities[order], threshold)
-    title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
-    curves = plots.learning_curves(history, result["best_epoch"], title + marks(features))
-    plots.save(curves, folder / "curves.png")
-    test = parts["test"]
-    write_evaluation(folder, features, test, fitted.probabilities[test], result["test"], f"{title}, test")
-    watch.lap("draw")
-    write_json(folder / "run.json", result)
-    if not (folder / "bundle" / "network.safetensors").exists() and features.spec.backbone != "pixels":
-        _log.warning(
-            "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
-            "are cached; extract at least one new image with this version to keep them"
-        )

@@ -89,6 +89,6 @@ def naming_candidates() -> Iterator[None]:
         ours = translated(error)
         said = str(ours) if ours is not None else first_line(error)
         raise UsageError(
-            f"a candidate of this search cannot be fitted: {said}. Take the value out of the --param; cells that were done "
-            "are kept"
+            f"a candidate of this search cannot be fitted: {said}. Take the value out of the --param; cells that were "
+            "done are kept"
         ) from error

@@ -1,8 +1,9 @@
-"""Whether a model that was fitted on the projection (:mod:`heads.search.gram_projection`) labels rows as it would on the rows themselves.
+"""Whether a model that was fitted on the projection labels rows as it would on the rows themselves.
 
-The projection keeps every distance but for rounding, which decides where things are equal: two neighbours at one distance,
-as copies of an image or features of few values have, or two classes with as many votes. And a solver that stops when its
-gradient is small in every coordinate stops elsewhere in other coordinates. Where a label hangs on either, the answer is no.
+The projection (:mod:`heads.search.gram_projection`) keeps every distance but for rounding, which decides where things
+are equal: two neighbours at one distance, as copies of an image or features of few values have, or two classes with as
+many votes. And a solver that stops when its gradient is small in every coordinate stops elsewhere in other coordinates.
+Where a label hangs on either, the answer is no.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ def answers_alike(model: Any, X: np.ndarray, y: np.ndarray, train: np.ndarray, j
 
 
 def _neighbours(model: KNeighborsClassifier, rows: np.ndarray, slack: float) -> bool:
-    """No tie between the last neighbour and the next, nor between votes; ``slack`` is the error of squared distances."""
+    """No tie between the last neighbour and the next, nor between votes.
+
+    ``slack`` is the error of squared distances.
+    """
     k, there = int(model.n_neighbors), int(model.n_samples_fit_)
     squares = model.kneighbors(rows, min(k + 1, there))[0] ** 2
     if k < there and (squares[:, k] - squares[:, k - 1] <= 2 * slack).any():

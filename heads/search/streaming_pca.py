@@ -1,9 +1,9 @@
 """Fewer columns, so that models which learn from all rows at once can, where the features do not fit in memory.
 
 The columns are principal components of the training rows, each row scaled to unit length before, as most baselines do
-anyway. What they leave out can count: of 440 radiographs of four classes, components with 95% of the variance took nothing
-of the accuracy on test (124 images) from logistic regression, a linear SVM and LDA, and 0.04 from an RBF SVM; with 58 to
-87%, up to 0.06. Heads train on all columns from the store.
+anyway. What they leave out can count: of 440 radiographs of four classes, components with 95% of the variance took
+nothing of the accuracy on test (124 images) from logistic regression, a linear SVM and LDA, and 0.04 from an RBF SVM;
+with 58 to 87%, up to 0.06. Heads train on all columns from the store.
 
 They come from a few passes over the store by block subspace iteration (Halko, Martinsson & Tropp 2011, section
 4.5), which holds nothing but the components and their scores. sklearn's ``IncrementalPCA`` would do; on 25,088 columns
@@ -60,7 +60,7 @@ class Reduced:
         }
 
     def caution(self) -> str:
-        """What must stand beside figures of models that learnt from these rows."""
+        """What must stand beside the scores of models that learnt from these rows."""
         about = self.about()
         return (
             f"components: the features do not fit in memory; learnt from {about['components']} principal components of "
@@ -68,7 +68,7 @@ class Reduced:
         )
 
     def inner(self, model: Any) -> Any:
-        """A model that is to see these rows: less its scaling, which was done."""
+        """A model that is to see these rows, without its scaling, which was done."""
         if not isinstance(model, Pipeline):
             return clone(model)
         steps = [(name, step) for name, step in model.steps if not isinstance(step, Normalizer)]
@@ -77,8 +77,8 @@ class Reduced:
     def whole(self, fitted: Any) -> Pipeline:
         """The same model, fitted, on features as the store has them."""
         steps = fitted.steps if isinstance(fitted, Pipeline) else [("model", fitted)]
-        return Pipeline([("scale", Normalizer().fit(np.zeros((1, self.components.n_features_in_)))),
-                         ("components", self.components), *steps])  # fmt: skip
+        scale = Normalizer().fit(np.zeros((1, self.components.n_features_in_)))
+        return Pipeline([("scale", scale), ("components", self.components), *steps])
 
 
 def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
@@ -117,11 +117,11 @@ def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
     for number, block in enumerate(X.blocks(_BLOCK)):
         np.matmul(_unit(block), directions, out=scores[number * _BLOCK :][: len(block)])
     scores -= centre @ directions
-    found, turns = linalg.eigh(np.cov(scores[train], rowvar=False).reshape(scores.shape[1], -1))
-    order = np.argsort(found)[::-1][:k]
+    variances, turns = linalg.eigh(np.cov(scores[train], rowvar=False).reshape(scores.shape[1], -1))
+    order = np.argsort(variances)[::-1][:k]
     turns = np.ascontiguousarray(turns[:, order], dtype=np.float32)
     spread = (squares - len(train) * float(mean @ mean)) / max(1, len(train) - 1)
-    variance = np.maximum(found[order], 0)
+    variance = np.maximum(variances[order], 0)
     model = _fitted(np.ascontiguousarray((directions @ turns).T), mean, variance, spread, len(train))
     return Reduced(scores @ turns, model, float(variance.sum() / spread) if spread > 0 else 1.0)
 
@@ -151,8 +151,8 @@ def _components(train: int, n: int, d: int) -> int:
     if fit < _STEP:
         raise UsageError(
             f"memory: {n} rows of {d} features do not fit, nor {_STEP} principal components of them "
-            f"({4 * _STEP * each / 1e6:,.0f} MB would have to be free, {memory.available() / 1e6:,.0f} MB are). Allow more, or take "
-            "pooling avg"
+            f"({4 * _STEP * each / 1e6:,.0f} MB would have to be free, {memory.available() / 1e6:,.0f} MB are). "
+            "Allow more, or take pooling avg"
         )
     return min(fit, _MOST_COMPONENTS, d, max(1, train - 1))
 

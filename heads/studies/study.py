@@ -18,7 +18,7 @@ from featcache.store.store import Store
 from featcache.system import memory as memory_use
 
 from ..evaluation.run_folder import data_title
-from ..experiments.leaderboard import TABLE
+from ..experiments.baseline_models import TABLE
 from .steps import Step, Steps, study_folder
 from .study_file import FILE, Settings, StudyFile, absolute, checked, digest_of, read_study, write_study
 from .study_run import Place, StudyRun, Watch

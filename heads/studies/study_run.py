@@ -28,9 +28,10 @@ from featcache.store.store import Store
 from ..auditing.audit import audit
 from ..auditing.audit_record import audit_runs
 from ..evaluation.run_folder import write_json
+from ..experiments.baseline_models import TABLE
+from ..experiments.baselines import baselines
 from ..experiments.head_fit import fit_head
 from ..experiments.hyperparameter_search import grid
-from ..experiments.leaderboard import TABLE, baselines
 from ..inference.prediction import evaluate_bundle
 from ..reporting.html_report import report
 from .steps import Steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from featcache.errors import UsageError
 from featcache.features.stored_rows import StoredRows
@@ -83,7 +84,7 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes to tell apart; y has 1 class, {self.classes_[0]!r}"
             )
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float32)
+        weight = checked_weight(sample_weight, X)
         if self.class_weight is not None:
             of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
             weight = (weight * of_class[codes]).astype(np.float32)
@@ -171,8 +172,32 @@ def blocks(X: np.ndarray | StoredRows) -> Iterator[np.ndarray]:
 
 
 def rows_of(X: Any, index: np.ndarray) -> Any:
-    """Some rows, as sklearn takes them; rows in the store stay there."""
-    return X.take(index) if isinstance(X, StoredRows) else _safe_indexing(X, index)
+    """Some rows, of arrays, frames and lists as of what they are; rows in the store stay there."""
+    if isinstance(X, StoredRows):
+        return X.take(index)
+    if hasattr(X, "iloc"):
+        return X.iloc[index]
+    return X[index] if hasattr(X, "shape") else [X[place] for place in index]
+
+
+def checked_weight(sample_weight: Any, X: Any, dtype: Any = np.float32) -> np.ndarray:
+    """Weights of the rows of ``X``, array of shape (n,); ones for None, and a number stands for all.
+
+    Raises
+    ------
+    ValueError
+        They are not one number a row, not finite, or all zero.
+    """
+    count = X.shape[0] if hasattr(X, "shape") else len(X)
+    if sample_weight is None or isinstance(sample_weight, numbers.Number):
+        return np.full(count, 1 if sample_weight is None else sample_weight, dtype or np.float64)
+    wanted = dtype or [np.float64, np.float32]
+    weight = check_array(sample_weight, ensure_2d=False, dtype=wanted, order="C", input_name="sample_weight")
+    if weight.shape != (count,):
+        raise ValueError(f"sample_weight has shape {weight.shape}; expected ({count},), one for each row")
+    if not weight.any():
+        raise ValueError("the sample weights are all zero; expected at least one that is not")
+    return weight
 
 
 def _joined(X: np.ndarray | StoredRows, more: np.ndarray | StoredRows) -> np.ndarray | StoredRows:

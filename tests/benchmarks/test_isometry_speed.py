@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 
 import featcache
-from heads.experiments.leaderboard import TABLE
+from heads.experiments.baseline_models import TABLE
 from heads.search.gram_projection import isometric
 
 GRID = {"model__C": [0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0]}

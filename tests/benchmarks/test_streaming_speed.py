@@ -2,7 +2,7 @@
 
     FEATCACHE_ROWS=40000 pytest tests/benchmarks/test_streaming_speed.py -s
 
-Made-up features of 7 x 7 x 512 (100 KB a row), flattened, 60% of them for training, 3 epochs of the report's binary head;
+Made-up features of 7 x 7 x 512 (100 KB a row), flattened, 60% of them for training, 3 epochs of the reference's binary head;
 in memory they take some four times their size. Default: 10,000 rows, 1 GB. Each in a process of its own, in turn.
 """
 

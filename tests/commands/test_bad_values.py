@@ -53,6 +53,7 @@ BAD = {
     "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
+    "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
 }  # fmt: skip
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
@@ -70,6 +71,7 @@ GIVEN = {
     "saliency": {"BUNDLE": "bundle"},
     "report": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
+    "docs": {},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
@@ -191,8 +193,8 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 def test_choices_are_those_of_the_library():
     from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
-    from heads.experiments.head_fit import MODELS
-    from heads.experiments.hyperparameter_search import METHODS
+    from heads.experiments.head_models import MODELS
+    from heads.experiments.search_plan import METHODS
     from heads.training.architectures import ACTIVATIONS
     from heads.training.train_spec import OPTIMIZERS
 

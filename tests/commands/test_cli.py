@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -68,6 +69,24 @@ def test_every_verb_has_help_shared_options_and_a_place_in_the_readme(verb):
     assert re.search(rf"\b{' '.join(verb)}\b", (ROOT / "README.md").read_text())
 
 
+@pytest.mark.parametrize("called", ["cli.py", "featcache"])
+def test_the_usage_line_names_what_was_called(called, tmp_path):
+    """In a clone ``python cli.py``; after an install ``featcache``, whose script does no more than this."""
+    entry = "import sys; from heads.commands.main import main; sys.argv[0] = 'bin/featcache'; main()"
+    command = [str(ROOT / "cli.py")] if called == "cli.py" else ["-c", entry]
+    done = subprocess.run(
+        [sys.executable, *command, "grid", "--no-such-option"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Usage: {called} grid ")
+    assert f"Try '{called} grid --help'" in done.stderr
+
+
 def test_a_wrong_call_is_exit_2(cli):
     assert cli("extract", "--no-such-option").code == 2
     assert cli("explode").code == 2
@@ -131,7 +150,6 @@ def test_a_new_machine_gets_the_sample_and_says_it_is_synthetic(cli):
 
 def test_progress_on_a_terminal(images, tmp_path):
     """A bar with images/s, on a real pseudo-terminal."""
-    import os
     import pty
 
     read, write = pty.openpty()

@@ -20,8 +20,9 @@ import featcache
 from featcache.errors import UsageError
 from featcache.system import memory
 from heads import fit_head, open_bundle
+from heads.experiments.baseline_models import TABLE
+from heads.experiments.baselines import baselines
 from heads.experiments.hyperparameter_search import grid
-from heads.experiments.leaderboard import TABLE, baselines
 from heads.inference.embedding import tsne
 from heads.inference.prediction import evaluate_bundle, predict
 from heads.search import streaming_pca

@@ -15,8 +15,9 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.data.dataset import open_dataset
 from featcache.data.decoding import decode
 from featcache.system import memory
+from heads.experiments.baseline_models import TABLE
+from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
-from heads.experiments.leaderboard import TABLE, baselines
 from heads.experiments.reference import ROWS
 from heads.inference.prediction import evaluate_bundle, predict
 from heads.search import streaming_pca
@@ -84,7 +85,7 @@ def kept(reference, vgg16, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rescaled(reference, vgg16, tmp_path_factory):
-    """The same with the input divided by 255: features 13 times smaller, on which the report's heads are stable."""
+    """The same with the input divided by 255: features 13 times smaller, on which the reference's heads are stable."""
     data, cache = reference / "data" / "xray4", tmp_path_factory.mktemp("rescaled") / "cache"
     featcache.extract(data, "vgg16", weights=vgg16, preprocess="rescale", cache=cache)
     return data, cache
@@ -107,12 +108,12 @@ def test_the_whole_collection(kept, vgg16):
 @pytest.mark.parametrize(
     ("row", "least"), [("b-vgg16", 0.97), ("b-vgg16-tuned", 0.97), ("m-vgg16", 0.90), ("m-vgg16-tuned", 0.90)]
 )
-def test_the_reports_heads(rescaled, row, least, tmp_path):
-    """The report's settings, before and after its tuning."""
+def test_the_references_heads(rescaled, row, least, tmp_path):
+    """The reference's settings, before and after its tuning."""
     data, cache = rescaled
-    report = next(r for r in ROWS if r.id == row)
-    fitted = fit_head(report.task, backbone="vgg16", data=data, cache=cache, out=tmp_path / "r", **report.settings)
-    assert fitted.result["parameters"] == {"total": report.total, "trainable": report.trainable}
+    trained = next(r for r in ROWS if r.id == row)
+    fitted = fit_head(trained.task, backbone="vgg16", data=data, cache=cache, out=tmp_path / "r", **trained.settings)
+    assert fitted.result["parameters"] == {"total": trained.total, "trainable": trained.trainable}
     assert fitted.result["test"]["accuracy"] >= least
     image = fitted.features.paths[-1]
     answer = predict(fitted.result["bundle"], [image], cache=tmp_path / "fresh")["rows"][0]

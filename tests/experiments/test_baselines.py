@@ -13,7 +13,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 import featcache
 from heads.bundles.bundle import open_bundle
-from heads.experiments.leaderboard import TABLE, baselines
+from heads.experiments.baseline_models import TABLE
+from heads.experiments.baselines import baselines
 from heads.search.gram_projection import isometric
 
 
@@ -89,7 +90,7 @@ def test_the_best_is_kept_and_fitted_on_the_features_themselves(leaderboard):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_model_survives_a_bundle(name, leaderboard, tmp_path):
-    from heads.bundles.bundle import save_bundle
+    from heads.bundles.saving import save_bundle
 
     _, _, cache = leaderboard
     f = featcache.load("mobilenet", task="multiclass", pooling="avg", cache=cache)

@@ -82,7 +82,7 @@ def test_it_is_the_classifier_fitted_by_hand(fitted):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_parameters_are_the_reports(row):
+def test_parameters_are_the_references(row):
     if row.model == "own-cnn":
         model = own_cnn(2 if row.task == "binary" else 4, units=row.settings["units"])
         counts = (model.count_params(), model.count_params())
@@ -204,25 +204,25 @@ def test_a_swapped_missing_or_added_file(copy, nothing_is_loaded):
 
 def test_a_pickle_that_the_description_names(copy, nothing_is_loaded):
     """Somebody who writes the description anew, digests and all, still gets no other file opened."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     (copy / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     about = json.loads((copy / "bundle.json").read_text())
     about["files"]["model.pkl"] = featcache.system.atomic_files.sha256_file(copy / "model.pkl")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="which no bundle holds"):
         open_bundle(copy)
 
 
 def test_a_pickle_dressed_as_a_model(copy):
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     (copy / "head.safetensors").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR." * 20)
     about["files"]["head.safetensors"] = featcache.system.atomic_files.sha256_file(copy / "head.safetensors")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="not a readable list of tensors"):
         open_bundle(copy)
 
@@ -247,13 +247,13 @@ def test_features_of_another_spec_are_refused(fitted, tmp_path):
 @pytest.mark.slow
 def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
     """A bundle without its network takes weights that are given, but only the right ones."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     del about["files"]["network.safetensors"]
     (copy / "network.safetensors").unlink()
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     image = fitted[0].features.paths[0]
     none = cli("predict", copy, image, "--cache", "fresh")
     assert none.code == 4
@@ -287,7 +287,7 @@ def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     )  # fmt: skip
     assert done.code == 0, done.err
     result = done.json
-    total = 1_792 + 36_928 + 23_888_000 + 128 * 8 + 8 + 8 + 1  # the report's layers, with 8 units
+    total = 1_792 + 36_928 + 23_888_000 + 128 * 8 + 8 + 8 + 1  # the reference's layers, with 8 units
     assert result["parameters"] == {"total": total, "trainable": total}
     assert result["feature_set"].startswith("pixels-")
     image = next((tmp_path / "d" / "test" / "covid").iterdir())

@@ -21,9 +21,10 @@ from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.errors import DataError, UsageError
-from heads.evaluation import plots
-from heads.experiments.hyperparameter_search import Between, grid
+from heads.evaluation import comparison_plots
+from heads.experiments.hyperparameter_search import grid
 from heads.experiments.reference import BEST, GRIDS
+from heads.search.candidate_checks import Between
 
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
 
@@ -72,9 +73,9 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
 @pytest.mark.parametrize("model", ["dense", "own-cnn"])
 def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
-    monkeypatch.setattr("heads.search.shared_fits._WORTH_TIMING", 20)
+    monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
-    caplog.set_level("INFO", logger="heads.experiments.hyperparameter_search")
+    caplog.set_level("INFO", logger="heads.experiments")
     told = []
     settings = {"units": [8]} if model == "dense" else {"units": [4]}
     options = {
@@ -88,7 +89,7 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     assert 0 < result["estimated_seconds"] < 100 * result["seconds"]
     assert json.loads((tmp_path / "o" / "run.json").read_text())["estimated_seconds"] == result["estimated_seconds"]
     assert grid(**options, out=tmp_path / "again")["estimated_seconds"] is None  # all of it stands in the journal
-    monkeypatch.setattr("heads.search.shared_fits._WORTH_TIMING", 21)
+    monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 21)
     assert grid(**options, restart=True, out=tmp_path / "short")["estimated_seconds"] is None
 
 
@@ -98,7 +99,7 @@ def test_the_sample_is_searched_on_pooled_features(tmp_path, cli):
     call = ("grid", *where, "--no-audit", "--param", "epochs=2", "--json")
     done = cli(*call)
     assert (done.code, done.json["pooling"]) == (0, "avg"), done.err
-    assert "1024 columns, in longer trainings; --preset report --pooling flatten searches all 4,096" in done.err
+    assert "1024 columns, in longer trainings; --preset reference --pooling flatten searches all 4,096" in done.err
     assert cli(*call, "--pooling", "flatten").json["pooling"] == "flatten"
     named = cli(*call, "--data", tmp_path / "cache" / "sample" / "v1")
     assert (named.json["pooling"], named.json["synthetic"]) == ("avg", True)
@@ -110,7 +111,7 @@ def test_the_sample_has_a_grid_of_its_own(tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     featcache.extract(None, "mobilenet", weights="random", size=32, cache=cache)
     own = grid(cache=cache, cv=2, out=tmp_path / "own")
-    assert (own["pooling"], own["candidates"], own["report_best"]) == ("avg", 2, None)
+    assert (own["pooling"], own["candidates"], own["reference_best"]) == ("avg", 2, None)
     assert grid(cache=cache, cv=2, params={"epochs": [1]}, out=tmp_path / "given")["candidates"] == 1
     knn = grid(cache=cache, cv=2, model="knn", params={"n_neighbors": [1]}, out=tmp_path / "knn")
     assert knn["pooling"] == "flatten"
@@ -123,7 +124,7 @@ def test_own_data_is_searched_on_flattened_features(kept, tmp_path):
 @pytest.mark.parametrize("model", ["svm-rbf", "random-forest", "knn"])
 def test_grids_of_the_baselines(kept, model, tmp_path):
     result = grid(model=model, pooling="avg", cache=kept, out=tmp_path / "o")
-    assert result["report_best"] is None
+    assert result["reference_best"] is None
     assert result["fits"] == 3 * result["candidates"] > 3
     assert result["top"][0]["score"] == result["best_score"]
     assert (tmp_path / "o" / "bundle" / "bundle.json").exists()
@@ -151,7 +152,7 @@ def test_random_halving_and_nested(kept, tmp_path):
     assert nested["accuracy_ci"][0] <= nested["accuracy"] <= nested["accuracy_ci"][1]
 
 
-def test_the_reports_grids():
+def test_the_references_grids():
     sizes = {key: int(np.prod([len(v) for v in values.values()])) for key, values in GRIDS.items()}
     assert sizes == {("binary", "dense"): 90, ("multiclass", "dense"): 18, ("multiclass", "own-cnn"): 36}
     for key, best in BEST.items():
@@ -166,8 +167,9 @@ def test_the_reports_grids():
         (("--param", "dropout=0.5..0.1"), 2, "two numbers"),
         (("--model", "oracle"), 2, "model 'oracle' is unknown"),
         (("--method", "magic"), 2, "'magic' is not one of"),
-        (("--preset", "mine"), 2, "'mine' is not 'report'"),
-        (("--preset", "report", "--model", "knn"), 2, "--preset report"),
+        (("--preset", "mine"), 2, "'mine' is not 'reference'"),
+        (("--preset", "report"), 2, "'report' is not 'reference'"),
+        (("--preset", "reference", "--model", "knn"), 2, "--preset reference"),
         (("--memory", "lots"), 2, "such as 500MB"),
         (("--cv", "1"), 2, "1 is not in the range x>=2"),
         (("--cv", "13"), 3, "13 folds"),
@@ -201,10 +203,10 @@ def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
 
 
 def test_heat_maps_of_one_parameter_and_of_failures():
-    one = plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
+    one = comparison_plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
     assert [text.get_text() for text in one.axes[0].texts] == ["0.500", "0.700"]
     rows = [[a, b, c] for a in (1, 2) for b in ("relu", "sigmoid") for c in (None, 3)]
-    three = plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
+    three = comparison_plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
     assert sum(axis.get_visible() for axis in three.axes) == 3
 
 

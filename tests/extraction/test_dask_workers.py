@@ -31,7 +31,8 @@ from featcache.extraction import device_workers, workers
 from featcache.store import maintenance
 from featcache.store.store import Store
 from heads import DenseHeadClassifier, FastGridSearchCV
-from heads.search.shared_fits import Problem, portions
+from heads.search.cells import Problem
+from heads.search.shared_fits import portions
 
 dask = pytest.importorskip("distributed")
 SMALL = {"backbone": "mobilenet", "weights": "random", "size": 64, "runtime": "openvino"}

@@ -107,7 +107,7 @@ def test_a_read_only_cache_is_told_before_the_audit_works(tmp_path, images, cli)
 def test_the_work_is_not_begun_where_its_results_cannot_be_kept(tmp_path, images, monkeypatch):
     from heads.auditing.audit import audit
 
-    monkeypatch.setattr("heads.auditing.audit.take_looks", lambda *_: pytest.fail("it looked at images first"))
+    monkeypatch.setattr("heads.auditing.audited_images.take_looks", lambda *_: pytest.fail("it looked at images first"))
     with pytest.raises(UsageError, match="/proc/x"):
         audit(images, cache=tmp_path / "cache", out="/proc/x")
     (tmp_path / "taken").mkdir()
@@ -140,7 +140,9 @@ def test_stdout_takes_names_that_are_not_utf8_and_any_encoding():
 
 
 def test_figures_draw_every_name_as_it_is_written(tmp_path):
-    from heads.evaluation import plots
+    from heads.evaluation import comparison_plots, plots
+    from heads.evaluation.canvas import save_figure
+    from heads.inference import embedding_plots
 
     classes = ("$a$b$", "caf\udce9", r"$\frac{$")
     rng = np.random.default_rng(0)
@@ -149,11 +151,13 @@ def test_figures_draw_every_name_as_it_is_written(tmp_path):
     drawn = {
         "confusion": plots.confusion(rng.integers(0, 9, (3, 3)), classes, "of $x and $y"),
         "roc": plots.roc(y, probabilities, classes, "$"),
-        "scatter": plots.scatter(rng.normal(size=(60, 2)), y, classes, y == 0, ["$n$\udce9"] * 60, r"$\x$"),
-        "maps": plots.heat_maps(["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"),
+        "scatter": embedding_plots.scatter(rng.normal(size=(60, 2)), y, classes, y == 0, ["$n$\udce9"] * 60, r"$\x$"),
+        "maps": comparison_plots.heat_maps(
+            ["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"
+        ),
     }
     for name, figure in drawn.items():
-        path = plots.save(figure, tmp_path / f"{name}.png")
+        path = save_figure(figure, tmp_path / f"{name}.png")
         assert np.ptp(np.asarray(Image.open(path))) > 0
 
 

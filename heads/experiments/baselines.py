@@ -1,0 +1,153 @@
+"""``baselines``: the leaderboard of classical models on kept features, and the bundle of the best."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from featcache.features.feature_request import FeatureRequest
+from featcache.system.timer import Stopwatch
+
+from ..bundles.saving import save_bundle
+from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
+from .baseline_models import chosen_baselines
+from .baseline_search import model_rows
+from .leaderboard import rank_baselines, write_leaderboard
+from .training_data import training_data
+
+
+def baselines(
+    task: str = "multiclass",
+    *,
+    backbone: str | None = None,
+    pooling: str = "flatten",
+    classes: Sequence[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    group_regex: str | None = None,
+    cache: str | os.PathLike[str] = "cache",
+    models: Sequence[str] | None = None,
+    cv: int = 5,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    audit: bool = False,
+    on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> dict[str, Any]:
+    """The leaderboard: each model with the best of its grid, cross-validated on the training rows, and on test.
+
+    Parameters
+    ----------
+    task : {"binary", "multiclass"}, optional
+        What is to be told apart; see :func:`featcache.load`.
+    backbone : str, optional
+        A backbone, or the id of a feature set; None takes the one extracted last.
+    pooling : {"flatten", "avg", "max"}, optional
+        How a map becomes a row.
+    classes : sequence of str, optional
+        Two or more class names, in place of the task's own.
+    data : str or path, optional
+        Folder or manifest of the images; None takes that of the last extract.
+    group_regex : str, optional
+        Where in the file name the patient stands.
+    cache : str or path, optional
+        Folder of the store.
+    models : sequence of str, optional
+        Names in :data:`heads.experiments.baseline_models.TABLE`; None takes all.
+    cv : int, optional
+        Folds; classes in proportion, groups whole. Validation rows of the data count as training rows here.
+    seed : int, optional
+        Of the folds and the models.
+    out : str or path, optional
+        Folder for ``leaderboard.csv`` and ``.png``, ``run.json`` and the bundle of the best; None makes one in
+        ``runs``.
+    audit : bool, optional
+        As in :func:`heads.fit_head`.
+    on_row : callable, optional
+        Called with each row as it is done.
+
+    Returns
+    -------
+    dict of str to object
+        ``rows`` (``name cv_score cv_std test seconds best_params n columns``), best first by ``cv_score``;
+        ``bundle`` of the first; ``reduced``, what was done where the features do not fit in memory (see
+        :mod:`heads.search.streaming_pca`), or None. ``n`` and ``columns`` are what a model learnt from: fewer rows
+        for those whose cost grows with their square.
+
+    Raises
+    ------
+    DataError
+        A class has fewer groups than folds, or is missing from test.
+    UsageError
+        An unknown model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from featcache.data.synthetic import write_sample
+    >>> from heads import baselines
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> images = write_sample(folder / "images", train=10, test=3)
+    >>> extracted = featcache.extract(images, "pixels", size=8, cache=folder / "cache")
+    >>> options = {"backbone": "pixels", "models": ["knn", "dummy"], "cv": 2, "cache": folder / "cache"}
+    >>> result = baselines(**options, out=folder / "run")
+    >>> [row["name"] for row in result["rows"]]
+    ['knn', 'dummy']
+    >>> result["rows"][1]["test"]["accuracy"]
+    0.25
+    """
+    chosen = chosen_baselines(models)
+    require_out(out)
+    watch = Stopwatch()
+    request = FeatureRequest(
+        backbone=backbone,
+        task=task,
+        classes=classes,
+        pooling=pooling,
+        data=data,
+        group_regex=group_regex,
+        cache=cache,
+    )
+    learnt_from = training_data(request, audit=audit, seed=seed, watch=watch)
+    features, test = learnt_from.features, learnt_from.parts.test
+    train, folds = learnt_from.folds(cv, seed)
+    warnings = list(learnt_from.warnings)
+    with run_folder(out, "baselines", task, features.spec.backbone) as folder:
+        seen = model_rows(features, train, chosen, seed)
+        if seen.reduced is not None:
+            warnings.append(seen.reduced.caution())
+        watch.lap("project")
+        board = rank_baselines(chosen, seen, train, folds, test, seed=seed, on_row=on_row)
+        watch.lap("search")
+        bundle = save_bundle(
+            folder / "bundle",
+            seen.refitted(board.best.baseline, board.best.searched, train, seed),
+            features,
+            train,
+            task=task,
+            scores={"test": board.best.row["test"]},
+            cache=cache,
+            warnings=warnings,
+        )
+        watch.lap("bundle")
+        result = {
+            **stamp("baselines", features, {"train": train, "test": test}),
+            "task": task,
+            "classes": list(features.classes),
+            "feature_set": features.feature_set,
+            "pooling": pooling,
+            "warnings": warnings,
+            "synthetic": features.synthetic,
+            "folds": cv,
+            "seed": seed,
+            "phases": watch.phases,
+            "rows": board.rows,
+            "reduced": seen.reduced and seen.reduced.about(),
+            "made": learnt_from.made_with_folds,
+            "run": str(folder),
+            "bundle": str(bundle),
+        }
+        write_leaderboard(folder, board.rows, features, task, test)
+        write_json(folder / "run.json", result)
+        return result

@@ -1,0 +1,55 @@
+"""The heads that are trained by name: the dense head on features, and the own CNN on pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featcache.backbones.weights import network_parameters
+from featcache.errors import UsageError
+from featcache.features.loading import Features
+
+from ..training.cnn_classifier import OwnCNNClassifier
+from ..training.dense_head_classifier import DenseHeadClassifier
+from ..training.epoch_classifier import EpochClassifier, Layer
+from .reference import defaults
+
+MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
+_POOLED = {"flatten": "flatten", "avg": "global average", "max": "global maximum"}
+
+
+def head_model(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
+    """A head, unfitted: the reference's settings for the task, changed by ``settings``.
+
+    Raises :class:`UsageError` for an unknown task, model or hyperparameter, and for a value that no fit can take.
+    """
+    if model not in MODELS:
+        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(MODELS)}")
+    known = MODELS[model]().get_params()
+    chosen = {**defaults(task, model), **settings, "random_state": seed}
+    odd = sorted(set(chosen) - set(known))
+    if odd:
+        raise UsageError(f"model {model} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
+    estimator = MODELS[model](**chosen)
+    estimator.check()
+    return estimator
+
+
+def layer_table(estimator: Any, features: Features) -> list[Layer]:
+    """The layers of a fitted head, from the frozen network to the output."""
+    spec = features.spec
+    layers: list[Layer] = []
+    if spec.backbone != "pixels":
+        name = f"{spec.backbone} (frozen{', to ' + spec.layer if spec.layer else ''})"
+        layers.append(Layer(name, features.map_shape, network_parameters(spec)))
+        layers.append(Layer(_POOLED[features.pooling], features.X.shape[1:], 0))
+    return [*layers, *estimator.layers()]
+
+
+def parameter_counts(layers: Sequence[Layer], model: str) -> dict[str, int]:
+    """Parameters in all, and those that were trained, as ``total`` and ``trainable``."""
+    total = sum(layer.parameters for layer in layers)
+    frozen = 0 if model == "own-cnn" else layers[0].parameters
+    # Of batch normalisation, half are statistics, which no gradient changes.
+    moving = sum(layer.parameters // 2 for layer in layers if layer.name == "batch normalisation")
+    return {"total": total, "trainable": total - frozen - moving}

@@ -1,0 +1,50 @@
+"""The files of one fitted head's run: history, predictions, figures and ``run.json``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featcache.system.timer import Stopwatch
+
+from ..evaluation import plots
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
+from .training_data import TrainingData
+
+_log = logging.getLogger(__name__)
+
+
+def write_head_run(
+    folder: Path,
+    result: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    learnt_from: TrainingData,
+    probabilities: np.ndarray,
+    watch: Stopwatch,
+) -> None:
+    """Write them beside the bundle, which is there already; ``watch`` has the lap ``draw`` afterwards."""
+    features = learnt_from.features
+    epochs = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
+    write_table(folder / "history.csv", ("epoch", *history), [tuple(epoch) for epoch in epochs])
+    parts = learnt_from.parts.parts()
+    order = np.concatenate(list(parts.values()))
+    names = [name for name, rows in parts.items() for _ in rows]
+    threshold = result["threshold"]["value"] if result["threshold"] else None
+    write_predictions(folder / "predictions.csv", features, order, names, probabilities[order], threshold)
+    title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
+    curves = plots.learning_curves(history, result["best_epoch"], title + origin_note(features))
+    save_figure(curves, folder / "curves.png")
+    test = parts["test"]
+    write_evaluation(folder, features, test, probabilities[test], result["test"], f"{title}, test")
+    watch.lap("draw")
+    write_json(folder / "run.json", result)
+    if not (folder / "bundle" / "network.safetensors").exists() and features.spec.backbone != "pixels":
+        _log.warning(
+            "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
+            "are cached; extract at least one new image with this version to keep them"
+        )
