@@ -92,7 +92,8 @@ DIGESTS = """
 import json, sys
 from featcache.backbones import registry as backbones; from featcache.backbones import weights
 sources = [weights.WeightsSource("random", seed=seed) for seed in (0, 1)]
-print(json.dumps({name: [weights.digest(weights.build(backbones.get(name), 96, s)) for s in sources] for name in sys.argv[1:]}))
+digest = lambda name, source: weights.digest(weights.build(backbones.get(name), 96, source))
+print(json.dumps({name: [digest(name, source) for source in sources] for name in sys.argv[1:]}))
 """
 
 
@@ -109,8 +110,11 @@ print(json.dumps({name: [weights.digest(weights.build(backbones.get(name), 96, s
 def test_a_seed_means_the_same_bits_everywhere(environment):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DIGESTS, *GOLDEN],
-        capture_output=True, text=True, check=True, env={**os.environ, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert {name: first for name, (first, _) in found.items()} == GOLDEN
     assert all(first != second for first, second in found.values())

@@ -16,7 +16,7 @@ from pictures import write_images
 from surroundings import OFFLINE
 
 import featcache
-from featcache.commands.console import Finite
+from featcache.commands.options import Finite
 from heads.commands import main as command_line
 
 TOO_LONG = "x" * 300
@@ -191,7 +191,7 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 
 
 def test_choices_are_those_of_the_library():
-    from featcache.store.shard import COMPRESSIONS
+    from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
     from heads.experiments.head_models import MODELS
     from heads.experiments.search_plan import METHODS

@@ -1,4 +1,4 @@
-"""The same plan on Dask's workers and on several devices: the same set, whoever dies, and clear words where it cannot be."""
+"""The same plan on Dask's workers and on several devices: the same set, whoever dies, and clear words where not."""
 
 from __future__ import annotations
 
@@ -130,9 +130,14 @@ def test_a_killed_worker_loses_only_its_chunk(tmp_path):
                 os.kill(killed[0], signal.SIGKILL)
 
         done = featcache.extract(
-            tmp_path / "images", "pixels", size=512, scheduler=cluster.scheduler_address, cache=tmp_path / "cache",
-            on_progress=kill, commit_rows=8,
-        )  # fmt: skip
+            tmp_path / "images",
+            "pixels",
+            size=512,
+            scheduler=cluster.scheduler_address,
+            cache=tmp_path / "cache",
+            on_progress=kill,
+            commit_rows=8,
+        )
     assert killed
     assert done.computed == 400
     assert (
@@ -286,9 +291,18 @@ def test_a_worker_without_the_package(tmp_path):
         n_workers=0, dashboard_address=None, host="127.0.0.1", silence_logs=50, protocol="tcp"
     ) as cluster:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-dashboard", "--no-nanny"],
-            env={**os.environ, "PYTHONPATH": str(hidden)}, cwd=hidden, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "distributed.cli.dask_worker",
+                cluster.scheduler_address,
+                "--no-dashboard",
+                "--no-nanny",
+            ],
+            env={**os.environ, "PYTHONPATH": str(hidden)},
+            cwd=hidden,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             with dask.Client(cluster, set_as_default=False) as client:
                 client.wait_for_workers(1, timeout=30)
