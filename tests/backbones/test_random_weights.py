@@ -100,12 +100,19 @@ print(json.dumps({name: [digest(name, source) for source in sources] for name in
 @pytest.mark.parametrize(
     "environment",
     [
-        {},
-        {"TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_NUM_INTRAOP_THREADS": "1"},
-        {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX AVX2 FMA3"},
+        pytest.param({}, id="as it is"),
+        pytest.param({"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX AVX2 FMA3"}, id="numpy without AVX"),
+        pytest.param(
+            {"TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            id="one thread, no oneDNN",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_NUM_INTRAOP_THREADS": "1"},
+            id="XLA",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["as it is", "one thread, no oneDNN", "XLA", "numpy without AVX"],
 )
 def test_a_seed_means_the_same_bits_everywhere(environment):
     done = subprocess.run(

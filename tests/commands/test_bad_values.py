@@ -6,14 +6,12 @@ The table is by option, since an option means the same on every verb. A verb or 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 
 import click
 import pytest
+from command_line import run_within
 from pictures import write_images
-from surroundings import OFFLINE
 
 import featcache
 from featcache.commands.options import Finite
@@ -148,26 +146,14 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def call(place, monkeypatch, capfd):
+def call(place, monkeypatch):
     """``python cli.py …`` within this process; returns exit code, stdout and stderr."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("featcache.extraction.dask_workers._PATIENCE", 1)
-    for name, value in OFFLINE.items():
-        monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own stay
-        capfd.readouterr()
-        code = 0
-        try:
-            command_line.main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for package in ("featcache", "heads"):
-                logging.getLogger(package).handlers.clear()
-        return code, *capfd.readouterr()
+        done = run_within(place, *arguments)
+        return done.code, done.out, done.err
 
     return run
 

@@ -134,6 +134,7 @@ def decode_damaged(whole: bytearray, data: st.DataObject) -> None:
     assert pixels.shape == (8, 8, 3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # which says what it found before it goes on
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP"]), st.data())
 def test_damaged_files_raise_nothing_else(format, data):
@@ -362,6 +363,7 @@ def test_a_broken_dicom_is_a_bad_image_or_a_picture(data):
     assert pixels.shape == (16, 16, 3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["plain", "deflated", "jpeg", "rle", "palette", "frames"]), st.data())
 def test_a_damaged_dicom_raises_nothing_else(kind, data):

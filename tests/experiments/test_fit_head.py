@@ -18,6 +18,7 @@ from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.backbones import registry
+from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import BundleError, DataError, UsageError
 from heads import OwnCNNClassifier
 from heads.bundles.bundle import open_bundle
@@ -294,6 +295,21 @@ def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     answer = cli("predict", "o/bundle", image, "--cache", "fresh", "--json").json["rows"][0]
     row = next(r for r in csv.DictReader((tmp_path / "o" / "predictions.csv").open()) if r["path"] == str(image))
     assert answer["probabilities"]["covid"] == pytest.approx(float(row["covid"]), abs=1e-5)
+
+
+def test_a_training_of_the_own_cnn_leaves_no_weights_behind(monkeypatch):
+    """TensorFlow keeps a training step's graph, and its variables with it, for as long as the process lives."""
+    built, build = [], OwnCNNClassifier._build
+    monkeypatch.setattr(OwnCNNClassifier, "_build", lambda self: built.append(build(self)) or built[-1])
+    X = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    trained = OwnCNNClassifier(units=4, epochs=1, batch_size=4, random_state=0).fit(X, np.arange(8) % 2)
+    tf, _ = load_tensorflow()
+    network = built[0]
+    variables = [variable.value for variable in (*network.variables, *network.optimizer.variables)]
+    assert len(variables) > 3 * len(trained.weights_)  # weights, and two moments of each
+    held = [tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype) for variable in variables]
+    assert sum(int(tf.size(value)) for value in held) == 0
+    assert trained.predict_proba(X).shape == (8, 2)
 
 
 def test_the_own_cnn_learns_reproduces_and_stops():

@@ -76,12 +76,13 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
     caplog.set_level("INFO", logger="heads.experiments")
-    told = []
-    settings = {"units": [8]} if model == "dense" else {"units": [4]}
-    options = {
-        "model": model, "pooling": "avg", "cache": kept, "cv": 2, "params": {"learning_rate": [0.001, 0.01], "epochs": [5, 2], **settings},
-        "on_cell": lambda progress: told.append("measured on a few epochs" in caplog.text),
-    }  # fmt: skip
+    told, cache, units = [], kept, 8
+    if model == "own-cnn":
+        cache, units = tmp_path / "cache", 4
+        featcache.extract(kept.parent / "d", "pixels", size=16, cache=cache)
+    params = {"learning_rate": [0.001, 0.01], "epochs": [5, 2], "units": [units]}
+    options = {"model": model, "pooling": "avg", "cache": cache, "cv": 2, "params": params}
+    options["on_cell"] = lambda progress: told.append("measured on a few epochs" in caplog.text)
     result = grid(**options, out=tmp_path / "o")
     assert told
     assert all(told)

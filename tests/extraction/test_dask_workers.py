@@ -364,16 +364,18 @@ def test_what_shares_work_is_one_portion():
 
 
 @pytest.mark.slow
-def test_the_verb_makes_a_cluster_of_its_own(cli, tmp_path):
+def test_the_verb_makes_a_cluster_of_its_own(cli_process, tmp_path):
     write_images(tmp_path / "images", 40)
     for option in (("--scheduler", "local:2"), ("--devices", "cpu:2")):
-        done = cli("extract", "--data", "images", "--backbone", "pixels", "--cache", option[0], *option, "--json")
+        done = cli_process(
+            "extract", "--data", "images", "--backbone", "pixels", "--cache", option[0], *option, "--json"
+        )
         assert done.code == 0, done.err
         assert done.json["computed"] == 40
     features = ("--task", "multiclass", "--cache", "grid-cache", "--no-audit", "--scheduler", "local:2", "--json")
-    assert cli("extract", "--backbone", "mobilenet", "--size", 64, "--cache", "grid-cache").code == 0
-    searched = cli("grid", "--pooling", "avg", "--param", "epochs=1,2", *features)
+    assert cli_process("extract", "--backbone", "mobilenet", "--size", 64, "--cache", "grid-cache").code == 0
+    searched = cli_process("grid", "--pooling", "avg", "--param", "epochs=1,2", *features)
     assert searched.code == 0, searched.err
     assert searched.json["fits"] == 6
-    board = cli("baselines", "--pooling", "avg", "--models", "dummy,lda", *features)
+    board = cli_process("baselines", "--pooling", "avg", "--models", "dummy,lda", *features)
     assert board.code == 0, board.err

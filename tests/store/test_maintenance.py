@@ -267,7 +267,7 @@ def test_what_was_put_right_meanwhile_is_not_removed(tmp_path, extracted, monkey
 # -- compaction, and whoever else is at work -------------------------------------------------------
 
 
-def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, monkeypatch):
+def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, cli_process, monkeypatch):
     cache = tmp_path / "cache"
     with Store(cache) as store:
         for start in range(0, 30, 3):
@@ -277,7 +277,8 @@ def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, monkeypatch):
 
         def meanwhile(*arguments):
             with ThreadPoolExecutor(3) as pool:
-                others.extend(pool.map(lambda verb: cli("cache", *verb), (["compact"], ["repair"], ["rm", SPEC.id])))
+                verbs = ["compact"], ["repair"], ["rm", SPEC.id]
+                others.extend(pool.map(lambda verb: cli_process("cache", *verb), verbs))
             return real(*arguments)
 
         monkeypatch.setattr(store, "commit", meanwhile)
