@@ -181,9 +181,8 @@ def test_bundles_of_other_models(place, model, short, tmp_path):
 
 
 def _one(model: str) -> dict[str, list]:
-    return {"random-forest": {"max_features": ["sqrt"]}, "xgboost": {"learning_rate": [0.3]}, "knn": {"n_neighbors": [5]}}[
-        model
-    ]  # fmt: skip
+    forest, boosting, neighbours = {"max_features": ["sqrt"]}, {"learning_rate": [0.3]}, {"n_neighbors": [5]}
+    return {"random-forest": forest, "xgboost": boosting, "knn": neighbours}[model]
 
 
 def test_a_search_of_heads_is_that_in_memory(place, short, monkeypatch, tmp_path):
@@ -278,9 +277,13 @@ def within(limit: int, folder: Path, *arguments: object) -> dict:
 
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, *map(str, arguments), "--json", "--memory", f"{limit / 1e6:.0f}MB"],
-            capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            preexec_fn=join, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            preexec_fn=join,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     held = int(done.stderr.split("PEAK")[-1])
     assert held < limit, f"{held / 1e6:.0f} MB"
