@@ -46,8 +46,8 @@ def test_rounds_are_interleaved_and_the_first_does_not_count():
     assert "".join(order) == "abc" + "bca" + "cab" + "abc"
     assert seconds == {"a": [1.0] * 3, "b": [2.0] * 3, "c": [1.0] * 3}
     assert [row["pace"] for row in rows(contenders, seconds)] == [10, 5, 5]
-    found = {(r["of"], r["to"]): (r["times"], r["times_min"], r["times_max"]) for r in ratios(contenders, seconds)}
-    assert found == {("a", "b"): (2, 2, 2), ("a", "c"): (2, 2, 2)}
+    compared = {(r["of"], r["to"]): (r["times"], r["times_min"], r["times_max"]) for r in ratios(contenders, seconds)}
+    assert compared == {("a", "b"): (2, 2, 2), ("a", "c"): (2, 2, 2)}
 
 
 def test_a_contenders_own_clock_or_the_walls():

@@ -108,8 +108,8 @@ def test_an_image_is_judged_as_its_cached_features_are(fitted, cli, tmp_path):
     copies = [Path(shutil.copy(path, tmp_path / f"{i}.png")) for i, path in enumerate(paths)]
     answer = cli("predict", "b", *copies, "--cache", "fresh", "--json").json
     wanted = done.probabilities[::9]
-    found = [list(row["probabilities"].values()) for row in answer["rows"]]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    given = [list(row["probabilities"].values()) for row in answer["rows"]]
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
     assert [row["label"] for row in answer["rows"]] == [done.features.classes[i] for i in wanted.argmax(axis=1)]
     assert [row["path"] for row in answer["rows"]] == [str(path) for path in copies]
     people = cli("predict", "b", tmp_path, "--cache", "fresh")  # a folder; and the sample says what it is

@@ -134,9 +134,9 @@ def test_grids_of_the_baselines(kept, model, tmp_path):
 @pytest.mark.slow
 def test_random_halving_and_nested(kept, tmp_path):
     space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}
-    found = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
-    assert found["candidates"] == 3
-    assert 1e-4 <= found["best_params"]["learning_rate"] <= 1e-1
+    drawn = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
+    assert drawn["candidates"] == 3
+    assert 1e-4 <= drawn["best_params"]["learning_rate"] <= 1e-1
     with pytest.raises(UsageError, match="needs values"):
         grid(params=space, pooling="avg", cache=kept)
     few = {"learning_rate": [1e-4, 1e-3, 1e-2], "epochs": [9]}

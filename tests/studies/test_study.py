@@ -285,7 +285,7 @@ def test_a_kill_costs_no_finished_step(moment, animals, tmp_path, done):
     assert result["failed"] == []
     assert {Path(s["run"]).name for s in result["steps"] if s["skipped"] and "run" in s} >= finished
     for name in ("baselines pixels", "fit-head pixels"):  # as of the same images when nothing was killed
-        one, other = (told_by(by_name(found)[name]["run"]) for found in (result, done[2]))
+        one, other = (told_by(by_name(run)[name]["run"]) for run in (result, done[2]))
         assert without_seconds(one) == without_seconds(other), name
 
 
@@ -357,9 +357,9 @@ def test_places_in_a_file_count_from_its_folder(tmp_path):
     (tmp_path / "a" / "s.toml").write_text(
         "[study]\ndata = '../xrays'\nagainst = 's3://bucket/x'\nweights = 'w.weights.h5'\n"
     )
-    found = read_study(tmp_path / "a" / "s.toml").study
-    assert (found.data, found.against) == (str(tmp_path / "xrays"), "s3://bucket/x")
-    assert found.weights == str(tmp_path / "a" / "w.weights.h5")
+    read = read_study(tmp_path / "a" / "s.toml").study
+    assert (read.data, read.against) == (str(tmp_path / "xrays"), "s3://bucket/x")
+    assert read.weights == str(tmp_path / "a" / "w.weights.h5")
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
