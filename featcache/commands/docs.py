@@ -71,7 +71,7 @@ def _listing(known: dict[str, str]) -> Iterator[str]:
     indent = max(map(len, known)) + 2
     width = min(_WIDEST, shutil.get_terminal_size().columns) - indent
     for name, about in known.items():
-        first, *more = textwrap.wrap(about, width)
+        first, *more = textwrap.wrap(about.replace("`", ""), width)
         yield f"{name:<{indent}}{first}"
         yield from (" " * indent + line for line in more)
 

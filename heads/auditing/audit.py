@@ -1,5 +1,4 @@
-"""``audit``: what in a set of images can make a score lie: copies, torn patients, shortcuts, images unfit to learn
-from."""
+"""``audit``: what in images can make a score lie: copies, torn patients, shortcuts, images unfit to learn from."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import CLASSES, DATA, GROUPS, MEMORY, TASK, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import CLASSES, DATA, GROUPS, MEMORY, TASK
 
 from ..auditing.subject import words_for
 from .formatting import SYNTHETIC

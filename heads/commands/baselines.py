@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK
 
 from .formatting import interval_text, warning_lines, where_line
 from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED

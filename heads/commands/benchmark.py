@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import COUNT, DATA, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import COUNT, DATA
 
 from .options import OUT
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import DATA, GROUPS, MEMORY, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import DATA, GROUPS, MEMORY
 
 from .formatting import where_line
 from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featcache.commands.console import (
-    BACKBONE,
-    CLASSES,
-    COUNT,
-    DATA,
-    GROUPS,
-    MEMORY,
-    TASK,
-    Finite,
-    Output,
-    shared_options,
-)
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
 from .formatting import metrics_table, threshold_lines, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLING, SEED

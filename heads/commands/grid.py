@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK
 from featcache.errors import UsageError
 
 from .formatting import interval_text, metrics_table, warning_lines, where_line

@@ -9,9 +9,10 @@ import sys
 import click
 
 import featcache
+from featcache.commands.cache import cache_group
 from featcache.commands.console import plain_streams
 from featcache.commands.docs import docs
-from featcache.commands.verbs import cache_group, extract
+from featcache.commands.extract import extract
 from featcache.system import interrupts
 
 from .audit import audit

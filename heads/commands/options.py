@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featcache.commands.console import SEEDS
+from featcache.commands.options import SEEDS
 
 POOLINGS = click.Choice(["flatten", "avg", "max"])
 POOLING = click.option("--pooling", type=POOLINGS, default="flatten", show_default=True, help="What of the kept map.")

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import MEMORY, SEEDS, Output, human_size, shared_options
+from featcache.commands.console import Output, human_size, shared_options
+from featcache.commands.options import MEMORY, SEEDS
 
 from .formatting import SYNTHETIC
 

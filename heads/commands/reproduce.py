@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import DATA, GROUPS, PREPROCESS, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import DATA, GROUPS, PREPROCESS
 
 from ..experiments.reference import TITLE
 from .options import SEED

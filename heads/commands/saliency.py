@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import DATA, GROUPS, MEMORY, SPLIT, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
 from .formatting import SYNTHETIC
 from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD

@@ -8,17 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from featcache.commands.console import (
-    CLASSES,
-    DATA,
-    GROUPS,
-    PREPROCESS,
-    SIDE,
-    TASK,
-    Output,
-    extraction_progress,
-    shared_options,
-)
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import CLASSES, DATA, GROUPS, PREPROCESS, SIDE, TASK
+from featcache.commands.progress import extraction_progress
 from featcache.errors import UsageError
 
 from .formatting import interval_text

@@ -6,18 +6,8 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import (
-    BACKBONE,
-    CLASSES,
-    DATA,
-    GROUPS,
-    MEMORY,
-    SPLIT,
-    TASK,
-    Finite,
-    Output,
-    shared_options,
-)
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, SPLIT, TASK, Finite
 
 from .formatting import where_line
 from .options import OUT, POOLING, SEED

@@ -14,7 +14,7 @@ _AT_ONCE = 4_000_000  # labels dealt at a time
 def p_values(y: np.ndarray, predictions: Sequence[np.ndarray], groups: np.ndarray, seed: int = 0) -> list[float]:
     """How often labels dealt out anew agree with cross-validated predictions as well as the actual ones do.
 
-    Agreement is balanced accuracy, of several predictions each in units of its own deviation over the dealings, and
+    Agreement is balanced accuracy, of several predictions each divided by its own deviation over the dealings, and
     compared with the highest among all of them (Westfall & Young 1993): of labels that mean nothing, a p below 0.01
     anywhere among the predictions comes up in 1 set of 100.
 

@@ -41,14 +41,20 @@ def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.nd
 
     Parameters
     ----------
-    X : array of shape (n, d).
-    perplexity : lowered to (n - 1) / 3 where there are few rows.
-    seed : the same seed gives the same map.
+    X : array of shape (n, d)
+        The rows.
+    perplexity : float, optional
+        Lowered to (n - 1) / 3 where there are few rows.
+    seed : int, optional
+        The same seed gives the same map.
 
     Returns
     -------
-    Coordinates of shape (n, 2), and what was done before: the projection is exact up to 2,000 rows; of more, the first
-    50 principal components are taken.
+    points : array of shape (n, 2)
+        The map.
+    before : str
+        What was done before: the projection is exact up to 2,000 rows; of more, the first 50 principal components are
+        taken.
 
     Raises
     ------

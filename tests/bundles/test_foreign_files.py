@@ -491,7 +491,7 @@ def test_a_models_own_failure_is_a_sentence(made, bundle):
 
 
 @pytest.mark.slow
-def test_weights_in_a_keras_file_run_nothing(tmp_path, cli, made):
+def test_weights_in_a_keras_file_run_nothing(tmp_path, cli_process, made):
     """A ``.keras`` file may hold code; as weights, only HDF5 is read."""
     script = (
         "import keras; evil = keras.layers.Lambda(lambda x: open('owned', 'w') and x);"
@@ -500,7 +500,8 @@ def test_weights_in_a_keras_file_run_nothing(tmp_path, cli, made):
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "owned").unlink(missing_ok=True)
-    done = cli("extract", "--data", made / "images", "--backbone", "mobilenet", "--size", 32, "--weights", "evil.keras")
+    options = ("--backbone", "mobilenet", "--size", 32, "--weights", "evil.keras")
+    done = cli_process("extract", "--data", made / "images", *options)
     assert done.code == 4
     assert "not an HDF5 file" in done.err
     assert not (tmp_path / "owned").exists()

@@ -6,17 +6,15 @@ The table is by option, since an option means the same on every verb. A verb or 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 
 import click
 import pytest
+from command_line import run_within
 from pictures import write_images
-from surroundings import OFFLINE
 
 import featcache
-from featcache.commands.console import Finite
+from featcache.commands.options import Finite
 from heads.commands import main as command_line
 
 TOO_LONG = "x" * 300
@@ -54,7 +52,7 @@ BAD = {
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
     "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
-}  # fmt: skip
+}
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
 GIVEN = {
@@ -148,26 +146,14 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def call(place, monkeypatch, capfd):
+def call(place, monkeypatch):
     """``python cli.py …`` within this process; returns exit code, stdout and stderr."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("featcache.extraction.dask_workers._PATIENCE", 1)
-    for name, value in OFFLINE.items():
-        monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own stay
-        capfd.readouterr()
-        code = 0
-        try:
-            command_line.main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for package in ("featcache", "heads"):
-                logging.getLogger(package).handlers.clear()
-        return code, *capfd.readouterr()
+        done = run_within(place, *arguments)
+        return done.code, done.out, done.err
 
     return run
 
@@ -191,7 +177,7 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 
 
 def test_choices_are_those_of_the_library():
-    from featcache.store.shard import COMPRESSIONS
+    from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
     from heads.experiments.head_models import MODELS
     from heads.experiments.search_plan import METHODS
@@ -251,15 +237,15 @@ PAIRS = [
         ("grid", {"--model": model, "--param": param}, 2, param.partition("=")[0])
         for model in ("dense", "own-cnn")
         for param in (
-            "learning_rate=-1", "learning_rate=nan", "epochs=0", "epochs=1.5", "batch_size=0", "dropout=1", "dropout=abc",
-            "units=0", "units=abc", "activation=nosuch", "patience=0",
+            *("learning_rate=-1", "learning_rate=nan", "epochs=0", "epochs=1.5", "batch_size=0", "dropout=1"),
+            *("dropout=abc", "units=0", "units=abc", "activation=nosuch", "patience=0"),
         )
     ),
     *(
         ("fit-head", {"--model": "own-cnn", option: value}, 2, option)
         for option, value in (
-            ("--learning-rate", "-1"), ("--epochs", "0"), ("--batch-size", "0"), ("--dropout", "1"), ("--units", "64,64"),
-            ("--units", "0"), ("--activation", "nosuch"), ("--patience", "0"),
+            *(("--learning-rate", "-1"), ("--epochs", "0"), ("--batch-size", "0"), ("--dropout", "1")),
+            *(("--units", "64,64"), ("--units", "0"), ("--activation", "nosuch"), ("--patience", "0")),
         )
     ),
     ("fit-head", {"--model": "own-cnn", "--l2": "0.1"}, 2, "l2"),
@@ -272,14 +258,14 @@ PAIRS = [
     ("audit", {"--group-regex": "("}, 2, "group-regex"),
     ("evaluate", {"--split": "val"}, 3, "val"),
     ("extract", {"--layer": "nosuch"}, 2, "nosuch"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("verb", "given", "code", "word"), PAIRS, ids=lambda v: str(v)[:60])
 def test_what_is_bad_together_is_named(verb, given, code, word, call):
     arguments = arguments_of(verb, given)
-    found, out, err = call(*arguments)
-    assert found == code, (arguments, out, err)
+    ended, out, err = call(*arguments)
+    assert ended == code, (arguments, out, err)
     assert "Traceback" not in err
     assert word.lstrip("-").replace("-", "_") in json.loads(out.splitlines()[-1])["error"].replace("-", "_")
 

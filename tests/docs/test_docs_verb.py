@@ -81,7 +81,9 @@ def test_a_terminal_gets_a_page_that_fits(topic):
 def test_links_and_pictures_say_where_they_lead():
     from featcache.commands.docs import for_terminals
 
-    text = "See [trust](trust.md), [how](data.md#places), [rich](https://a.b/c) and [the code](../cli.py). `[x](y.md)`\n"
+    text = (
+        "See [trust](trust.md), [how](data.md#places), [rich](https://a.b/c) and [the code](../cli.py). `[x](y.md)`\n"
+    )
     assert for_terminals(text) == (
         "See `trust`, how (`docs data`), rich (https://a.b/c) and the code (../cli.py). `[x](y.md)`\n"
     )

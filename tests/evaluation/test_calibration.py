@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_within
 from pictures import write_images
 from PIL import Image
 from scipy.special import softmax
@@ -21,7 +20,7 @@ from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from surroundings import GOLDEN, ROOT
+from surroundings import GOLDEN
 
 import featcache
 from featcache.errors import BundleError, UsageError
@@ -250,12 +249,11 @@ def fitted(tmp_path_factory):
         "fit-head --task binary --backbone pixels --cache c --out run --epochs 40 --units 4 --activation linear "
         "--dropout 0 --learning-rate 0.0005 --calibrate temperature --sensitivity 0.9"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *command.split()], cwd=folder, capture_output=True, text=True, check=True
-    )
+    done = run_within(folder, *command.split())
+    assert done.code == 0, done.err
     f = featcache.load("pixels", task="binary", cache=folder / "c")
     raw = open_bundle(folder / "run" / "bundle").estimator.predict_proba(f.X)
-    return Settled(folder, done.stdout, done.stderr, json.loads((folder / "run" / "run.json").read_text()), f, raw)
+    return Settled(folder, done.out, done.err, json.loads((folder / "run" / "run.json").read_text()), f, raw)
 
 
 def test_fit_head_settles_on_val_and_judges_on_test(fitted):

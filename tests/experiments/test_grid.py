@@ -42,8 +42,8 @@ def kept(tmp_path_factory):
 
 
 def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
-    call = ("grid", "--no-audit", "--cache", kept, "--pooling", "avg", "--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10",
-            "--param", "units=8x4", "--json")  # fmt: skip
+    values = ("--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10", "--param", "units=8x4")
+    call = ("grid", "--no-audit", "--cache", kept, "--pooling", "avg", *values, "--json")
     done = cli(*call, "--out", "o")
     assert done.code == 0, done.err
     result = done.json
@@ -76,12 +76,13 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
     caplog.set_level("INFO", logger="heads.experiments")
-    told = []
-    settings = {"units": [8]} if model == "dense" else {"units": [4]}
-    options = {
-        "model": model, "pooling": "avg", "cache": kept, "cv": 2, "params": {"learning_rate": [0.001, 0.01], "epochs": [5, 2], **settings},
-        "on_cell": lambda progress: told.append("measured on a few epochs" in caplog.text),
-    }  # fmt: skip
+    told, cache, units = [], kept, 8
+    if model == "own-cnn":
+        cache, units = tmp_path / "cache", 4
+        featcache.extract(kept.parent / "d", "pixels", size=16, cache=cache)
+    params = {"learning_rate": [0.001, 0.01], "epochs": [5, 2], "units": [units]}
+    options = {"model": model, "pooling": "avg", "cache": cache, "cv": 2, "params": params}
+    options["on_cell"] = lambda progress: told.append("measured on a few epochs" in caplog.text)
     result = grid(**options, out=tmp_path / "o")
     assert told
     assert all(told)
@@ -133,9 +134,9 @@ def test_grids_of_the_baselines(kept, model, tmp_path):
 @pytest.mark.slow
 def test_random_halving_and_nested(kept, tmp_path):
     space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}
-    found = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
-    assert found["candidates"] == 3
-    assert 1e-4 <= found["best_params"]["learning_rate"] <= 1e-1
+    drawn = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
+    assert drawn["candidates"] == 3
+    assert 1e-4 <= drawn["best_params"]["learning_rate"] <= 1e-1
     with pytest.raises(UsageError, match="needs values"):
         grid(params=space, pooling="avg", cache=kept)
     few = {"learning_rate": [1e-4, 1e-3, 1e-2], "epochs": [9]}
@@ -185,8 +186,8 @@ def test_bad_calls(kept, cli, options, code, message):
 def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
     grid(params={"epochs": [1]}, cache=kept, out=tmp_path / "first")  # makes the journal
     values = ",".join(str(round(0.01 * i, 2)) for i in range(1, 60))
-    call = [sys.executable, ROOT / "cli.py", "grid", "--no-audit", "--cache", kept, "--param", "learning_rate=0.001",
-            "--param", f"dropout={values}", "--param", "epochs=40"]  # fmt: skip
+    params = ("--param", "learning_rate=0.001", "--param", f"dropout={values}", "--param", "epochs=40")
+    call = [sys.executable, ROOT / "cli.py", "grid", "--no-audit", "--cache", kept, *params]
     env = {**os.environ, **OFFLINE}
     process = subprocess.Popen([*call, "--out", "a"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
     journal = next((kept / "searches").glob("multiclass-dense-*.journal"))

@@ -82,8 +82,12 @@ def _locked(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
     try:
         return subprocess.run(
             [*drop, sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
-            cwd=folder.parent, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            cwd=folder.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
     finally:
         for path in places:
             path.chmod(0o755)
@@ -125,8 +129,10 @@ def test_stdout_takes_names_that_are_not_utf8_and_any_encoding():
     for encoding in ("utf-8", "ascii", "latin-1"):
         done = subprocess.run(
             [sys.executable, "-c", script, str(ROOT)],
-            capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
-        )  # fmt: skip
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
         assert done.returncode == 0, done.stderr
         assert rb"caf\udce9.png" in done.stdout
         assert json.loads(done.stdout.splitlines()[-1])["path"] == "caf\udce9.png"
@@ -190,9 +196,17 @@ def test_the_own_cnn_refuses_what_does_not_fit_and_what_cannot_be():
     with memory_limit("100MB"), pytest.raises(UsageError, match=r"Allow .* MB, or take a smaller batch size"):
         OwnCNNClassifier(epochs=1).fit(X, y)
     for wrong in (
-        {"learning_rate": -1}, {"epochs": 0}, {"batch_size": 0}, {"dropout": 1.5}, {"dropout": float("nan")}, {"units": 0},
-        {"activation": "nosuch"}, {"patience": 0}, {"learning_rate": float("inf")}, {"epochs": "many"},
-    ):  # fmt: skip
+        {"learning_rate": -1},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"dropout": 1.5},
+        {"dropout": float("nan")},
+        {"units": 0},
+        {"activation": "nosuch"},
+        {"patience": 0},
+        {"learning_rate": float("inf")},
+        {"epochs": "many"},
+    ):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             OwnCNNClassifier(**wrong).fit(X, y)
 
