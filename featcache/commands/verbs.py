@@ -97,7 +97,9 @@ def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
 
 def _summary(result: ExtractResult) -> str:
     shape = " x ".join(map(str, result.shape))
-    marks = (" [SYNTHETIC images]" if result.synthetic else "") + (" [RANDOM weights]" if result.random_weights else "")
+    marks = (" [SYNTHETIC images]" if result.synthetic else "") + (
+        " [RANDOM weights]" if result.random_weights else ""
+    )
     parts = [f"{result.computed} computed"]
     if result.computed:
         parts[0] += f" in {result.seconds:.1f} s ({result.images_per_second:.1f} images/s)"

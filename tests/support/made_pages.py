@@ -1,4 +1,4 @@
-"""The pages that are made from the code: ``python tests/support/made_pages.py`` writes docs/commands.md and docs/api.md.
+"""The pages made from the code: ``python tests/support/made_pages.py`` writes docs/commands.md and docs/api.md.
 
 A test compares the two with what the code says today.
 """
@@ -25,7 +25,7 @@ from heads.commands import main as command_line  # noqa: E402
 
 AGAIN = "python tests/support/made_pages.py"
 SHARED = ("--cache", "--json", "-q", "-v")
-_UNSAID = (str, int, float)  # defaults of other types are no value that one would give
+_SAID = (str, int, float)  # defaults of other types are no value that one would give
 _HEADING = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 _NAMES = re.compile(r"\*{0,2}[\w.]+(, \*{0,2}[\w.]+)*")
 _ROLE = re.compile(r":(?:py:)?\w+:`~?([^`]+)`")
@@ -42,8 +42,8 @@ def commands_page() -> str:
         "",
         f"<!-- Made by `{AGAIN}`. -->",
         "",
-        "After an install the command is `featcache`; in a clone `python cli.py` is the same. `featcache VERB --help` shows",
-        "what stands here.",
+        "After an install the command is `featcache`; in a clone `python cli.py` is the same.",
+        "`featcache VERB --help` shows what stands here.",
         "",
         "## Options of every verb",
         "",
@@ -124,13 +124,15 @@ def _described(parameter: click.Parameter) -> str:
     elif not takes and not parameter.is_flag:
         takes = "NUMBER" if isinstance(kind, click.IntRange | click.FloatRange) else "TEXT"
     names = ", ".join(parameter.opts)
-    said = (parameter.help or "").strip()
-    default = parameter.default
-    if parameter.show_default and isinstance(default, _UNSAID) and not isinstance(default, bool):
-        said += f" Default: {default}."
-    elif "[default" in said:
-        said = re.sub(r"\s*\[default: (.*?)\]\.?", r". Default: \1.", said).replace("..", ".").lstrip(". ")
-    text = f"- `{names}{' ' if takes else ''}{takes}`: {said}{_bounds(kind)}"
+    said, default = (parameter.help or "").strip(), parameter.default
+    if "[default" in said:
+        said, _, default = said.partition("[default: ")
+        default = default.partition("]")[0]
+    elif not parameter.show_default or isinstance(default, bool) or not isinstance(default, _SAID):
+        default = None
+    sentences = [said.strip().rstrip(".") + "." if said.strip() else "", _bounds(kind)]
+    sentences.append("" if default is None else f"Default: {default}.")
+    text = f"- `{names}{' ' if takes else ''}{takes}`: {' '.join(filter(None, sentences))}"
     return "\n".join(textwrap.wrap(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
 
 
@@ -140,7 +142,8 @@ def _bounds(kind: Any) -> str:
         return ""
     low = "" if kind.min is None else f"{'above' if kind.min_open else 'at least'} {kind.min}"
     high = "" if kind.max is None else f"{'below' if kind.max_open else 'at most'} {kind.max}"
-    return f" ({', '.join(filter(None, (low, high)))})" if low or high else ""
+    bounds = ", ".join(filter(None, (low, high)))
+    return f"{bounds[0].upper()}{bounds[1:]}." if bounds else ""
 
 
 def _entry(name: str, what: Any) -> Iterator[str]:
@@ -204,7 +207,7 @@ def _signature(name: str, what: Any) -> list[str]:
 
 
 def _value(default: Any) -> str:
-    """A default as one would write it; what has no such form, such as a function or click's and dataclasses' marks, is …."""
+    """A default as one would write it; what has no such form, such as a function, is …."""
     if isinstance(default, str):
         return f'"{default}"'
     return repr(default) if isinstance(default, int | float | tuple | list | None) else "…"
