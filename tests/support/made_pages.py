@@ -223,7 +223,7 @@ def _documented(what: Any) -> list[str]:
         lines += ["", f"**{heading}**", ""]
         if heading == "Examples":
             lines += list(_examples(body))
-        elif heading in ("Notes", "References", "See Also", "Warnings"):
+        elif heading in ("Notes", "References", "Warnings"):
             lines += list(_flowing(body))
         else:
             lines += list(_listed(body))
