@@ -7,6 +7,8 @@ PYTHON ?= .venv/bin/python
 BIN := $(dir $(PYTHON))
 # How pytest spreads the tests: one process a core, the tests of one module in one process (they share what they made).
 SPREAD ?= -n 2 --dist loadfile
+# A folder before site-packages in which only scikit-learn is another: tests start processes, so by its whole path.
+LOWEST := $(abspath $(BIN)..)/lowest-sklearn
 PYTEST := $(PYTHON) -m pytest
 
 .DEFAULT_GOAL := help
@@ -39,17 +41,20 @@ bench:  ## speed, side by side in one run each; nothing else should be at work
 	$(PYTEST) tests/benchmarks -s
 
 docs:  ## what holds the pages: docstrings, their examples, the worked examples, the graph of the rooms
-	$(PYTEST) tests/test_docstrings.py tests/test_doctests.py tests/test_layout.py $(wildcard tests/docs)
+	$(PYTEST) tests/test_docstrings.py tests/test_doctests.py tests/test_layout.py tests/docs
 	$(PYTEST) -m slow tests/end_to_end/test_examples.py
 
 coverage:  ## which lines the tests reach, processes that they start included (extra dev); htmlcov/index.html
 	$(PYTHON) -m coverage erase
-	$(PYTEST) $(SPREAD) --cov --cov-report=term --cov-report=html
+	$(PYTEST) $(SPREAD) --cov --cov-report=term --cov-report=html --deselect tests/commands/test_cli.py::test_help_is_quick
 
 lowest-sklearn:  ## the search tests on the lowest scikit-learn that pyproject.toml allows
-	.ci/with-sklearn $(PYTHON) lowest tests/search $(SPREAD)
+	rm -rf $(LOWEST)
+	$(PYTHON) -m pip install -q --no-deps --target $(LOWEST) "$$($(PYTHON) tests/support/lowest_release.py scikit-learn)"
+	PYTHONPATH=$(LOWEST) $(PYTHON) -c "import sklearn; print('scikit-learn', sklearn.__version__, sklearn.__file__)"
+	PYTHONPATH=$(LOWEST) $(PYTEST) tests/search $(SPREAD)
 
 check: lint types test  ## what a change must pass before it is shown to others
 
 clean:  ## remove what the tasks leave
-	rm -rf .venv-sklearn-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov build dist
+	rm -rf $(LOWEST) .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov build dist

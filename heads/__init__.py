@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.reproduction import reproduce as reproduce
+    from .inference.comparison import compare as compare
+    from .inference.embedding import tsne as tsne
+    from .inference.prediction import evaluate_bundle as evaluate_bundle
     from .inference.prediction import predict as predict
+    from .inference.saliency_maps import saliency as saliency
+    from .reporting.html_report import report as report
     from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
@@ -36,6 +41,11 @@ _HOMES = {
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
     "reproduce": "experiments.reproduction",
+    "evaluate_bundle": "inference.prediction",
+    "compare": "inference.comparison",
+    "saliency": "inference.saliency_maps",
+    "tsne": "inference.embedding",
+    "report": "reporting.html_report",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
-import json
 import os
 import signal
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+from command_line import run_process, run_within
 from pictures import age, write_images
-from surroundings import OFFLINE, REFERENCE, ROOT
+from surroundings import REFERENCE
 
 
 def pytest_configure() -> None:
     """Hear Ctrl-C, and let the commands that tests start hear it: what a shell runs in the background is deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@dataclass
-class Finished:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict:
-        return json.loads(self.out)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,6 +38,20 @@ def memory_given_back():
         compiled.training_program.cache_clear()
     if keras is not None:
         keras.backend.clear_session()
+    give_back()
+
+
+@pytest.fixture(autouse=True)
+def large_networks_given_back():
+    """Networks are cycles of objects, which Python collects by their number and not by what they hold."""
+    held = psutil.Process().memory_info().rss
+    yield
+    if psutil.Process().memory_info().rss > held + 150_000_000:
+        give_back()
+
+
+def give_back() -> None:
+    """Return to the system what nothing refers to."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # glibc alone gives back what is free in the middle
         ctypes.CDLL(None).malloc_trim(0)
@@ -58,17 +59,14 @@ def memory_given_back():
 
 @pytest.fixture
 def cli(tmp_path):
+    """Run ``cli.py …`` in ``tmp_path``, within this process; returns what came out."""
+    return functools.partial(run_within, tmp_path)
+
+
+@pytest.fixture
+def cli_process(tmp_path):
     """Run ``python cli.py …`` in ``tmp_path`` as a user would; returns what came out."""
-
-    def run(*arguments: object, env: dict[str, str] | None = None, timeout: float = 600) -> Finished:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
-            capture_output=True, text=True, cwd=tmp_path, timeout=timeout, check=False,
-            env={**os.environ, **OFFLINE, **(env or {})},
-        )  # fmt: skip
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
+    return functools.partial(run_process, tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What all verbs of the command line share: options, where results and messages go, progress bars, exit codes.
+"""What all verbs of the command line share: where results and messages go, exit codes, and the options of every verb.
 
 With ``--json`` stdout carries one JSON object and nothing else. Messages and progress go to stderr.
 """
@@ -10,24 +10,22 @@ import functools
 import io
 import json
 import logging
-import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..data.tasks import NAMES as TASKS
 from ..errors import DataError, FeatcacheError, StoreError, UsageError
 from ..system.foreign_errors import translated
 from ..system.memory import memory_limit
 from ..system.plain_text import printable
 
 if TYPE_CHECKING:
-    from ..extraction.planning import Plan
+    pass
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +92,8 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
     @click.option("-v", "--verbose", is_flag=True, help="More on stderr; a traceback with an error.")
     @functools.wraps(verb)
     def run(
-        cache: str, as_json: bool, quiet: bool, verbose: bool, memory: str | None = None, **options: Any
-    ) -> None:  # fmt: skip
+        *, cache: str, as_json: bool, quiet: bool, verbose: bool, memory: str | None = None, **options: Any
+    ) -> None:
         output = Output(as_json, quiet, verbose)
         given = click.get_current_context(silent=True)
         level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
@@ -159,86 +157,9 @@ def _check_cache(cache: str) -> None:
 
 
 def plain_streams() -> None:
-    """Have stdout write what its encoding lacks, such as a file name that is not UTF-8, as an escape, as stderr does."""
+    """Have stdout write what its encoding lacks, such as a file name that is not UTF-8, as an escape: stderr does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-class Finite(click.FloatRange):
-    """A range of numbers of which none is infinite or no number at all."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """As click's own, which lets NaN pass every range."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return float(number)
-
-
-COUNT = click.IntRange(1)
-SIDE = click.IntRange(1, 4096)  # pixels
-SEEDS = click.IntRange(0, 2**31 - 1)  # what every library here takes, and one more
-SPLIT = click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this part of the data.")
-DATA = click.option(
-    "--data", metavar="PATH", help="Folder or CSV/Parquet manifest. Default: the last extract's; else the sample."
-)
-GROUPS = click.option("--group-regex", metavar="RE", help="Where in the file name the patient stands.")
-BACKBONE = click.option(
-    "--backbone", metavar="NAME", help="A backbone, or the id of a feature set. Default: the last one extracted."
-)
-TASK = click.option(
-    "--task", type=click.Choice(TASKS), default="multiclass", show_default=True, help="What is to be told apart."
-)
-PREPROCESS = click.option(
-    "--preprocess",
-    type=click.Choice(["model", "rescale"]),
-    default="model",
-    show_default=True,
-    help="model (the backbone's own) or rescale (1/255).",
-)
-MEMORY = click.option(
-    "--memory", metavar="SIZE", help="What all may hold at its peak: 2GB [default: what the machine has free]."
-)
-CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own.")
-
-
-@contextlib.contextmanager
-def extraction_progress(output: Output, name: str) -> Iterator[tuple[Callable[[Plan], None], Callable[[int], None]]]:
-    """A bar with images/s and time left, on a terminal; else nothing but the plan."""
-
-    def announce(plan: Plan) -> None:
-        if plan.to_compute:
-            _log.info("%s: %d to compute, %d reused", name, len(plan.to_compute), plan.reused)
-
-    if output.quiet or not sys.stderr.isatty():
-        yield announce, lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[rate]} images/s"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, rate="–")
-
-        def start(plan: Plan) -> None:
-            announce(plan)
-            bar.reset(task, total=len(plan.to_compute), rate="–")
-
-        def step(done: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, rate=f"{speed:.1f}" if speed else "–")
-
-        yield start, step
 
 
 def human_size(count: float) -> str:

@@ -2,7 +2,8 @@
 
 Three layouts are understood: ``DIR/<class>/*``, ``DIR/{train,val,test}/<class>/*`` (both searched to
 any depth below the class), and a CSV or Parquet manifest ``path,label[,split][,group]`` with paths
-relative to the manifest. All three may stand behind a URL, and the folders in an archive (:mod:`featcache.data.filesystems`).
+relative to the manifest. All three may stand behind a URL, and the folders in an archive
+(:mod:`featcache.data.filesystems`).
 """
 
 from __future__ import annotations
@@ -16,32 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import DataError
 from . import file_types, filesystems
+from .class_folders import SPLIT_NAMES, Placed, place, unwrapped
 from .folder_tree import walk
 from .manifest import MANIFESTS, read_table
+from .patient_groups import group_patterns, groups_of
 from .urls import Location
 
 _log = logging.getLogger(__name__)
-SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-
-# How well-known collections write the patient into a file name: Kermany's paediatric set
-# (person12_bacteria_47, IM-0115-0001, NORMAL2-IM-0045-0001), NIH ChestX-ray (00001362_001), and BIDS, so BIMCV
-# (sub-S03044_ses-E06025_run-1_bp-chest_vp-ap).
-_GROUP_PATTERNS = (
-    r"^(?P<group>person\d+_(?:bacteria|virus))_\d+",
-    r"^(?P<group>(?:NORMAL2-)?IM-\d{4})-\d{4}",
-    r"^(?P<group>\d{8})_\d{3}$",
-    r"^(?P<group>sub-[A-Za-z0-9]+)_",
-    # In the folders above it: CheXpert (patient00001/study1/view1_frontal) and MIMIC-CXR (p10000032/s50414267/…).
-    r"(?:^|/)(?P<group>patient\d{5})/study\d+/",
-    r"(?:^|/)(?P<group>p\d{8})/s\d{8}/",
-)
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,8 @@ class Dataset:
     labels : class names.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
     groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
-    ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at its end.
+    ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at
+        its end.
     synthetic : whether this is the built-in sample.
     """
 
@@ -99,8 +84,8 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     data : a folder in one of the two layouts, a ``.csv`` or ``.parquet`` manifest, a URL of either, or a ``.zip`` or
         ``.tar`` of a folder.
     group_regex : pattern searched in each file's stem, or with a ``/`` in it, in its path below the root; its group
-        ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column counts, else the patterns of
-        well-known collections.
+        ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column
+        counts, else the patterns of well-known collections.
 
     Raises
     ------
@@ -109,21 +94,21 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     """
     url = filesystems.as_url(data)
     if url is not None:
-        patterns = _compile(group_regex)
+        patterns = group_patterns(group_regex)
         if filesystems.suffix_of(url) in MANIFESTS:
             return _from_manifest(url, patterns, forced=group_regex is not None)
         return _from_listing(url, patterns)
     root = Path(filesystems.locate(data)).expanduser()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
-    patterns = _compile(group_regex)
+    patterns = group_patterns(group_regex)
     if root.is_dir():
         return _from_folder(root.absolute(), patterns)
     return _from_manifest(str(root.absolute()), patterns, forced=group_regex is not None)
 
 
 def find_images(place: str | os.PathLike[str]) -> list[str]:
-    """Image files, absolute or as URLs: the file itself, all below a folder whatever its layout, or those a manifest names.
+    """Image files, absolute or as URLs: the file itself, all below a folder, or those that a manifest names.
 
     Raises :class:`DataError` where there is no such place, or a folder without images.
     """
@@ -137,8 +122,8 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
         return _some([path for _, path in listed], url, ignored)
     path = Path(filesystems.locate(place)).expanduser().absolute()
     if path.is_dir():
-        found, ignored = walk(path)
-        return _some([os.path.join(path, name) for name in found], str(path), ignored)
+        images, ignored = walk(path)
+        return _some([os.path.join(path, name) for name in images], str(path), ignored)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     return _named_in(str(path)) if path.suffix.lower() in MANIFESTS else [str(path)]
@@ -171,109 +156,47 @@ def _placed(manifest: str, names: Sequence[str]) -> list[str]:
     return paths
 
 
-def _compile(group_regex: str | None) -> list[re.Pattern[str]]:
-    try:
-        return [re.compile(p) for p in ([group_regex] if group_regex else _GROUP_PATTERNS)]
-    except re.error as error:
-        raise UsageError(f"--group-regex {group_regex!r} is no regular expression: {error}") from error
-
-
-def _groups(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list[str]:
-    """The group that each name tells, by the first pattern that fits; the name itself where none does."""
-    # With a million names every call counts: what depends on the pattern alone is settled before.
-    parts = [
-        (pattern.search, "/" in pattern.pattern, "group" if "group" in pattern.groupindex else min(pattern.groups, 1))
-        for pattern in patterns
-    ]
-    groups = []
-    for name in names:
-        stem, _ = os.path.splitext(os.path.basename(name))
-        group = name
-        for search, in_path, part in parts:
-            match = search(name if in_path else stem)
-            if match and match.group(part):
-                group = match.group(part)
-                break
-        groups.append(group)
-    return groups
-
-
 def _from_folder(root: Path, patterns: Sequence[re.Pattern[str]]) -> Dataset:
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found, ignored = walk(root)
+    images, ignored = walk(root)
+    placed = place(str(root), folders, images, ignored)
     inside = os.path.join(root, "")
-    return _laid_out(str(root), folders, found, [inside + name for name in found], ignored, patterns)
+    paths = [inside + name for name in images]
+    return _of_folders(str(root), paths, placed, ignored, patterns)
 
 
 def _from_listing(url: str, patterns: Sequence[re.Pattern[str]]) -> Dataset:
     listed, ignored = _listed(url)
     names, paths = [name for name, _ in listed], [path for _, path in listed]
     if "::" in url:
-        names = _unwrapped(names)
+        names = unwrapped(names)
     folders = sorted({name.split("/")[0] for name in names if "/" in name})
-    return _laid_out(url, folders, names, paths, ignored, patterns)
+    return _of_folders(url, paths, place(url, folders, names, ignored), ignored, patterns)
+
+
+def _of_folders(
+    root: str, paths: list[str], placed: Placed, ignored: list[str], patterns: Sequence[re.Pattern[str]]
+) -> Dataset:
+    groups = groups_of(placed.names, patterns)
+    return Dataset(root, paths, placed.names, placed.labels, placed.splits, groups, ignored)
 
 
 def _listed(url: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Name and URL of the images below a URL, and the names of other files.
 
-    A look into each file whose suffix is not known would cost a request: only an archive on a local disk is looked into.
+    A look into each file whose suffix is not known would cost a request: only archives on a local disk are looked into.
     """
     near = "::" in url and not filesystems.is_url(url.rpartition("::")[2])
-    found, ignored = [], []
+    images, ignored = [], []
     for name, path in filesystems.listing(url):
         known = False if file_types.is_hidden(name) else file_types.by_suffix(name)
         if known is None and near:
             known = file_types.begins_like_image(filesystems.head(path, file_types.HEAD))
         if known:
-            found.append((name, path))
+            images.append((name, path))
         else:
             ignored.append(name)
-    return found, ignored
-
-
-def _unwrapped(names: list[str]) -> list[str]:
-    """Names less the folder that an archive of a folder mostly has around the classes."""
-    around = {name.split("/")[0] for name in names}
-    if len(around) != 1 or min(name.count("/") for name in names) < 2 or around.pop().lower() in _SPLIT_NAMES:
-        return names
-    return _unwrapped([name.split("/", 1)[1] for name in names])
-
-
-def _laid_out(
-    root: str, folders: Sequence[str], found: Sequence[str], paths: list[str], ignored: list[str],
-    patterns: Sequence[re.Pattern[str]],
-) -> Dataset:  # fmt: skip
-    """Labels and splits from names relative to the root; ``paths`` says where each of these images is."""
-    split_folders = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
-    if split_folders and len(split_folders) < len(folders):
-        others = sorted(set(folders) - set(split_folders))
-        raise DataError(
-            f"{root}: found split folders ({', '.join(split_folders)}) beside others ({', '.join(others)}); "
-            "expected either DIR/<class>/* or DIR/{train,val,test}/<class>/*. Move the others away, or "
-            "describe the data in a CSV manifest (path,label,split)."
-        )
-    depth = 2 if split_folders else 1
-    names, labels, splits, stray = [], [], [], []
-    for name in found:
-        parts = name.split("/")
-        if len(parts) <= depth:
-            stray.append(name)
-            continue
-        names.append(name)
-        labels.append(parts[depth - 1])
-        splits.append(split_folders[parts[0]] if split_folders else "")
-    if stray:
-        raise DataError(
-            f"{root}: {len(stray)} image(s) stand outside any class folder, the first is {stray[0]}; expected "
-            f"{'DIR/{train,val,test}/<class>/*' if split_folders else 'DIR/<class>/*'}, or a CSV manifest"
-        )
-    if not names:
-        raise DataError(
-            f"{root}: no images found ({file_types.in_words(file_types.kinds(ignored)) or 'no files at all'}); expected "
-            "DIR/<class>/* or DIR/{train,val,test}/<class>/* with files such as .png, .jpg, .tif, .dcm …"
-        )
-    return Dataset(root, paths, names, labels, splits, _groups(names, patterns), ignored)
+    return images, ignored
 
 
 def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
@@ -293,9 +216,9 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
         raise DataError(f"{root}: {len(empty)} row(s) lack a path or a label, the first is row {empty[0] + 1}")
     splits = []
     for row, value in enumerate(table.get("split", [""] * count)):
-        if value and value.lower() not in _SPLIT_NAMES:
+        if value and value.lower() not in SPLIT_NAMES:
             raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
-        splits.append(_SPLIT_NAMES[value.lower()] if value else "")
+        splits.append(SPLIT_NAMES[value.lower()] if value else "")
     paths = _placed(root, names)
     # What signs a URL is no part of a name, and so of no group.
     names = [str(path) if isinstance(path, Location) else name for name, path in zip(names, paths, strict=True)]
@@ -304,7 +227,7 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
         seen: set[str] = set()
         first = next(p for p in paths if p in seen or seen.add(p))  # type: ignore[func-returns-value]
         raise DataError(f"{root}: {twice} path(s) are listed more than once, the first is {first}")
-    groups = _groups(names, patterns)
+    groups = groups_of(names, patterns)
     if "group" in table and not forced:
         groups = [given or name for given, name in zip(table["group"], names, strict=True)]
     return Dataset(root, paths, names, labels, splits, groups)

@@ -114,7 +114,8 @@ def _keep_first_frame(dataset: Any, rows: int, columns: int) -> None:
         width, height, components = image_headers.promised(frame)
         if width * height > rows * columns or components > 4:
             raise ValueError(
-                f"its frame promises {width} x {height} pixels of {components} components, its header {columns} x {rows}"
+                f"its frame promises {width} x {height} pixels of {components} components, "
+                f"its header {columns} x {rows}"
             )
     dataset.NumberOfFrames = 1
     dataset.PixelData = encapsulate([frame])

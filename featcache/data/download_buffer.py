@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 
-class Spool:
+class DownloadBuffer:
     """Keeps bytes by name, each until it is taken; in a temporary folder of this process.
 
     Parameters

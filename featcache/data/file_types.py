@@ -1,7 +1,7 @@
 """Which files are images: by a suffix that says so, else by how the file begins.
 
-A known suffix is believed without a look, since a folder may hold a million files; whether what stands behind it decodes is
-found out later, and said. Of a file with a suffix that is not known, or none, the first bytes decide.
+A known suffix is believed without a look, since a folder may hold a million files; whether what stands behind it
+decodes is found out later, and said. Of a file with a suffix that is not known, or none, the first bytes decide.
 """
 
 from __future__ import annotations
@@ -19,17 +19,25 @@ _IMAGES = (
 )
 # Never opened: what stands beside images in their thousands, and raw files of cameras, whose TIFF holds but a preview.
 _NO_IMAGES = (
-    ".txt .csv .tsv .json .jsonl .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .py .ipynb .m .r .sh .pdf .doc .docx "
-    ".xls .xlsx .ppt .pptx .parquet .feather .npy .npz .mat .h5 .hdf5 .pkl .pt .pth .onnx .keras .safetensors .db .sqlite "
-    ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .mp4 .avi .mov .mkv .mp3 .wav .svg .lnk .exe .dll .so .tmp .part "
-    ".nef .cr2 .cr3 .crw .arw .dng .orf .rw2 .raf .pef .srw"
+    ".txt .csv .tsv .json .jsonl .xml .html .htm .md .rst .yaml .yml .toml .ini .cfg .log .py .ipynb .m .r .sh "
+    ".pdf .doc .docx .xls .xlsx .ppt .pptx .parquet .feather .npy .npz .mat .h5 .hdf5 .pkl .pt .pth .onnx .keras "
+    ".safetensors .db .sqlite .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .mp4 .avi .mov .mkv .mp3 .wav .svg .lnk "
+    ".exe .dll .so .tmp .part .nef .cr2 .cr3 .crw .arw .dng .orf .rw2 .raf .pef .srw"
 )
 SUFFIXES, _OTHERS = frozenset(_IMAGES.split()), frozenset(_NO_IMAGES.split())
 
 _MAGIC = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
-    b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51",
-)  # fmt: skip
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+)
 _PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s|P[Ff]\s+\d+\s+\d+\s")
 
 
@@ -40,7 +48,7 @@ def by_suffix(name: str) -> bool | None:
 
 
 def suffix_of(name: str) -> str:
-    """The suffix in small letters; nothing where it is a number, as in the names of DICOM exports (``1.2.840.113…``)."""
+    """The suffix in small letters; nothing where it is a number, as in names of DICOM exports (``1.2.840.113…``)."""
     dot = name.rfind(".")
     if dot <= name.rfind("/") + 1:
         return ""
@@ -49,7 +57,7 @@ def suffix_of(name: str) -> str:
 
 
 def begins_like_image(head: bytes) -> bool:
-    """Whether the first :data:`HEAD` bytes of a file are those of a format that :mod:`featcache.data.decoding` reads."""
+    """Whether a file's first :data:`HEAD` bytes are those of a format that :mod:`featcache.data.decoding` reads."""
     if head.startswith(_MAGIC) or head[128:132] == b"DICM":
         return True
     if head[:4] == b"RIFF":

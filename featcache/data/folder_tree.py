@@ -25,7 +25,7 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
 def _folders(
     root: Path, prefix: str, ancestors: set[tuple[int, int]], hidden: list[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each folder and the files in it: walk with links followed, but never into a folder that contains the link itself."""
+    """Each folder and the files in it; links are followed, but never into a folder that contains the link itself."""
     status = os.stat(root / prefix)
     here = (status.st_dev, status.st_ino)
     if here in ancestors:

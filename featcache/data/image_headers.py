@@ -47,7 +47,7 @@ def _jpeg(frame: bytes) -> tuple[int, int, int]:
 
 
 def check_rle(frame: bytes, pixels: int) -> None:
-    """Raise :class:`ValueError` where a segment of a DICOM RLE frame (part 5, annex G) holds more than a plane of bytes."""
+    """Refuse a DICOM RLE frame (part 5, annex G) of which a segment holds more than a plane of bytes: ValueError."""
     if len(frame) < 64:
         raise ValueError("its RLE frame is cut short")
     count, *offsets = struct.unpack("<16I", frame[:64])

@@ -1,7 +1,7 @@
 """Manifests: tables of images, as CSV or Parquet, on disk or behind a URL.
 
-Outer spaces of a CSV's cells count as the writer's, not as the value's, but for paths: they keep those that the file's own
-name has. Parquet needs no separators, so its values stay as they are.
+Outer spaces of a CSV's cells count as the writer's, not as the value's, but for paths: they keep those that the file's
+own name has. Parquet needs no separators, so its values stay as they are.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _cell(text: str) -> str:
 
 
 def _own_name(manifest: str, written: str, cell: str) -> str:
-    """A path as written, where a file's name begins or ends with a space; those around it mostly came with the commas."""
+    """A path as written, where a file's name begins or ends with a space; most spaces came with the commas."""
     if written == cell or filesystems.is_url(written):
         return cell
     return written if os.path.lexists(os.path.join(os.path.dirname(manifest), written)) else cell

@@ -1,9 +1,9 @@
 """URLs of places: told from local paths, refused where they carry a password, and written down without what signs them.
 
-Whatever names a place goes through :func:`locate` first. Of a URL with a signature in its query (presigned S3 and Google
-URLs, Azure's SAS, tokens) it gives a :class:`Location`: a text that names the object and no more, which every index, CSV,
-log and message may hold, and which carries the URL to fetch by beside it. So nothing that prints or stores a location
-can print or store a secret, and an object is known again when its URL has been signed anew.
+Whatever names a place goes through :func:`locate` first. Of a URL with a signature in its query (presigned S3 and
+Google URLs, Azure's SAS, tokens) it gives a :class:`Location`: a text that names the object and no more, which every
+index, CSV, log and message may hold, and which carries the URL to fetch by beside it. So nothing that prints or stores
+a location can print or store a secret, and an object is known again when its URL has been signed anew.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def _check(part: str) -> None:
         whole = False
     if not whole:  # a slash in a password ends up here, too, so nothing behind the :// is repeated
         raise DataError(
-            f"{scheme}://…: no host and port can be read there; expected {scheme}://HOST[:PORT]/PATH, with an IPv6 address "
-            f"in brackets: {scheme}://[::1]:8000/PATH"
+            f"{scheme}://…: no host and port can be read there; expected {scheme}://HOST[:PORT]/PATH, with an IPv6 "
+            f"address in brackets: {scheme}://[::1]:8000/PATH"
         )
 
 
@@ -184,7 +184,7 @@ def _local_path(url: str) -> str:
 
 
 def _named(part: str) -> str:
-    """A part of a chain less what signs it."""
+    """A part of a chain without what signs it."""
     if part.startswith(("http://", "https://")):
         part = part.partition("#")[0]  # never sent to the server, so no part of the object's name
     place, mark, query = part.partition("?")

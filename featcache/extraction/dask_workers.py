@@ -38,8 +38,8 @@ class DaskWorkers:
     Raises
     ------
     UsageError
-        Dask is not installed, nobody answers, or a worker lacks the package, has another version, or does not see what it
-        should.
+        Dask is not installed, nobody answers, or a worker lacks the package, has another version, or does not see what
+        it should.
     """
 
     def __init__(self, address: str, cache: Path, send_back: bool = False) -> None:
@@ -68,9 +68,14 @@ class DaskWorkers:
                 raise UsageError(f"--scheduler {address!r}: expected 1 to 1024 processes")
             # No dashboard: it would be one more port to be in somebody's way.
             cluster = self._dask.LocalCluster(
-                n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1",
-                memory_limit=0, silence_logs=logging.ERROR,
-            )  # fmt: skip
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                host="127.0.0.1",
+                memory_limit=0,
+                silence_logs=logging.ERROR,
+            )
             self._stack.enter_context(cluster)
             return self._stack.enter_context(self._dask.Client(cluster))
         self._knock(address)
@@ -85,8 +90,11 @@ class DaskWorkers:
         return client
 
     def _knock(self, address: str) -> None:
-        """Shake hands once. Whatever else may listen there (a web server, the dashboard's port), a client would wait for it
-        well beyond its own time limit, and for as long again when it is given up."""
+        """Shake hands once.
+
+        Whatever else may listen there (a web server, the dashboard's port), a client would wait for it well beyond its
+        own time limit, and for as long again when it is given up.
+        """
 
         async def shake() -> None:
             options = self._dask.Security().get_connection_args("client")
@@ -100,8 +108,8 @@ class DaskWorkers:
             waited = isinstance(error, OSError | TimeoutError)
             what = "does not answer" if waited else "is no Dask scheduler"
             raise UsageError(
-                f"--scheduler {address}: {what} ({str(error) or type(error).__name__}); is it running, is this its port (8786 as a "
-                "rule), and may this machine reach it?"
+                f"--scheduler {address}: {what} ({str(error) or type(error).__name__}); is it running, is this its "
+                "port (8786 as a rule), and may this machine reach it?"
             ) from error
 
     def _greet(self) -> None:
@@ -132,8 +140,8 @@ class DaskWorkers:
                 )
             if self.shared and not answer["sees"]:
                 raise UsageError(
-                    f"worker {worker} does not see the cache folder {self._cache}; mount it there at the same place, or "
-                    "have shards sent over the network with --send-back"
+                    f"worker {worker} does not see the cache folder {self._cache}; mount it there at the same place, "
+                    "or have shards sent over the network with --send-back"
                 )
         self._cores = [answer["cores"] for answer in answers.values()]
         self._hosts = [answer["host"] for answer in answers.values()]

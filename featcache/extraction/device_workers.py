@@ -42,7 +42,7 @@ def parse(text: str) -> list[str]:
 
 
 class DeviceProcesses:
-    """One process a device; each takes the next portion when it is done. The portion of one that dies goes to another."""
+    """One process a device; each takes the next portion when it is done, and that of one that dies goes to another."""
 
     shared = True
 

@@ -11,7 +11,7 @@ from ..backbones import registry
 from ..data.dataset import Dataset
 from ..data.file_types import in_words
 from ..errors import DataError, UsageError
-from ..store.shard import COMPRESSIONS
+from ..store.compression import COMPRESSIONS
 from ..store.store import Store
 from ..system.write_access import require_writable
 from . import pipeline
@@ -53,33 +53,79 @@ def extract(
 
     Parameters
     ----------
-    data : a folder or manifest (see :mod:`featcache.data.dataset`); None takes the last one, or the sample.
-    backbone : a name in the table of :mod:`featcache.backbones.registry`.
-    weights : ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
-    size : side of the square input in pixels; the backbone's own (224) where None.
-    layer : name of the layer to keep; the last one where empty.
-    preprocess : ``model`` (the backbone's own) or ``rescale`` (divide by 255).
-    keep : ``map`` (the layer's map and its average) or ``avg`` (the average alone, some 50 times smaller).
-    dtype : ``float32`` or ``float16``, what is stored.
-    precision : ``float32``, ``mixed_float16`` or ``mixed_bfloat16``, what is computed in.
-    runtime : ``tensorflow``, ``openvino`` (CPUs), or ``auto``: see :func:`featcache.backbones.runtime.choose`. The features are the
-        same, to a relative 1e-5 of the largest, and one set may be filled by several.
-    batch_size : images a step, halved when memory runs out; found by trying where None.
-    skip_bad : go on without images that cannot be decoded.
-    compression : ``none``, ``gzip``, or ``zstd`` (extra ``zstd``).
-    group_regex : where in the file name the patient stands (see :func:`featcache.data.dataset.open_dataset`).
-    cache : folder of the store.
-    commit_rows : rows a commit.
-    devices : ``gpu:0,gpu:1`` or ``cpu:2``: a process for each, over the same plan.
-    scheduler : ``tcp://HOST:PORT`` of a Dask scheduler, or ``local[:N]``: its workers compute (extra ``dask``).
-    send_back : Dask's workers send shards over the network, where they do not see the cache folder.
-    on_start, on_progress : called with the plan, and with the number of images dealt with.
+    data : str, path or None, optional
+        A folder or manifest (see :mod:`featcache.data.dataset`); None takes the last one, or the built-in sample.
+    backbone : str, optional
+        A name in the table of :mod:`featcache.backbones.registry`, or ``pixels``, which keeps the decoded images.
+    weights : str, optional
+        ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
+    size : int or None, optional
+        Side of the square input in pixels; None is the backbone's own, mostly 224.
+    layer : str, optional
+        Name of the layer to keep; the last one where empty.
+    preprocess : {"model", "rescale"}, optional
+        The backbone's own, or division by 255.
+    keep : {"map", "avg"}, optional
+        The layer's map and its average, or the average alone, some 50 times smaller.
+    dtype : {"float32", "float16"}, optional
+        What is stored.
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
+        What is computed in.
+    runtime : {"auto", "tensorflow", "openvino"}, optional
+        What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,
+        to a relative 1e-5 of the largest, and one set may be filled by several.
+    batch_size : int or None, optional
+        Images a step, halved when memory runs out; None tries several.
+    skip_bad : bool, optional
+        Go on without images that cannot be decoded.
+    compression : {"none", "gzip", "zstd"}, optional
+        Of shards; ``zstd`` needs the extra of that name.
+    group_regex : str or None, optional
+        Where in the file name the patient stands (see :func:`featcache.data.dataset.open_dataset`).
+    cache : str or path, optional
+        Folder of the store.
+    commit_rows : int, optional
+        Rows a commit.
+    devices : str or None, optional
+        ``gpu:0,gpu:1`` or ``cpu:2``: a process for each, over the same plan.
+    scheduler : str or None, optional
+        ``tcp://HOST:PORT`` of a Dask scheduler, or ``local[:N]``: its workers compute (extra ``dask``).
+    send_back : bool, optional
+        Dask's workers send shards over the network, where they do not see the cache folder.
+    on_start : callable, optional
+        Called with the :class:`~featcache.extraction.planning.Plan` before anything is computed.
+    on_progress : callable, optional
+        Called with the number of images dealt with, after each batch.
+
+    Returns
+    -------
+    ExtractResult
+        What was computed, reused and skipped.
 
     Raises
     ------
     DataError
         No data, or bad images without ``skip_bad``; the good ones are committed all the same.
-    WeightsError, StoreError, UsageError
+    WeightsError
+        The weights are not here and cannot be downloaded, or do not fit the backbone.
+    StoreError
+        The cache cannot be written, or a shard in it is damaged.
+    UsageError
+        An option that is unknown or goes with no other.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> result.computed, result.reused, result.shape
+    (4, 0, [8, 8, 3])
+    >>> featcache.extract("images", "pixels", size=8).reused
+    4
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size}: expected at least 1")

@@ -22,11 +22,55 @@ from .workers import Workers
 
 @dataclass
 class ExtractResult:
-    """What an extraction did. ``images == computed + reused + copies + skipped``.
+    """What an extraction did; ``images == computed + reused + copies + skipped``.
 
-    ``seconds`` are those from the first file to the last committed shard; ``phases`` has those before it too: ``plan``,
-    and ``ready`` (loading, building or converting the network). ``runtime`` is ``none`` where nothing was computed.
-    ``ignored`` counts the files of the data that are no images, by kind.
+    Attributes
+    ----------
+    feature_set : str
+        Id of the set that was filled.
+    backbone : str
+        Its network.
+    weights : str
+        Short name of the weights' origin: ``imagenet``, ``random0``, ``file``, ``none``.
+    images : int
+        Files of the data.
+    computed, reused, copies, skipped : int
+        Images that were computed; that had features; that equal another one byte for byte; that cannot be used.
+    seconds : float
+        From the first file that is computed to the last committed shard.
+    images_per_second : float
+        Of those computed.
+    saved_seconds : float
+        What computing the reused ones took when it was done.
+    shape : list of int
+        Of one row of the first array that is kept.
+    runtime : str
+        What computed: ``tensorflow``, ``openvino``, or ``none`` where nothing was.
+    synthetic : bool
+        Whether the images are the built-in sample.
+    batch_size : int
+        Images a call of the network at the end; 0 where nothing was computed.
+    phases : dict of str to float
+        Seconds by what was done: ``plan``, ``ready`` (loading, building or converting the network), and within
+        ``seconds``, overlapping, ``decode``, ``network``, ``commit`` and ``wait``.
+    bad : list of BadImage
+        The skipped ones, with reasons.
+    ignored : dict of str to int
+        Files of the data that are no images, by kind.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> result.feature_set[:13], result.images, result.computed + result.reused
+    ('pixels-none-8', 4, 4)
+    >>> sorted(result.to_dict())[:3]
+    ['backbone', 'bad', 'batch_size']
     """
 
     feature_set: str
@@ -70,7 +114,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class _Computation:
-    """What computing came to: its outcome, on which runtime, the seconds until that was ready, and the pace known before."""
+    """What computing came to: its outcome, on which runtime, the seconds until that was ready, and the usual pace."""
 
     outcome: Outcome
     runtime: str

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What can be asked for; the defaults are the report's way. See :func:`featcache.extract`."""
+    """What can be asked for; the defaults are the reference's way. See :func:`featcache.extract`."""
 
     backbone: str = "vgg16"
     weights: str = "imagenet"
@@ -138,7 +138,7 @@ def _runtime(
     count: int,
     threads: int | None = None,
 ) -> runtimes.Runtime:
-    """The runtime for so many images. A converted network carries the digest of its weights, and needs no TensorFlow."""
+    """The runtime for so many images. A converted network carries its weights' digest, and needs no TensorFlow."""
     path = store.converted(spec)
     converted = path.exists() and store.network(spec).exists()
     if runtimes.choose(asked, spec, count, converted) == "tensorflow":

@@ -56,8 +56,15 @@ class Portion:
 
 @dataclass(frozen=True)
 class PortionResult:
-    """What became of a portion: an outcome, the number of rows that were there already, and shards by name, as bytes, where
-    the worker has no way to put them into the store."""
+    """What became of a portion.
+
+    Attributes
+    ----------
+    outcome : what was computed.
+    reused : number of rows that were there already.
+    shards : by name, as bytes, where the worker has no way to put them into the store.
+    runtime : what computed.
+    """
 
     outcome: Outcome
     reused: int
@@ -114,9 +121,14 @@ def _compute(store: Store, portion: Portion) -> PortionResult:
         return store.commit(spec, rows, portion.compression)
 
     outcome = pipeline.run(
-        images, spec.size, network, commit,
-        batch_size=portion.batch_size, commit_rows=portion.commit_rows, workers=portion.threads,
-    )  # fmt: skip
+        images,
+        spec.size,
+        network,
+        commit,
+        batch_size=portion.batch_size,
+        commit_rows=portion.commit_rows,
+        workers=portion.threads,
+    )
     return PortionResult(outcome, len(portion) - len(images), {}, network.info["name"])
 
 
@@ -136,18 +148,32 @@ def _network(spec: str, name: str, threads: int | None, cache: str | None, store
 
 
 def run(
-    workers: Workers, store: Store, spec: FeatureSpec, images: Sequence[PlannedImage], runtime_name: str, *,
-    batch_size: int | None, compression: str, commit_rows: int, progress: Callable[[int], None],
-) -> Outcome:  # fmt: skip
+    workers: Workers,
+    store: Store,
+    spec: FeatureSpec,
+    images: Sequence[PlannedImage],
+    runtime_name: str,
+    *,
+    batch_size: int | None,
+    compression: str,
+    commit_rows: int,
+    progress: Callable[[int], None],
+) -> Outcome:
     """Have workers compute the images; what they send back is proven and committed here.
 
     ``progress`` is told the number of images dealt with, after each portion.
     """
     size = min(_MOST, max(_LEAST, -(-len(images) // (_PORTIONS_PER_WORKER * max(1, len(workers))))))
     common = functools.partial(
-        Portion, spec.to_json(), cache=str(store.cache) if workers.shared else None, runtime=runtime_name,
-        batch_size=batch_size, compression=compression, commit_rows=commit_rows, threads=workers.threads(),
-    )  # fmt: skip
+        Portion,
+        spec.to_json(),
+        cache=str(store.cache) if workers.shared else None,
+        runtime=runtime_name,
+        batch_size=batch_size,
+        compression=compression,
+        commit_rows=commit_rows,
+        threads=workers.threads(),
+    )
     portions = [common(images=tuple(images[start : start + size])) for start in range(0, len(images), size)]
     kept = {path.relative_to(store.cache).as_posix(): path for path in (store.network(spec), store.converted(spec))}
     total = Outcome()

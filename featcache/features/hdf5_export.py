@@ -32,11 +32,60 @@ def export(
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
 ) -> dict[str, Any]:
-    """Write ``out`` whole or not at all, some rows at a time.
+    """Write features and labels to one HDF5 file, whole or not at all, some rows at a time.
 
-    The file holds ``features`` (n, d), ``labels`` (n,) int64 counted from 0, ``classes``, ``paths``,
-    ``splits`` and ``groups`` as UTF-8 strings, and the attributes ``spec`` (JSON), ``feature_set`` and
-    ``pooling``. Parameters are those of :func:`featcache.load`.
+    Parameters
+    ----------
+    out : str or path
+        The file to write.
+    backbone : str or None, optional
+        A backbone's name, or the id of a feature set; None is the one extracted last.
+    task : {"multiclass", "binary"}, optional
+        See :func:`featcache.data.tasks.task_classes`.
+    classes : sequence of str or None, optional
+        Two or more class names, in place of the task's own.
+    pooling : {"flatten", "avg", "max", "map"}, optional
+        How a map becomes a row; ``map`` leaves it as it is.
+    data : str, path or None, optional
+        The images; None takes those of the last extract.
+    group_regex : str or None, optional
+        Where in the file name the patient stands.
+    cache : str or path, optional
+        Folder of the store.
+
+    Returns
+    -------
+    dict
+        ``file``, ``feature_set``, and how many ``rows`` and ``bytes``.
+
+    Raises
+    ------
+    UsageError
+        A folder for a file, an unknown name, or several feature sets that fit.
+    DataError
+        Images without features, or classes that are not there.
+    StoreError
+        The disk is full or refuses, or a row is not there.
+
+    Notes
+    -----
+    The file holds ``features`` (n, d), ``labels`` (n,) int64 counted from 0, ``classes``, ``paths``, ``splits`` and
+    ``groups`` as UTF-8 strings, and the attributes ``spec`` (JSON), ``feature_set`` and ``pooling``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> done = featcache.export("features.h5", "pixels")
+    >>> import h5py
+    >>> with h5py.File(done["file"]) as file:
+    ...     file["features"].shape, file["classes"].asstr()[:].tolist()
+    ((4, 192), ['covid', 'normal'])
     """
     path = Path(out).expanduser().absolute()
     if path.is_dir():

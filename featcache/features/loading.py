@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.dataset import SPLITS, label_array
+from ..data.class_folders import SPLITS
+from ..data.dataset import label_array
 from ..errors import DataError, UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store
@@ -27,20 +28,48 @@ class Features:
 
     Attributes
     ----------
-    X : array of shape (n, d), or (n, h, w, c) with pooling ``map``; a :class:`featcache.StoredRows` of that shape
-        where they do not fit in memory.
-    y : int64 array of shape (n,), positions in ``classes``.
-    classes : class names; of two, the second is the one looked for.
-    paths : files, absolute.
-    groups : object array of shape (n,): patient or other unit.
-    splits : object array of shape (n,): ``train``, ``val``, ``test`` or ``""``.
-    keys : row keys.
-    feature_set : id of the set they come from.
-    spec : its spec.
-    pooling : how a map became a row.
-    map_shape : shape of a row before pooling.
-    synthetic : whether the images are the built-in sample.
-    data : folder or manifest that they come from.
+    X : numpy.ndarray or StoredRows
+        Shape (n, d), or (n, h, w, c) with pooling ``map``; a :class:`featcache.StoredRows` of that shape where they do
+        not fit in memory.
+    y : numpy.ndarray
+        int64 of shape (n,), positions in ``classes``.
+    classes : tuple of str
+        Class names; of two, the second is the one looked for.
+    paths : list of str
+        Files, absolute.
+    groups : numpy.ndarray
+        Objects, shape (n,): patient, or what else must not be torn apart.
+    splits : numpy.ndarray
+        Objects, shape (n,): ``train``, ``val``, ``test`` or ``""``.
+    keys : list of bytes
+        Row keys: SHA-256 of each file.
+    feature_set : str
+        Id of the set they come from.
+    spec : FeatureSpec
+        All that decides their values.
+    pooling : {"flatten", "avg", "max", "map"}
+        How a map became a row.
+    map_shape : tuple of int
+        Shape of a row before pooling.
+    synthetic : bool
+        Whether the images are the built-in sample.
+    data : str
+        Folder or manifest that they come from.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> features = featcache.load("pixels")
+    >>> features.X.shape, features.classes, features.y
+    ((4, 192), ('covid', 'normal'), array([0, 0, 1, 1]))
+    >>> features.take(features.y == 1).X.shape
+    (2, 192)
     """
 
     X: np.ndarray | StoredRows
@@ -152,17 +181,34 @@ def load(
 
     Parameters
     ----------
-    backbone : a backbone's name, or the id of a feature set; None is the one extracted last.
-    task : ``binary`` or ``multiclass``; see :func:`featcache.data.tasks.task_classes`.
-    classes : two or more class names, in place of the task's own.
-    pooling : ``flatten``, ``avg``, ``max``, or ``map`` (as it is).
-    data : the images; None takes those of the last extract.
-    weights, size, layer, preprocess : tell feature sets of one backbone apart; ``weights`` is their short name
-        (``imagenet``, ``random0``, ``file``), ``preprocess`` is ``model`` or ``rescale``.
-    group_regex : where in the file name the patient stands.
-    cache : folder of the store.
-    stream : leave ``X`` in the store, as a :class:`featcache.StoredRows`; None does so where it would take more than a
+    backbone : str or None, optional
+        A backbone's name, or the id of a feature set; None is the one extracted last.
+    task : {"multiclass", "binary"}, optional
+        See :func:`featcache.data.tasks.task_classes`.
+    classes : sequence of str or None, optional
+        Two or more class names, in place of the task's own.
+    pooling : {"flatten", "avg", "max", "map"}, optional
+        How a map becomes a row; ``map`` leaves it as it is.
+    data : str, path or None, optional
+        The images; None takes those of the last extract.
+    weights, layer : str or None, optional
+        Tell feature sets of one backbone apart; ``weights`` is their short name (``imagenet``, ``random0``, ``file``).
+    size : int or None, optional
+        The same: side of the square input in pixels.
+    preprocess : {"model", "rescale"} or None, optional
+        The same.
+    group_regex : str or None, optional
+        Where in the file name the patient stands.
+    cache : str or path, optional
+        Folder of the store.
+    stream : bool or None, optional
+        Leave ``X`` in the store, as a :class:`featcache.StoredRows`; None does so where it would take more than a
         quarter of the free memory, since training holds copies, or of what :func:`featcache.memory_limit` leaves.
+
+    Returns
+    -------
+    Features
+        Rows, labels, groups and splits, in the order of the data.
 
     Raises
     ------
@@ -171,6 +217,20 @@ def load(
     UsageError
         An unknown name, or several feature sets that fit.
     StoreError
+        A shard is damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> result = featcache.extract("images", "pixels", size=8)
+    >>> features = featcache.load("pixels", task="binary")
+    >>> features.X.shape, features.classes
+    ((4, 192), ('normal', 'covid'))
     """
     return load_request(
         FeatureRequest(

@@ -90,9 +90,9 @@ class StoredRows:
         free = memory.available()
         if self.nbytes > free:
             raise DataError(
-                f"{len(self)} rows of {self._source.feature_set} take {self.nbytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
-                "are free. What was asked for needs them in memory at once: take fewer rows or pooling avg; "
-                "DenseHeadClassifier trains without"
+                f"{len(self)} rows of {self._source.feature_set} take {self.nbytes / 1e9:.1f} GB, and "
+                f"{free / 1e9:.1f} GB are free. What was asked for needs them in memory at once: take fewer rows or "
+                "pooling avg; DenseHeadClassifier trains without"
             )
         whole = self._read(self._keys)
         return whole if dtype is None else whole.astype(dtype, copy=False)
@@ -109,8 +109,11 @@ class StoredRows:
         """The rows of both, which come from one feature set."""
         mine, theirs = self._source, other._source
         if (mine.cache, mine.feature_set, mine.array, mine.pooling) != (
-            theirs.cache, theirs.feature_set, theirs.array, theirs.pooling,
-        ):  # fmt: skip
+            theirs.cache,
+            theirs.feature_set,
+            theirs.array,
+            theirs.pooling,
+        ):
             raise DataError(f"{mine.feature_set} and {theirs.feature_set} hold different features; use rows of one set")
         joined = self.take(range(len(self)))
         if theirs is not mine:
@@ -121,7 +124,7 @@ class StoredRows:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What tells these rows from others, wherever in the store they stand; hashable and the same in every process."""
+        """What tells these rows from others, wherever they stand; hashable, and the same in every process."""
         source = self._source
         return source.feature_set, source.array, source.pooling, tuple(self._keys)
 

@@ -23,22 +23,51 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone, weights, size, layer, preprocess, dtype, precision, batch_size, cache
-        As in :func:`featcache.extract`.
-    pooling : {"avg", "max", "flatten"}
+    backbone : str, optional
+        A name in the table of :mod:`featcache.backbones.registry`, or ``pixels``.
+    pooling : {"avg", "max", "flatten"}, optional
         How a map becomes a row. ``avg`` keeps averages alone, so it is small on disk.
+    weights : str, optional
+        ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
+    size : int or None, optional
+        Side of the square input in pixels; None is the backbone's own.
+    layer : str, optional
+        Name of the layer to keep; the last one where empty.
+    preprocess : {"model", "rescale"}, optional
+        The backbone's own, or division by 255.
+    dtype : {"float32", "float16"}, optional
+        What is stored.
+    precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
+        What is computed in.
+    batch_size : int or None, optional
+        Images a step; None tries several.
+    cache : str, optional
+        Folder of the store.
 
     Attributes
     ----------
     n_features_out_ : int
         Features a row.
     feature_set_ : str
-        Where they are kept.
+        Id of the set where they are kept.
 
     Notes
     -----
     ``X`` is a sequence of paths, of shape (n_images,) or (n_images, 1). An image that cannot be decoded
     raises :class:`~featcache.errors.DataError`: rows are never dropped silently.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> paths = sorted(Path("images").glob("*/*.png"))
+    >>> backbone = featcache.FrozenBackbone("pixels", pooling="flatten", size=8)
+    >>> backbone.fit_transform(paths).shape
+    (4, 192)
     """
 
     def __init__(
@@ -67,25 +96,75 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         self.cache = cache
 
     def fit(self, X: Any, y: Any = None) -> FrozenBackbone:
-        """Compute what is missing for ``X``; nothing is learnt. Returns self."""
+        """Compute what is missing; nothing is learnt.
+
+        Parameters
+        ----------
+        X : sequence of str or path
+            Image files, of shape (n_images,) or (n_images, 1).
+        y : object, optional
+            Not used.
+
+        Returns
+        -------
+        FrozenBackbone
+            Itself.
+        """
         rows, feature_set = self._features(X)
         self.n_features_out_ = rows.shape[1]
         self.feature_set_ = feature_set
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features of the images, array of shape (n_images, n_features_out_)."""
+        """Give the features of images, computing those that are missing.
+
+        Parameters
+        ----------
+        X : sequence of str or path
+            Image files, of shape (n_images,) or (n_images, 1).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_images, n_features_out_).
+        """
         check_is_fitted(self)
         return self._features(X)[0]
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
-        """Fit and transform with one pass over the store."""
+        """Fit and transform with one pass over the store.
+
+        Parameters
+        ----------
+        X : sequence of str or path
+            Image files, of shape (n_images,) or (n_images, 1).
+        y : object, optional
+            Not used.
+        **fit_params : object
+            Not used.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_images, n_features_out_).
+        """
         rows, self.feature_set_ = self._features(X)
         self.n_features_out_ = rows.shape[1]
         return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """``vgg16_0``, ``vgg16_1``, …, object array of shape (n_features_out_,)."""
+        """Name the features: ``vgg16_0``, ``vgg16_1``, ….
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Not used.
+
+        Returns
+        -------
+        numpy.ndarray
+            Objects, shape (n_features_out_,).
+        """
         check_is_fitted(self)
         return np.array([f"{self.backbone}_{i}" for i in range(self.n_features_out_)], dtype=object)
 

@@ -1,8 +1,9 @@
 """Merge small shards into larger ones.
 
-Writers go on beside it: they only add shards. What removes shards does so one at a time (:mod:`featcache.store.maintenance_lock`), and
-a shard is removed only once each of its rows is known to stand in another one that was proven in the same run and is still
-there. A kill at any step leaves rows that stand twice, which is harmless, and the next compaction drops them.
+Writers go on beside it: they only add shards. What removes shards does so one at a time
+(:mod:`featcache.store.maintenance_lock`), and a shard is removed only once each of its rows is known to stand in
+another one that was proven in the same run and is still there. A kill at any step leaves rows that stand twice, which
+is harmless, and the next compaction drops them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def compact(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str
     Raises
     ------
     StoreError
-        A shard is damaged or cannot be read, or another process is at work on the store; what was merged before stays so.
+        A shard is damaged or cannot be read, or another process is at work on the store; what was merged before stays
+        so.
     """
     before = after = dropped = 0
     with alone(store.cache, "cache compact"):
@@ -99,8 +101,8 @@ class _Compaction:
         gone = [other for other in sorted(elsewhere) if not (self._store.features / self._set / other).is_file()]
         if gone:
             raise StoreError(
-                f"{self._set}: shard {gone[0][:12]}… vanished while shards were merged; {name[:12]}…, which holds the same "
-                "rows, is kept. Run 'cache verify'"
+                f"{self._set}: shard {gone[0][:12]}… vanished while shards were merged; {name[:12]}…, which holds the "
+                "same rows, is kept. Run 'cache verify'"
             )
         self._store.discard(self._set, name)
 

@@ -132,8 +132,8 @@ def repair(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str,
     """Replace damaged shards by their sound rows, remove what dead writers left, and make the index anew.
 
     A shard is removed only when it was read and found damaged, and what is sound in it is committed. One with nothing
-    sound in it is set aside, in the set's folder ``.damaged``. What cannot be read, or not be replaced, stays as it is and is
-    listed under ``refused``.
+    sound in it is set aside, in the set's folder ``.damaged``. What cannot be read, or not be replaced, stays as it is
+    and is listed under ``refused``.
     """
     with alone(store.cache, "cache repair"):
         report = verify(store, feature_sets)
@@ -184,8 +184,11 @@ def _mend(store: Store, damage: Damage) -> tuple[int, int]:
         place = store.set_aside(feature_set, name)
         _log.warning(
             "%s: shard %s… is damaged and nothing in it can be saved (%s); it is moved to %s, and may be deleted there",
-            feature_set, name[:12], saved.reason, place,
-        )  # fmt: skip
+            feature_set,
+            name[:12],
+            saved.reason,
+            place,
+        )
         return 0, rows
     # Where every row was sound, what is written anew can have the damaged file's own name, in its place.
     written = shard_name(saved.data)

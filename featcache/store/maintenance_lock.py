@@ -81,8 +81,8 @@ def _taken(descriptor: int, path: Path, what: str) -> bool:
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
         raise StoreError(
-            f"{path}: this file system cannot lock files ({error.strerror}), and without a lock '{what}' beside another "
-            "one could lose rows; run it on a copy of the cache on a local disk"
+            f"{path}: this file system cannot lock files ({error.strerror}), and without a lock '{what}' beside "
+            "another one could lose rows; run it on a copy of the cache on a local disk"
         ) from error
     return True
 

@@ -1,9 +1,9 @@
 """Take the sound rows out of a damaged shard: ``python -m featcache.store.recovery SHARD HEX [SPEC_JSON]``.
 
 It runs in a process of its own, since a damaged HDF5 file can crash or stall the library that reads it. What it found
-comes back through a pipe, so that it needs no room on any disk: one line of JSON, then, where rows were saved, the bytes of
-a shard of them. Only an answer counts as knowledge of the shard: a process that failed for whatever reason of its own says
-nothing of what the file holds.
+comes back through a pipe, so that it needs no room on any disk: one line of JSON, then, where rows were saved, the
+bytes of a shard of them. Only an answer counts as knowledge of the shard: a process that failed for whatever reason of
+its own says nothing of what the file holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import numpy as np
 from ..errors import StoreError
 from ..spec import FeatureSpec
 from . import shard
-from .shard import FilterMissingError, Rows, Shard
+from .compression import FilterMissingError
+from .shard import Rows, Shard
 
 _TIMEOUT = 300  # seconds; a shard is read in a few
 # What the library that reads HDF5 dies of where a file leads it astray. A kill from outside is none of these.
@@ -117,9 +118,11 @@ def _examine(path: Path, hex_digits: str, spec: FeatureSpec | None) -> tuple[dic
         if not count:
             return {"reason": f"none of its {len(rows)} rows agrees with its checksum", "rows": len(rows)}, b""
         kept = Rows(
-            rows.keys[sound], {name: array[sound] for name, array in rows.arrays.items()},
-            rows.seconds * count / len(rows), rows.runtime or {"name": "unknown"},
-        )  # fmt: skip
+            rows.keys[sound],
+            {name: array[sound] for name, array in rows.arrays.items()},
+            rows.seconds * count / len(rows),
+            rows.runtime or {"name": "unknown"},
+        )
         return {"sound": count, "rows": len(rows)}, shard.encode(spec, kept, compression)
     except (FilterMissingError, MemoryError) as error:
         return {"failed": str(error) or "not enough memory"}, b""

@@ -75,7 +75,9 @@ def gather(
         A shard is damaged, or does not keep the array.
     """
     parts = list(_by_shard(keys, where))
-    for name, targets, positions in parts:  # all before the first read, which would push HDF5 out of the processor
+    # Every shard is opened before the first row is read: rows fill the processor's caches, and HDF5 would have to be
+    # fetched into them again for each shard.
+    for name, targets, positions in parts:
         if name not in opened:
             opened[name] = learn(folder / name)
         shard = opened[name]
@@ -97,13 +99,17 @@ def gather(
 
 
 def gather_moving(
-    folder: Path, array: str, keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]], opened: dict[str, Opened],
+    folder: Path,
+    array: str,
+    keys: Sequence[bytes],
+    where: Mapping[bytes, tuple[str, int]],
+    opened: dict[str, Opened],
     look_again: Callable[[bool], Mapping[bytes, tuple[str, int]]],
-) -> tuple[np.ndarray, Mapping[bytes, tuple[str, int]]]:  # fmt: skip
+) -> tuple[np.ndarray, Mapping[bytes, tuple[str, int]]]:
     """As :func:`gather`, beside a process that merges shards.
 
-    ``look_again`` says where the rows stand now; it is told whether the index itself has to be doubted. Returns the rows,
-    and where they stood.
+    ``look_again`` says where the rows stand now; it is told whether the index itself has to be doubted. Returns the
+    rows, and where they stood.
     """
     for tried in range(1, _TRIES + 1):
         try:
@@ -118,8 +124,8 @@ def gather_moving(
             missing = sum(key not in where for key in keys)
             if missing:
                 raise StoreError(
-                    f"{folder.name}: {missing} of {len(keys)} rows are gone with shard {moved}: run 'cache verify', and "
-                    "extract again"
+                    f"{folder.name}: {missing} of {len(keys)} rows are gone with shard {moved}: run 'cache verify', "
+                    "and extract again"
                 ) from moved
     raise AssertionError
 

@@ -46,26 +46,19 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import StoreError, UsageError
+from ..errors import StoreError
 from ..spec import FeatureSpec
 from ..system import schema
+from .compression import compression_of, compression_options, filters_of, require_filters
 
 FORMAT = "featcache-shard"
 VERSION = 1
 ARRAYS = ("map", "avg")
-COMPRESSIONS = ("none", "gzip", "zstd")
 _TYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
 _AXES = {"keys": 2, "checksums": 2, "map": 4, "avg": 2}
-_ZSTD = 32015
 _NAME = re.compile(r"[0-9a-f]{64}\.h5")
-# Registered HDF5 filter numbers: deflate, shuffle, fletcher32, zstd.
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _ZSTD}
 _RUNTIME = dict[schema.Line, schema.Line | bool | int | float | None]
 _MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
-
-
-class FilterMissingError(StoreError):
-    """A shard is compressed by what this installation cannot read; that says nothing of the shard."""
 
 
 @dataclass
@@ -117,11 +110,12 @@ def encode(spec: FeatureSpec, rows: Rows, compression: str = "none") -> memoryvi
             given = "nothing" if array is None else f"{array.dtype}{array.shape}"
             raise StoreError(f"{spec.id}: array {name!r} is {given}, expected {kind.name} with {len(rows)} rows")
         if kind.kind == "f" and not np.isfinite(array).all():
+            advice = "Check the weights; with a mixed precision, try --precision float32."
+            if kind.itemsize == 2:
+                advice = "Values beyond 65,504 do not fit float16: use --dtype float32."
             raise StoreError(
-                f"{spec.id}: {name!r} holds NaN or infinite values, nothing of this block was kept. "
-                + ("Values beyond 65,504 do not fit float16: use --dtype float32." if kind.itemsize == 2 else
-                   "Check the weights; with a mixed precision, try --precision float32.")
-            )  # fmt: skip
+                f"{spec.id}: {name!r} holds NaN or infinite values, nothing of this block was kept. {advice}"
+            )
     arrays = {name: rows.arrays[name] for name in spec.arrays}
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -133,30 +127,8 @@ def encode(spec: FeatureSpec, rows: Rows, compression: str = "none") -> memoryvi
         file.create_dataset("keys", data=rows.keys)
         file.create_dataset("checksums", data=checksums(rows.keys, arrays))
         for name, array in arrays.items():
-            file.create_dataset(name, data=array.astype(kind, copy=False), **_filters(array, compression))
+            file.create_dataset(name, data=array.astype(kind, copy=False), **compression_options(array, compression))
     return buffer.getbuffer()
-
-
-def _filters(array: np.ndarray, compression: str) -> dict[str, Any]:
-    if compression == "none" or not len(array):
-        return {}
-    per_row = max(1, array.nbytes // len(array))
-    chunks = (max(1, min(len(array), (1 << 20) // per_row)), *array.shape[1:])
-    if compression == "gzip":
-        return {"chunks": chunks, "shuffle": True, "compression": "gzip", "compression_opts": 4}
-    if compression == "zstd":
-        _register_zstd()
-        return {"chunks": chunks, "shuffle": True, "compression": _ZSTD, "compression_opts": (3,)}
-    raise UsageError(f"compression {compression!r} is unknown; expected one of {', '.join(COMPRESSIONS)}")
-
-
-def _register_zstd() -> None:
-    try:
-        import hdf5plugin  # noqa: F401  (importing it registers the filter)
-    except ImportError as error:
-        raise FilterMissingError(
-            f"zstd-compressed features need pip install 'featcache[zstd]' (hdf5plugin: {error})"
-        ) from None
 
 
 class Shard:
@@ -165,7 +137,7 @@ class Shard:
     Parameters
     ----------
     source : the file, or its bytes.
-    spec : read the arrays by this spec, whatever the file's own attributes say; for salvage alone.
+    spec : read the arrays by this spec, whatever the file's own attributes say; for recovery alone.
 
     Raises
     ------
@@ -209,10 +181,8 @@ class Shard:
     @property
     def compression(self) -> str:
         """``none``, ``gzip`` or ``zstd``."""
-        filters = {number for name in self.spec.arrays for number in _filters_of(self._datasets[name])}
-        if _ZSTD in filters:
-            return "zstd"
-        return "gzip" if h5py.h5z.FILTER_DEFLATE in filters else "none"
+        plists = (self._datasets[name].id.get_create_plist() for name in self.spec.arrays)
+        return compression_of({number for plist in plists for number in filters_of(plist)})
 
     def keys(self) -> np.ndarray:
         """Row keys, uint8 array of shape (n, 32)."""
@@ -302,16 +272,8 @@ class Shard:
         plist = opened.get_create_plist()
         if plist.get_external_count() or plist.get_layout() == h5py.h5d.VIRTUAL:
             raise StoreError(f"{self.name}: {name} keeps its data in other files, which no shard does")
-        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-        if filters - _FILTERS:
-            raise StoreError(f"{self.name}: {name} uses unknown filters {sorted(filters - _FILTERS)}")
-        if _ZSTD in filters:
-            _register_zstd()
-        lacking = [number for number in filters if not h5py.h5z.filter_avail(number)]
-        if lacking:
-            raise FilterMissingError(
-                f"{self.name}: this HDF5 library lacks the filters {lacking} that {name} is packed by"
-            )
+        filters = filters_of(plist)
+        require_filters(filters, f"{self.name}: {name}")
         if opened.dtype != kind:
             raise StoreError(f"{self.name}: {name} is {opened.dtype}, expected {kind}")
         shape = opened.shape
@@ -319,11 +281,6 @@ class Shard:
         if promised > self.size * (_MAX_RATIO if filters else 1):
             raise StoreError(f"{self.name}: {name} promises {promised:,} bytes, the file has {self.size:,}")
         return tuple(shape)
-
-
-def _filters_of(dataset: h5py.Dataset) -> set[int]:
-    plist = dataset.id.get_create_plist()
-    return {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
 
 
 def shard_name(data: bytes | memoryview) -> str:

@@ -17,19 +17,14 @@ shards is harmless.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
-import logging
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 
 from ..errors import StoreError
@@ -37,26 +32,15 @@ from ..spec import FeatureSpec
 from ..system import atomic_files, schema
 from . import shard
 from .index import Index
+from .last_extract import LastExtract
 from .maintenance_lock import alone
 from .row_reader import MovedError, Opened, gather_moving, learn
+from .set_folder import is_set, read_spec, shard_sizes, size_in_bytes
 from .shard import Rows, Shard
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_SET = re.compile(r".+-[1-9]\d*-[0-9a-f]{8}")  # backbone, weights, size, and the first digits of the spec's digest
 ASIDE = ".damaged"
 _TRIES = 5
-_LISTINGS = 100
-
-
-class _LastExtract(msgspec.Struct):
-    """What ``last-extract.json`` holds at least."""
-
-    data: str
-    synthetic: bool
-    feature_sets: dict[schema.Name, schema.FileName]
-    group_regex: str | None = None
-    skipped: list[str] = []
 
 
 class Store:
@@ -74,7 +58,7 @@ class Store:
         self.features = self.cache / "features"
         self.index = Index(self.cache / "index.sqlite")
         self._opened: dict[str, Opened] = {}
-        self._said: set[str] = set()
+        self._last_extract = LastExtract(self.cache / "last-extract.json")
 
     def __enter__(self) -> Store:
         return self
@@ -86,26 +70,21 @@ class Store:
 
     def feature_sets(self) -> list[str]:
         """Ids of the sets that are there, sorted: folders named like one that hold a spec or a shard."""
-        return sorted(name for name in self._entries() if self._is_set(name))
+        return sorted(name for name in self._entries() if is_set(self.features / name))
 
     def strangers(self) -> list[str]:
         """What else lies among the sets: folders and files of others, and those that a writer has just begun."""
-        return sorted(name for name in self._entries() if not self._is_set(name))
+        return sorted(name for name in self._entries() if not is_set(self.features / name))
 
     def _entries(self) -> list[str]:
         if not self.features.is_dir():
             return []
         return [entry.name for entry in os.scandir(self.features) if not entry.name.startswith(".")]
 
-    def _is_set(self, name: str) -> bool:
-        if _SET.fullmatch(name) is None:
-            return False
-        folder = self.features / name
-        return (folder / "spec.json").is_file() or bool(_shards_in(folder))
-
     def find(self, spec: FeatureSpec) -> str:
         """The id under which rows of this spec are kept: equal features share a set, whatever the
-        weights were called when it was made."""
+        weights were called when it was made.
+        """
         for name in self.feature_sets():
             if name.startswith(f"{spec.backbone}-") and name.endswith(f"-{spec.size}-{spec.hex}"):
                 return name
@@ -113,25 +92,7 @@ class Store:
 
     def spec(self, feature_set: str) -> FeatureSpec:
         """The spec of a set: from ``spec.json``, else from its first readable shard."""
-        folder = self._folder(feature_set)
-        candidates: list[Callable[[], FeatureSpec]] = [
-            lambda: FeatureSpec.from_json((folder / "spec.json").read_text("utf-8"))
-        ]
-        for name in self.on_disk(feature_set):
-            candidates.append(lambda name=name: self._spec_of(folder / name))  # type: ignore[misc]
-        for candidate in candidates:
-            try:
-                spec = candidate()
-            except (StoreError, OSError, UnicodeDecodeError):
-                continue
-            if feature_set.endswith(f"-{spec.hex}"):
-                return spec
-        raise StoreError(f"{feature_set}: no readable spec; remove the set with 'cache rm {feature_set}'")
-
-    @staticmethod
-    def _spec_of(path: Path) -> FeatureSpec:
-        with Shard(path) as opened:
-            return opened.spec
+        return read_spec(self._folder(feature_set))
 
     def network(self, spec: FeatureSpec) -> Path:
         """Where the weights of the spec's network are kept (:mod:`featcache.system.tensor_files`)."""
@@ -148,7 +109,7 @@ class Store:
         """
         with alone(self.cache, "cache rm"):
             folder = self.removable(feature_set)
-            freed = sum(_bytes_in(folder))
+            freed = size_in_bytes(folder)
             trash = self.features / f".trash-{uuid.uuid4().hex}"
             try:
                 os.rename(folder, trash)  # at once, so that no reader finds half a set
@@ -159,7 +120,8 @@ class Store:
                 shutil.rmtree(trash)
             except OSError as error:
                 raise StoreError(
-                    f"{feature_set} is removed, but not all of its files could be deleted ({error.strerror}); delete {trash}"
+                    f"{feature_set} is removed, but not all of its files could be deleted ({error.strerror}); "
+                    f"delete {trash}"
                 ) from error
         return freed
 
@@ -168,8 +130,8 @@ class Store:
         folder = self._folder(feature_set)
         if folder.is_symlink():
             raise StoreError(
-                f"{folder} is a link to {os.path.realpath(folder)}, and nothing behind a link is deleted; delete that folder "
-                "yourself, then the link"
+                f"{folder} is a link to {os.path.realpath(folder)}, and nothing behind a link is deleted; delete that "
+                "folder yourself, then the link"
             )
         return folder
 
@@ -279,20 +241,7 @@ class Store:
 
     def on_disk(self, feature_set: str) -> dict[str, int]:
         """``name -> bytes`` of the committed shards, as the folder has them."""
-        folder = self.features / feature_set
-        names = _shards_in(folder)
-        for _ in range(_LISTINGS):
-            # One listing may miss both a shard that is merged away and the one that takes its place: two agree.
-            before, names = names, _shards_in(folder)
-            if names == before:
-                break
-        sizes = {}
-        for name in sorted(names):
-            try:
-                sizes[name] = os.stat(folder / name).st_size
-            except FileNotFoundError:
-                continue
-        return sizes
+        return shard_sizes(self.features / feature_set)
 
     def rows(self, feature_set: str, doubt: bool = False) -> dict[bytes, tuple[str, int]]:
         """``row key -> (shard, position)`` of every row there is; with ``doubt``, whatever the index says."""
@@ -344,41 +293,8 @@ class Store:
 
     def remember_extract(self, record: Mapping[str, Any]) -> None:
         """Keep what was extracted last."""
-        atomic_files.write_bytes(self.cache / "last-extract.json", json.dumps(dict(record), indent=1).encode())
+        self._last_extract.write(record)
 
     def last_extract(self) -> dict[str, Any]:
         """What :meth:`remember_extract` kept; empty where there is nothing, or nothing that can be used."""
-        path = self.cache / "last-extract.json"
-        advice = "Going on as if nothing had been extracted last; the next extract writes it anew"
-        try:
-            text = path.read_bytes()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            return self._no_last_extract(f"{path}: cannot be read ({error.strerror}). {advice}")
-        try:
-            return dict(schema.read(text, _LastExtract, str(path), advice))
-        except StoreError as error:
-            return self._no_last_extract(str(error))
-
-    def _no_last_extract(self, why: str) -> dict[str, Any]:
-        if why not in self._said:  # verbs ask several times
-            _log.warning("%s", why)
-            self._said.add(why)
-        return {}
-
-
-def _shards_in(folder: Path) -> set[str]:
-    """Names of the committed shards in a folder; a folder or a pipe that is named like one is none."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if shard.is_shard_name(entry.name) and entry.is_file()}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-
-
-def _bytes_in(folder: Path) -> Iterator[int]:
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                yield os.lstat(os.path.join(place, name)).st_size
+        return self._last_extract.read()

@@ -1,1 +1,1 @@
-"""What everything else stands on: files written whole, memory, time, interrupts, text and files from elsewhere made safe."""
+"""What all else stands on: files written whole, memory, time, interrupts; text and files from elsewhere made safe."""

@@ -18,10 +18,10 @@ _FIELDS = struct.Struct("<qqqQ")  # size, modification time, change time (both n
 _INODE = (1 << 64) - 1  # ReFS has longer ones
 # What keeps an inode for a file's life, and a change time that no program can set. NFS and the file systems of clusters
 # pass on those of their servers.
-_KEPT = {
-    "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "nilfs2", "bcachefs", "ubifs", "tmpfs", "ramfs",
-    "overlay", "ntfs", "ntfs3", "refs", "apfs", "hfs", "ufs", "nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph",
-}  # fmt: skip
+_LOCAL = "ext2 ext3 ext4 xfs btrfs zfs f2fs jfs reiserfs nilfs2 bcachefs ubifs overlay ntfs ntfs3 refs apfs hfs ufs"
+_IN_MEMORY = "tmpfs ramfs"
+_SHARED = "nfs nfs4 lustre gpfs beegfs ceph"
+_KEPT = frozenset(f"{_LOCAL} {_IN_MEMORY} {_SHARED}".split())
 # A file that changes within the clock's grain of being read could keep its times: like git, believe no time that
 # was younger than this when the file was looked at. The change time has the grain of the kernel's tick.
 _SETTLED_NS, _TICK_NS = 2_000_000_000, 50_000_000
@@ -45,7 +45,7 @@ class Stamper:
 
 
 def of_object(size: int, version: int) -> bytes:
-    """The stamp of what a URL names: its size, and what its store says of its content, as a number below any time of now."""
+    """The stamp of what a URL names: its size, and a number, below any time of now, that stands for its content."""
     return _FIELDS.pack(size, version, 0, 0)
 
 
@@ -67,13 +67,14 @@ def _keeps(path: str) -> bool:
         _log.warning(
             "%s (%s): this file system keeps no inode and change time to know files by; each is read again, in every "
             "command, to see whether it changed",
-            mount, kind or "of unknown kind",
-        )  # fmt: skip
+            mount,
+            kind or "of unknown kind",
+        )
     return False
 
 
 def file_system(path: str) -> tuple[str, str]:
-    """Where the file system of a path is mounted, and its kind in the system's own word; empty where that is not told."""
+    """Where a path's file system is mounted, and its kind in the system's own word; empty where that is not told."""
     import psutil
 
     real = os.path.realpath(path)

@@ -17,14 +17,18 @@ _OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")  # TensorFlow's 
 
 
 def translated(error: BaseException) -> FeatcacheError | None:
-    """The error of ours that says what a foreign one means to a user; itself where it is ours, and None where nothing can
-    be said that is better than its own words, because it is no fault of what was asked for."""
+    """The error of ours that says what a foreign one means to a user.
+
+    Of an error of ours, itself; None where nothing can be said that is better than its own words, because it is no
+    fault of what was asked for.
+    """
     if isinstance(error, FeatcacheError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ in _OUT_OF_MEMORY:
+        reason = first_line(error) or "no more could be had"
         return UsageError(
-            f"memory: more was needed than there is ({first_line(error) or 'no more could be had'}); allow --memory less "
-            "than the machine has free, or ask for less at a time: --pooling avg, a smaller --batch-size, fewer --units"
+            f"memory: more was needed than there is ({reason}); allow --memory less than the machine has free, or ask "
+            "for less at a time: --pooling avg, a smaller --batch-size, fewer --units"
         )
     if isinstance(error, UnicodeError):
         return DataError(f"a name or a text is not UTF-8: {_shown(error)}; rename the file, or save the text as UTF-8")

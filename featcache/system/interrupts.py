@@ -1,7 +1,7 @@
 """Ending when asked to, whatever is being read.
 
-Threads that read may hang: a server that gives a byte a minute, a network disk that is gone. They cannot be stopped, so an
-interrupt does not wait for them (:func:`reading`), and neither does the end of the process (:func:`leave`). What was
+Threads that read may hang: a server that gives a byte a minute, a network disk that is gone. They cannot be stopped, so
+an interrupt does not wait for them (:func:`reading`), and neither does the end of the process (:func:`leave`). What was
 committed stays, as after a kill.
 """
 
@@ -43,7 +43,7 @@ def at_leaving(cleanup: Callable[[], None]) -> None:
 
 
 def end_on_sigterm(last_words: Callable[[], None], grace: float = _GRACE) -> None:
-    """Have SIGTERM raise :class:`KeyboardInterrupt` in the main thread, and end the process where that has not ended it.
+    """Have SIGTERM raise :class:`KeyboardInterrupt` in the main thread, and end a process that goes on all the same.
 
     The main thread may be within a library, where Python raises nothing: the signal is also heard by a thread.
 

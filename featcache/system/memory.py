@@ -48,7 +48,7 @@ def memory_limit(size: int | str | None) -> Iterator[None]:
 
 
 def _give_back_at_once() -> None:
-    """Have glibc return large blocks when they are freed: left alone, it learns from the first to keep them for itself."""
+    """Have glibc return large blocks when they are freed: left alone, it learns to keep them for itself."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
@@ -81,7 +81,8 @@ def resident() -> int:
 
 def available(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that are free, or would be freed on demand: of the machine, of the container, or of the limit, whichever
-    allows least."""
+    allows least.
+    """
     free = int(psutil.virtual_memory().available)
     if _limit is not None:
         free = min(free, max(0, _limit - resident()))

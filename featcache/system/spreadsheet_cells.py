@@ -1,9 +1,9 @@
 """Cells of CSV files as a spreadsheet may safely open them, and back.
 
-A cell that begins with ``= + - @`` is a formula to Excel and LibreOffice, and a formula can run a program; an apostrophe
-before it makes it text (OWASP, "CSV Injection"). Spaces at a cell's ends are lost where readers of CSV take them off.
-Both kinds of cell are written between apostrophes, and :func:`plain` gives back just what :func:`guarded` was given,
-apostrophes of its own and all. Numbers stay as they are.
+A cell that begins with ``= + - @`` is a formula to Excel and LibreOffice, and a formula can run a program; an
+apostrophe before it makes it text (OWASP, "CSV Injection"). Spaces at a cell's ends are lost where readers of CSV take
+them off. Both kinds of cell are written between apostrophes, and :func:`plain` gives back just what :func:`guarded` was
+given, apostrophes of its own and all. Numbers stay as they are.
 """
 
 from __future__ import annotations

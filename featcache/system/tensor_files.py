@@ -20,8 +20,20 @@ from msgspec import Meta
 from ..errors import WeightsError
 from . import atomic_files, schema
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
-          "BOOL": 1}  # fmt: skip
+_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+}
 _LONGEST = 16 << 20  # bytes of a header; a tensor takes some 80
 _ADVICE = "Get the file again; what the cache keeps is made anew where it is deleted"
 
@@ -79,7 +91,7 @@ def read_tensors(path: Path) -> list[np.ndarray]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse a header that is longer than the file, or tensors that are of another size than the bytes they are given."""
+    """Refuse a header that is longer than the file, and tensors of another size than the bytes they are given."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -94,7 +106,8 @@ def _check_header(path: Path) -> None:
         start, stop = tensor["data_offsets"]
         if stop > held or stop - start != math.prod(tensor["shape"]) * _BYTES[tensor["dtype"]]:
             raise WeightsError(
-                f"{path}: not a readable list of tensors: {name[:40]!r} of shape {tensor['shape']} in bytes {start:,} to {stop:,} of {held:,}. {_ADVICE}"
+                f"{path}: not a readable list of tensors: {name[:40]!r} of shape {tensor['shape']} in bytes "
+                f"{start:,} to {stop:,} of {held:,}. {_ADVICE}"
             )
 
 

@@ -1,1 +1,1 @@
-"""What in a set of images can make a figure lie: copies, torn patients, shortcuts."""
+"""What in a set of images can make a score lie: copies, torn patients, shortcuts."""

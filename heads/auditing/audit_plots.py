@@ -10,7 +10,8 @@ import numpy as np
 
 from featcache.data import filesystems
 
-from ..evaluation.plots import COLOURS, GREY, canvas
+from ..evaluation.canvas import COLOURS, GREY, canvas
+from .findings import gravest_first
 from .image_summary import LONG
 
 if TYPE_CHECKING:
@@ -27,8 +28,14 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
         low, high = row["score_ci"]
         colour = COLOURS[6] if row["flag"] else COLOURS[0]
         axis.plot([low, high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-        axis.plot(row["score"], place, marker="D" if row["flag"] else "o", color=colour, markersize=7,
-                  markerfacecolor=colour if row["flag"] else "white")  # fmt: skip
+        axis.plot(
+            row["score"],
+            place,
+            marker="D" if row["flag"] else "o",
+            color=colour,
+            markersize=7,
+            markerfacecolor=colour if row["flag"] else "white",
+        )
     axis.axvline(rows[0]["chance"], color=GREY, linestyle=":", linewidth=1)
     axis.plot([], [], color=GREY, linestyle=":", linewidth=1, label="guessing")
     axis.plot([], [], color=COLOURS[6], marker="D", label="shortcut")
@@ -46,8 +53,7 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
 
 def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray], caption: str = "") -> Figure:
     """The pairs that matter most side by side: labels in conflict first, then across splits, then the most alike."""
-    order = {"label conflict": 0, "across splits": 1}  # what misleads most
-    shown = sorted(rows, key=lambda row: (order.get(row["kind"], 2), -row["similarity"]))[:_SHOWN]
+    shown = gravest_first(rows)[:_SHOWN]
     columns = 3 if len(shown) > 4 else 2
     down = -(-len(shown) // columns)
     more = f"; the first {len(shown)} of {len(rows)} pairs" if len(rows) > len(shown) else ""

@@ -1,17 +1,16 @@
-"""What an audit found, kept with the images it looked at, so that later figures of the same images stand beside it.
+"""The record of an audit, kept with the images it looked at, so that later metrics of the same images stand beside it.
 
-``cache/audits/<digest of the row keys>.json``: found again wherever the images lie and whatever they are called; not
-found where one was added, dropped or changed, since then the audit says nothing any more.
+``cache/audits/<digest of the row keys>.json``: there again wherever the images lie and whatever they are called; not
+where one was added, dropped or changed, since then the audit says nothing any more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from featcache.system import atomic_files, schema
 from featcache.system.schema import Digest
 
 from .messages import NOT_AUDITED
-from .near_duplicates import units
+from .near_duplicates import merged_groups
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
@@ -44,8 +43,8 @@ class _Record(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Cautions:
-    """What must stand beside figures of some images.
+class AuditRecord:
+    """What must stand beside the metrics of some images.
 
     Attributes
     ----------
@@ -59,42 +58,42 @@ class Cautions:
     run: str
 
 
-def keep(cache: str | os.PathLike[str], keys: Sequence[bytes], cautions: Cautions) -> None:
-    """Keep what an audit of these images found."""
-    links = [[a.hex(), b.hex()] for a, b in cautions.links]
-    record = {"version": _VERSION, "warnings": cautions.warnings, "links": links, "run": cautions.run}
-    atomic_files.write_bytes(_place(cache, keys), (json.dumps(record, indent=1) + "\n").encode())
+def write_record(cache: str | os.PathLike[str], keys: Sequence[bytes], record: AuditRecord) -> None:
+    """Keep the record of an audit of these images."""
+    links = [[a.hex(), b.hex()] for a, b in record.links]
+    values = {"version": _VERSION, "warnings": record.warnings, "links": links, "run": record.run}
+    atomic_files.write_bytes(_place(cache, keys), (json.dumps(values, indent=1) + "\n").encode())
 
 
-def recall(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Cautions | None:
-    """What the last audit of just these images found; None where there was none.
+def read_record(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> AuditRecord | None:
+    """The record of the last audit of just these images; None where there was none.
 
     Raises :class:`StoreError` where the record is damaged.
     """
     place = _place(cache, keys)
-    found = _read(place)
-    if found is not None and not {key for link in found.links for key in link} <= set(keys):
+    record = _read(place)
+    if record is not None and not {key for link in record.links for key in link} <= set(keys):
         raise StoreError(f"{place}: not a readable record of an audit: links images that are not among them. {_AGAIN}")
-    return found
+    return record
 
 
-def heed(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
+def apply_record(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
     """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
-    found = recall(cache, features.keys)
-    return joined(features, cache), [NOT_AUDITED] if found is None else found.warnings
+    record = read_record(cache, features.keys)
+    return join_groups(features, cache), [NOT_AUDITED] if record is None else record.warnings
 
 
-def joined(features: Features, cache: str | os.PathLike[str]) -> Features:
+def join_groups(features: Features, cache: str | os.PathLike[str]) -> Features:
     """The features with images that show one patient in one group.
 
-    These are copies of a file, audited or not, and the pairs that any audit in this cache has found: of more images than
-    these, or of some of them.
+    These are copies of a file, audited or not, and the pairs that any audit in this cache has found: of more images
+    than these, or of some of them. Records that cannot be read are left out, and named.
     """
     position: dict[bytes, int] = {}
     pairs = [(position.setdefault(key, place), place) for place, key in enumerate(features.keys)]
     links = [pair for pair in pairs if pair[0] != pair[1]]
     groups = [str(group) for group in features.groups]
-    for a, b in _links(cache):
+    for a, b in (link for record in _records(cache, logging.WARNING) for link in record.links):
         for key in (a, b):
             if key not in position:  # an image that is not here may still link two that are
                 position[key] = len(groups)
@@ -102,7 +101,7 @@ def joined(features: Features, cache: str | os.PathLike[str]) -> Features:
         links.append((position[a], position[b]))
     if not links:
         return features
-    whole = units(groups, links)[: len(features)]
+    whole = merged_groups(groups, links)[: len(features)]
     before, after = len(set(features.groups)), len(set(whole))
     if after < before:
         _log.info(
@@ -111,19 +110,24 @@ def joined(features: Features, cache: str | os.PathLike[str]) -> Features:
     return replace(features, groups=np.array(whole, dtype=object))
 
 
-def _links(cache: str | os.PathLike[str]) -> list[tuple[bytes, bytes]]:
-    """What all audits of this cache have found; records that cannot be read are left out, and named."""
-    found: list[tuple[bytes, bytes]] = []
+def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
+    """Folders of the audits that this cache has records of, as they were called then."""
+    return sorted(record.run for record in _records(cache, logging.DEBUG))  # read_record() says what is wrong with one
+
+
+def _records(cache: str | os.PathLike[str], level: int) -> Iterator[AuditRecord]:
+    """All records of this cache; those that cannot be read are left out, and logged at this level."""
     for place in sorted(_folder(cache).glob("*.json")):
         try:
             record = _read(place)
-            found += [] if record is None else record.links
         except StoreError as error:
-            _log.warning("%s", error)
-    return found
+            _log.log(level, "%s", error)
+            continue
+        if record is not None:
+            yield record
 
 
-def _read(place: Path) -> Cautions | None:
+def _read(place: Path) -> AuditRecord | None:
     """A record; None where there is none, or one of a newer version, which may say other things."""
     where = f"{place}: not a readable record of an audit"
     try:
@@ -136,17 +140,7 @@ def _read(place: Path) -> Cautions | None:
         return None
     record = schema.read(text, _Record, where, _AGAIN)
     links = [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in record["links"]]
-    return Cautions(record["warnings"], links, record["run"])
-
-
-def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
-    """Folders of the audits that this cache has records of, as they were called then."""
-    found = []
-    for place in _folder(cache).glob("*.json"):
-        with contextlib.suppress(StoreError):  # recall() says what is wrong with a record
-            record = _read(place)
-            found += [] if record is None else [record.run]
-    return sorted(found)
+    return AuditRecord(record["warnings"], links, record["run"])
 
 
 def _folder(cache: str | os.PathLike[str]) -> Path:

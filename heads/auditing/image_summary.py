@@ -21,7 +21,7 @@ SQUARE = 64  # side of the squared picture
 LONG = 128  # longer side of the picture that keeps its aspect
 _CORNER = 48  # of a picture of 256, so a fifth of each side
 _TINY = 64  # pixels; below it little shows
-_FLAT = 2.0  # grey levels of deviation; less is a blank image
+_FLAT = 2.0  # grey levels of deviation; below it an image is blank
 _CELLS = 16  # a side, of the coarse shades by which a negative is known; then correlations with what the set shares
 _SHARED, _AGAINST = 0.5, 0.3
 _MOST_AGAINST = 0.25  # of a set; where more are, nobody can say which are the negatives
@@ -54,14 +54,14 @@ class Look:
 
     def faults(self) -> list[str]:
         """What is wrong with it by itself: ``tiny``, ``blank``, ``low contrast``; see :func:`inverted`."""
-        found = []
+        faults = []
         if min(self.properties[:2]) < _TINY:
-            found.append("tiny")
+            faults.append("tiny")
         if self.deviation < _FLAT:
-            return [*found, "blank"]
+            return [*faults, "blank"]
         if self.spread < _LOW_CONTRAST:
-            found.append("low contrast")
-        return found
+            faults.append("low contrast")
+        return faults
 
 
 def take_looks(
@@ -74,12 +74,12 @@ def take_looks(
     looks: list[Look | None] = []
     bad: list[BadImage] = []
     with reading(os.cpu_count(), "look") as pool:
-        for path, found in zip(paths, pool.map(_try, paths), strict=True):
-            if isinstance(found, Look):
-                looks.append(found)
+        for path, taken in zip(paths, pool.map(_try, paths), strict=True):
+            if isinstance(taken, Look):
+                looks.append(taken)
             else:
                 looks.append(None)
-                bad.append(BadImage(path, found))
+                bad.append(BadImage(path, taken))
             if len(looks) % 50 == 0:
                 on_done(len(looks))
     return looks, bad
@@ -130,23 +130,23 @@ def _corners(picture: np.ndarray) -> np.ndarray:
     """Each corner as means and greatest steps over cells of 6 x 6: burnt-in letters are bright and full of edges."""
     side = _CORNER
     parts = [picture[:side, :side], picture[:side, -side:], picture[-side:, :side], picture[-side:, -side:]]
-    found = []
+    corners = []
     for part in parts:
         steps = np.hypot(*np.gradient(part))
         cells = [values.reshape(8, 6, 8, 6) for values in (part, steps)]
         overall = np.array([part.mean(), part.std(), part.max(), (part > 240).mean() * 255, steps.mean(), steps.max()])
-        found.append(np.concatenate([cells[0].mean((1, 3)).ravel(), cells[1].max((1, 3)).ravel(), overall]))
-    return np.asarray(found, np.float32)
+        corners.append(np.concatenate([cells[0].mean((1, 3)).ravel(), cells[1].max((1, 3)).ravel(), overall]))
+    return np.asarray(corners, np.float32)
 
 
 def inverted(looks: Sequence[Look]) -> list[bool]:
     """Which images are negatives of what the others show.
 
-    Only a set can tell: what is dark on bright in a chest's negative is so in any picture of cells under a microscope. An
-    image is taken for a negative where its coarse shades run against those that the set shares (the first principal
-    direction of all), in a set whose images mostly share them and of which few run against them. Of 920 real radiographs
-    one was taken for a negative; of their negatives, one among ten, 97 in 100 were found. Of 14
-    sets of other pictures (cells, photographs, faces, digits, textures) none had any.
+    Only a set can tell: what is dark on bright in a chest's negative is so in any picture of cells under a microscope.
+    An image is taken for a negative where its coarse shades run against those that the set shares (the first principal
+    direction of all), in a set whose images mostly share them and of which few run against them. Of 920 real
+    radiographs one was taken for a negative; of their negatives, one among ten, 97 in 100 were found. Of 14 sets of
+    other pictures (cells, photographs, faces, digits, textures) none had any.
     """
     if len(looks) < _FEW:
         return [False] * len(looks)

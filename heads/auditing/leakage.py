@@ -15,25 +15,25 @@ from ..search.gram_projection import isometric
 _FOLDS, _REPEATS = 5, 5
 
 
-def leak_inflation(X: np.ndarray, y: np.ndarray, units: Sequence[str], seed: int = 0) -> dict[str, Any] | None:
-    """Accuracy by image-wise folds minus accuracy by folds that keep units whole.
+def leak_inflation(X: np.ndarray, y: np.ndarray, groups: Sequence[str], seed: int = 0) -> dict[str, Any] | None:
+    """Accuracy by image-wise folds minus accuracy by folds that keep groups whole.
 
     A ridge classifier on the scaled rows, 5 folds of each kind, 5 times. The interval is that of the mean
-    difference, image by image, over units.
+    difference, image by image, over groups.
 
     Parameters
     ----------
     X : array of shape (n, d): features, or small pictures where none are kept.
     y : int array of shape (n,).
-    units : group of each image.
+    groups : group of each image.
 
     Returns
     -------
-    ``image_wise``, ``group_wise``, ``difference``, ``interval``; None where no unit has two images, or a class fewer
-    units than folds.
+    ``image_wise``, ``group_wise``, ``difference``, ``interval``; None where no group has two images, or a class fewer
+    groups than folds.
     """
-    names, of_unit = np.unique(np.asarray(units, str), return_inverse=True)
-    fewest = min(len(np.unique(of_unit[y == label])) for label in np.unique(y))
+    names, of_group = np.unique(np.asarray(groups, str), return_inverse=True)
+    fewest = min(len(np.unique(of_group[y == label])) for label in np.unique(y))
     if len(names) == len(y) or fewest < _FOLDS:
         return None
     rows = np.asarray(X, np.float32)
@@ -44,14 +44,16 @@ def leak_inflation(X: np.ndarray, y: np.ndarray, units: Sequence[str], seed: int
     right = {"image_wise": np.zeros(len(y)), "group_wise": np.zeros(len(y))}
     for repeat in range(_REPEATS):
         alone = np.arange(len(y))
-        for kind, groups in (("image_wise", alone), ("group_wise", of_unit)):
+        for kind, whole in (("image_wise", alone), ("group_wise", of_group)):
             folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed + repeat)
-            for train, test in folds.split(rows, y, groups):
+            for train, test in folds.split(rows, y, whole):
                 model = RidgeClassifier(penalty).fit(rows[train], y[train])
                 right[kind][test] += model.predict(rows[test]) == y[test]
     image, group = (right[kind] / _REPEATS for kind in ("image_wise", "group_wise"))
-    low, high = mean_interval(image - group, of_unit)
+    low, high = mean_interval(image - group, of_group)
     return {
-        "image_wise": float(image.mean()), "group_wise": float(group.mean()),
-        "difference": float((image - group).mean()), "interval": [low, high],
-    }  # fmt: skip
+        "image_wise": float(image.mean()),
+        "group_wise": float(group.mean()),
+        "difference": float((image - group).mean()),
+        "interval": [low, high],
+    }

@@ -1,4 +1,4 @@
-"""What an audit found, in words that can stand beside a figure."""
+"""What an audit found, in words that can stand beside a metric."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from .subject import words_for
 
-NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether figures of these images can be trusted"
+NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether metrics on these images can be trusted"
 _KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance", "sample")
 _SKEWED = 4  # times as many images of one class as of another
 
 
 def warnings_of(result: Mapping[str, Any]) -> list[str]:
-    """The findings of :func:`heads.audit` that a reader of figures must know, what misleads most first."""
+    """The findings of :func:`heads.audit` that a reader of metrics must know, what misleads most first."""
     return [
         *_shortcuts(result),
         *_leaks(result),
@@ -31,11 +31,16 @@ def from_audit(warning: str) -> bool:
     return warning.startswith(_KINDS)
 
 
+def says_unaudited(warning: str) -> bool:
+    """Whether a warning is :data:`NOT_AUDITED`, in these words or those of an earlier version."""
+    return warning.startswith("not audited:")
+
+
 def _sample(result: Mapping[str, Any]) -> Iterator[str]:
     if result["images"] < result["of"]:
         yield (
-            f"sample: the audit looked at {result['images']:,} of {result['of']:,} images; copies among the others, and of "
-            "them, are not known"
+            f"sample: the audit looked at {result['images']:,} of {result['of']:,} images; copies among the others, "
+            "and of them, are not known"
         )
 
 
@@ -58,10 +63,12 @@ def _scores(probes: Sequence[Mapping[str, Any]]) -> str:
 def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
     leaks = result["split_leaks"]
     copies = [
-        _count(leaks["duplicates"], "set", "of identical files"), _count(leaks["near_duplicates"], "pair", "of near-copies")
-    ]  # fmt: skip
+        _count(leaks["duplicates"], "set", "of identical files"),
+        _count(leaks["near_duplicates"], "pair", "of near-copies"),
+    ]
     if any(leaks.values()):
-        yield f"leak: {_and([text for text in copies if text])} in different splits; the test has partly been seen in training"
+        texts = _and([text for text in copies if text])
+        yield f"leak: {texts} in different splits; the test has partly been seen in training"
     if groups := result["group_leaks"]:
         first = groups[0]
         text = _count(len(groups), "group", "in more than one split")

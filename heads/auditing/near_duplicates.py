@@ -63,8 +63,8 @@ def near_duplicates(
     looked for in the other, at 21 scales and every place, by normalised cross-correlation (Lewis 1995) of details:
     what is left of a picture without its coarse shades, which all chests share.
 
-    On 520 real radiographs, copies (resized, re-encoded, brightened, cropped) reached 0.79 to 1, all other pairs 0.58 at
-    most, the highest of them two exposures of one patient. Of 30 images that two collections cropped and scaled
+    On 520 real radiographs, copies (resized, re-encoded, brightened, cropped) reached 0.79 to 1, all other pairs 0.58
+    at most, the highest of them two exposures of one patient. Of 30 images that two collections cropped and scaled
     differently, 26 were found; without features, 24. Mirrored copies are not.
 
     Parameters
@@ -87,15 +87,21 @@ def near_duplicates(
 
     ordered = sorted(candidates)
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compare") as pool:
-        found = list(pool.map(similarity, ordered))
-    pairs = [Pair(a, b, min(1.0, value)) for (a, b), value in zip(ordered, found, strict=True) if value >= _COPY]
+        similarities = list(pool.map(similarity, ordered))
+    pairs = [Pair(a, b, min(1.0, value)) for (a, b), value in zip(ordered, similarities, strict=True) if value >= _COPY]
     return sorted(pairs, key=lambda pair: -pair.similarity)
 
 
-def units(groups: Sequence[str], linked: Sequence[tuple[int, int]]) -> list[str]:
-    """Groups joined where an image of one is linked with an image of the other; each named after its first member."""
+def merged_groups(groups: Sequence[str], links: Sequence[tuple[int, int]]) -> list[str]:
+    """The group of each image, one for all that linked images join; it is named after its first.
+
+    Parameters
+    ----------
+    groups : group of each image.
+    links : pairs of positions of images that belong together.
+    """
     names, codes = np.unique(np.asarray(groups, str), return_inverse=True)
-    ends = np.array(linked, dtype=int).reshape(-1, 2)
+    ends = np.array(links, dtype=int).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends)), (codes[ends[:, 0]], codes[ends[:, 1]])), shape=(len(names), len(names)))
     _, joined = connected_components(graph, directed=False)
     first = {label: names[np.flatnonzero(joined == label)[0]] for label in np.unique(joined[codes])}
@@ -124,7 +130,7 @@ def _neighbours(features: np.ndarray, first: int | None) -> set[tuple[int, int]]
 
 def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int) -> set[tuple[int, int]]:
     """Pairs of rows of unit length whose product is ``least`` or more; of each row, the ``most`` highest."""
-    found: set[tuple[int, int]] = set()
+    pairs: set[tuple[int, int]] = set()
     block = max(64, min(_BLOCK, _PRODUCTS // max(1, len(rows))))
     for start in range(0, len(rows), block):
         products = rows[start : start + block] @ rows.T
@@ -138,8 +144,8 @@ def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int) -
             products[products < kth] = -1
         for a, b in zip(*np.nonzero(products >= least), strict=True):
             a = int(a) + start
-            found.add((min(a, int(b)), max(a, int(b))))
-    return found
+            pairs.add((min(a, int(b)), max(a, int(b))))
+    return pairs
 
 
 def _details(picture: np.ndarray) -> np.ndarray:
@@ -150,7 +156,7 @@ def _details(picture: np.ndarray) -> np.ndarray:
 
 
 def _normalised(rows: np.ndarray) -> np.ndarray:
-    """Rows less their mean, of unit length; in place."""
+    """Rows minus their mean, of unit length; in place."""
     rows -= rows.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return rows
@@ -165,8 +171,10 @@ class _Searchable:
         self.window = functools.lru_cache(maxsize=None)(self._window)
         self._spectrum = fft.rfft2(self._fine, (_PAD, _PAD))
         # Sums over windows from cumulative sums, for the deviation under the window.
-        self._sums = [np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-                      for values in (self._fine, self._fine**2)]  # fmt: skip
+        self._sums = [
+            np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+            for values in (self._fine, self._fine**2)
+        ]
 
     def _window(self, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
         """Spectrum and shape of the middle of the picture at a scale, of unit length."""
@@ -180,7 +188,7 @@ class _Searchable:
         return np.conj(fft.rfft2(middle, (_PAD, _PAD))), (height, width)
 
     def find(self, other: _Searchable, scales: Sequence[float] = _SCALES) -> float:
-        """The highest normalised correlation of the other's middle, at any of the scales and any place, in this picture."""
+        """The highest normalised correlation of the other's middle, at any scale and place, in this picture."""
         best = -1.0
         for scale in scales:
             spectrum, (height, width) = other.window(scale)

@@ -1,5 +1,8 @@
-"""Shortcut probes: classifiers that do not see the subject. Where one of them tells the classes apart, so may any model, and
-know nothing (Geirhos et al. 2020; DeGrave et al. 2021)."""
+"""Shortcut probes: classifiers that do not see the subject.
+
+Where one of them tells the classes apart, so may any model, and know nothing (Geirhos et al. 2020; DeGrave et al.
+2021).
+"""
 
 from __future__ import annotations
 
@@ -54,64 +57,71 @@ PROBES = (
 
 
 def shortcuts(
-    looks: Sequence[Look], y: np.ndarray, classes: Sequence[str], units: Sequence[str], seed: int = 0
+    looks: Sequence[Look], y: np.ndarray, classes: Sequence[str], groups: Sequence[str], seed: int = 0
 ) -> list[dict[str, Any]]:
-    """What each probe reaches, cross-validated with whole units.
+    """What each probe reaches, cross-validated with whole groups.
 
     A random forest learns from each probe's numbers, in 5 folds, classes counting alike. Its score is the balanced
-    accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test that
-    keeps patients as they are (:func:`heads.evaluation.label_permutation.p_values`), corrected for the number of probes: of audits of labels
-    that mean nothing, 1 in 100 or fewer have a probe with p below 0.01. A probe is flagged where that is so, and the
-    interval of the score lies above chance by a tenth of the way to 1, the score itself by a fifth.
+    accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test
+    that keeps patients as they are (:func:`heads.evaluation.label_permutation.p_values`), corrected for the number of
+    probes: of audits of labels that mean nothing, 1 in 100 or fewer have a probe with p below 0.01. A probe is flagged
+    where that is so, and the interval of the score lies above chance by a tenth of the way to 1, the score itself by a
+    fifth.
 
     Parameters
     ----------
     looks : n looks; of more than 5,000, a random 5,000 take part.
     y : int array of shape (n,), classes counted from 0.
-    units : groups of images that must not be torn apart.
+    groups : group of each image, which must not be torn apart.
 
     Returns
     -------
     ``probe score score_ci accuracy chance p_value flag verdict n`` of each probe; empty where a class has fewer than
-    two units.
+    two groups.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(y))[:_ROWS])
-    y, groups = np.asarray(y)[rows], np.asarray(units, str)[rows]
-    fewest = min(len(np.unique(groups[y == label])) for label in range(len(classes)))
+    y, of_group = np.asarray(y)[rows], np.asarray(groups, str)[rows]
+    fewest = min(len(np.unique(of_group[y == label])) for label in range(len(classes)))
     if fewest < 2:
         return []
-    folds = list(StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed).split(y, y, groups))
+    folds = list(StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed).split(y, y, of_group))
     given = []
     for probe in PROBES:
         X = np.stack([np.asarray(probe.see(looks[row]), np.float32) for row in rows])
         forest = RandomForestClassifier(_TREES, class_weight="balanced", random_state=seed, n_jobs=os.cpu_count())
         given.append(cross_val_predict(forest, X, y, cv=folds, method="predict_proba"))
-    chances = p_values(y, [probabilities.argmax(axis=1) for probabilities in given], groups, seed)
+    chances = p_values(y, [probabilities.argmax(axis=1) for probabilities in given], of_group, seed)
     return [
-        _judged(probe, evaluate(y, probabilities, groups), classes, p)
+        _judged(probe, evaluate(y, probabilities, of_group), classes, p)
         for probe, probabilities, p in zip(PROBES, given, chances, strict=True)
     ]
 
 
-def _judged(probe: Probe, figures: dict[str, Any], classes: Sequence[str], p: float) -> dict[str, Any]:
-    score, low, chance = figures["balanced_accuracy"], figures["balanced_accuracy_ci"][0], 1 / len(classes)
+def _judged(probe: Probe, metrics: dict[str, Any], classes: Sequence[str], p: float) -> dict[str, Any]:
+    score, low, chance = metrics["balanced_accuracy"], metrics["balanced_accuracy_ci"][0], 1 / len(classes)
     lift, least = ((value - chance) / (1 - chance) for value in (score, low))
     flag = p < _RARE and lift >= _LIFT and least >= _LIFT / 2
     return {
-        "probe": probe.name, "disease_shows": probe.disease_shows, "score": score, "score_ci": figures["balanced_accuracy_ci"],
-        "accuracy": figures["accuracy"], "chance": chance, "p_value": p, "flag": flag,
-        "verdict": _verdict(probe, score, chance, p, flag), "n": figures["n"],
-    }  # fmt: skip
+        "probe": probe.name,
+        "disease_shows": probe.disease_shows,
+        "score": score,
+        "score_ci": metrics["balanced_accuracy_ci"],
+        "accuracy": metrics["accuracy"],
+        "chance": chance,
+        "p_value": p,
+        "flag": flag,
+        "verdict": _verdict(probe, score, chance, p, flag),
+        "n": metrics["n"],
+    }
 
 
 def _verdict(probe: Probe, score: float, chance: float, p: float, flag: bool) -> str:
-    found = f"{probe.name} alone: {score:.0%} right, guessing gives {chance:.0%}"
+    reached = f"{probe.name} alone: {score:.0%} right, guessing gives {chance:.0%}"
     if flag and probe.disease_shows:
-        return (
-            f"{found}. Some of it may be the subject itself, where it changes brightness; the rest needs no look at it"
-        )
+        reason = "Some of it may be the subject itself, where it changes brightness; the rest needs no look at it"
+        return f"{reached}. {reason}"
     if flag:
-        return f"{found}. A model can score as much without looking at the subject"
+        return f"{reached}. A model can score as much without looking at the subject"
     if p < _RARE:
-        return f"{found}. A trace of a shortcut, too weak to explain a good model"
-    return f"{found}. No shortcut shown"
+        return f"{reached}. A trace of a shortcut, too weak to explain a good model"
+    return f"{reached}. No shortcut shown"

@@ -1,5 +1,7 @@
-"""What images are of, as far as the names of their classes say: findings speak of lungs where there are some, and of no
-disease where there is none."""
+"""What images are of, as far as the names of their classes say.
+
+Findings speak of lungs where there are some, and of no disease where there is none.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Whole words of class names that only chest radiographs have: findings of NIH ChestX-ray14, CheXpert and the covid collections.
-_CHEST = {
-    "atelectasis", "cardiomegaly", "consolidation", "covid", "effusion", "emphysema", "fibrosis", "hernia", "infiltration",
-    "lung", "opacity", "pneumonia", "pneumothorax", "sars", "tb", "tuberculosis",
-}  # fmt: skip
+# Whole words of class names that only chest radiographs have: findings of NIH ChestX-ray14, CheXpert and the covid
+# collections.
+_CHEST = frozenset(
+    [
+        "atelectasis",
+        "cardiomegaly",
+        "consolidation",
+        "covid",
+        "effusion",
+        "emphysema",
+        "fibrosis",
+        "hernia",
+        "infiltration",
+        "lung",
+        "opacity",
+        "pneumonia",
+        "pneumothorax",
+        "sars",
+        "tb",
+        "tuberculosis",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -38,5 +57,5 @@ _OF_ANYTHING = Words("without seeing the subject", "know nothing about it", "the
 
 def words_for(classes: Sequence[str]) -> Words:
     """The words that fit images of these classes."""
-    found = {word for name in classes for word in re.findall(r"[a-z]+", name.lower())}
-    return _OF_CHEST if found & _CHEST else _OF_ANYTHING
+    words = {word for name in classes for word in re.findall(r"[a-z]+", name.lower())}
+    return _OF_CHEST if words & _CHEST else _OF_ANYTHING

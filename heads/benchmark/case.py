@@ -1,4 +1,4 @@
-"""What every kind of benchmark shares: a contest, and images for it."""
+"""What every kind of benchmark shares: a case, which is contenders for one kind of work, and images for it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass
-class Contest:
-    """Contenders for one kind of work, and how its figures are to be read.
+class Case:
+    """Contenders for one kind of work, and how its numbers are to be read.
 
     Attributes
     ----------
-    what : the work, in a line.
-    contenders : timed against each other.
-    unit : of a contender's pace, such as ``images/s``; empty where seconds are what matters.
-    not_run : name and reason of those that could not be set up.
-    notes : figures and words that stand beside the table.
-    figures : more values for the JSON.
+    what : str
+        The work, in a line.
+    contenders : list of Contender
+        Timed against each other.
+    unit : str
+        Of a contender's pace, such as ``images/s``; empty where seconds are what matters.
+    not_run : list of dict
+        ``name`` and ``reason`` of those that could not be set up.
+    notes : list of str
+        Numbers and words that stand beside the table.
+    values : dict of str to object
+        More values for the JSON.
     """
 
     what: str
@@ -40,7 +46,7 @@ class Contest:
     unit: str = ""
     not_run: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
 
     def leave_out(self, name: str, reason: str) -> None:
         """Say that a contender could not be set up."""

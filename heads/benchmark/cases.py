@@ -34,35 +34,35 @@ from ..training import engine
 from ..training.architectures import HeadShape
 from ..training.dense_head_classifier import DenseHeadClassifier
 from ..training.train_spec import Job, TrainSpec
-from .case import Contest, decoded, some_images, timed
+from .case import Case, decoded, some_images, timed
 from .timing import Contender
 
 _FLATTENED, _MAP = 25_088, (7, 7, 512)
 
 
 @contextlib.contextmanager
-def conv(folder: Path, runs: int = RUNS) -> Iterator[Contest]:
+def conv(folder: Path, runs: int = RUNS) -> Iterator[Case]:
     """The reference's toy, ``runs`` convolutions at a time."""
-    contest = Contest(f"{runs} convolutions: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3", [])
-    found = convolutions()
-    for device, once in found.items():
+    case = Case(f"{runs} convolutions: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3", [])
+    toys = convolutions()
+    for device, once in toys.items():
 
         def several(once: Any = once) -> None:
             for _ in range(runs):
                 once()
 
-        contest.contenders.append(Contender(f"TensorFlow, {device}", several, items=120 * runs, ours=True))
-    if "GPU" not in found:
-        contest.leave_out("TensorFlow, GPU", "there is no GPU here")
-    contest.notes.append(
+        case.contenders.append(Contender(f"TensorFlow, {device}", several, items=120 * runs, ours=True))
+    if "GPU" not in toys:
+        case.leave_out("TensorFlow, GPU", "there is no GPU here")
+    case.notes.append(
         f"the reference's own {RUNS}: CPU {CONVOLUTION['cpu_seconds']} s, GPU {CONVOLUTION['gpu_seconds']} s, 46 times"
     )
-    contest.figures["reference"] = CONVOLUTION
-    yield contest
+    case.values["reference"] = CONVOLUTION
+    yield case
 
 
 @contextlib.contextmanager
-def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | None = None) -> Iterator[Contest]:
+def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | None = None) -> Iterator[Case]:
     """An epoch of the reference's head with the frozen backbone in the loop, against one on cached features."""
     _, keras = load_tensorflow()
     row = registry.get(backbone)
@@ -73,12 +73,8 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
     pixels = decoded(paths, row.size).astype(np.float32)
     own = getattr(keras.applications, row.module).preprocess_input(pixels)
     network = build(row, row.size, WeightsSource("random"))
-    notebook = keras.Sequential(
-        [
-            network, keras.layers.Flatten(), keras.layers.Dense(256, "relu"), keras.layers.Dropout(0.25),
-            keras.layers.Dense(1, "sigmoid"),
-        ]
-    )  # fmt: skip
+    head = (keras.layers.Dense(256, "relu"), keras.layers.Dropout(0.25), keras.layers.Dense(1, "sigmoid"))
+    notebook = keras.Sequential([network, keras.layers.Flatten(), *head])
     notebook.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=["accuracy"])
     with Store(folder / "cache") as store:
         resolved = resolve(ExtractionRequest(row.name, "random"), store)
@@ -90,7 +86,7 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
     def cached() -> None:
         engine.train(X, y, shape, [Job(TrainSpec(epochs=epochs), np.arange(len(y)))])
 
-    contest = Contest(
+    case = Case(
         f"an epoch of the reference's head (flatten, dense 256, dropout) on {row.name}, {len(paths)} images",
         [
             Contender("cached features", cached, items=epochs, ours=True),
@@ -98,15 +94,17 @@ def cache(folder: Path, backbone: str = "vgg16", images: int = 64, data: str | N
         ],
         unit="epochs/s",
         notes=[f"{epochs} epochs a run on cached features; extracting them took {extracted.seconds:.1f} s, once"],
-        figures={"extraction_seconds": extracted.seconds},
+        values={"extraction_seconds": extracted.seconds},
     )
-    yield contest
+    yield case
 
 
 @contextlib.contextmanager
-def grid(folder: Path, pooling: str = "avg", features: str | os.PathLike[str] | None = None) -> Iterator[Contest]:
-    """A slice of the reference's binary grid: learning rate 0.001, relu, dropout 0.2, and 40, 80 and 120 epochs, 3 folds: 9
-    of the 270 fits, with the full grid's mix of epochs."""
+def grid(folder: Path, pooling: str = "avg", features: str | os.PathLike[str] | None = None) -> Iterator[Case]:
+    """A slice of the reference's binary grid: 9 of the 270 fits, with the full grid's mix of epochs.
+
+    Learning rate 0.001, relu, dropout 0.2, and 40, 80 and 120 epochs, 3 folds.
+    """
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
     if features is not None:
@@ -122,37 +120,43 @@ def grid(folder: Path, pooling: str = "avg", features: str | os.PathLike[str] | 
     values, folds = {"epochs": [40, 80, 120]}, StratifiedKFold(3)
     head = DenseHeadClassifier(256, dropout=0.2, learning_rate=0.001, batch_size=32, random_state=0)
     ours = FastGridSearchCV(head, values, cv=folds, refit=False)
-    contest = Contest(
+    case = Case(
         f"9 of the 270 fits of the reference's binary grid, {X.shape[0]} x {X.shape[1]} ({origin})",
         [Contender("FastGridSearchCV", timed(lambda: ours.fit(X, y)), items=9, ours=True)],
         unit="fits/s",
         notes=["the full grid has 30 times as many fits"],
     )
-    tf, keras = load_tensorflow()  # before scikeras does, which would let TensorFlow chatter
-    tf.get_logger().setLevel("ERROR")  # each of their models is traced anew, which TensorFlow warns of
+    tf, _ = load_tensorflow()  # before scikeras does, which would let TensorFlow chatter
     try:
         from scikeras.wrappers import KerasClassifier
     except ImportError:
-        contest.leave_out("GridSearchCV, scikeras", "scikeras is not installed: pip install scikeras")
-        yield contest
+        case.leave_out("GridSearchCV, scikeras", "scikeras is not installed: pip install scikeras")
+        yield case
         return
 
-    def model() -> Any:
-        layers = [
-            keras.Input((X.shape[1],)), keras.layers.Dense(256, "relu"), keras.layers.Dropout(0.2),
-            keras.layers.Dense(1, "sigmoid"),
-        ]  # fmt: skip
-        made = keras.Sequential(layers)
-        made.compile(keras.optimizers.Adam(0.001), "binary_crossentropy", metrics=["accuracy"])
-        return made
+    wrapped = KerasClassifier(lambda: _notebook_head(X.shape[1]), batch_size=32, verbose=0)
+    theirs = GridSearchCV(wrapped, values, cv=folds, refit=False)
+    case.contenders.append(Contender("GridSearchCV, scikeras", timed(lambda: theirs.fit(X, y)), items=9))
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # each of their models is traced anew, which TensorFlow warns of
+    try:
+        yield case
+    finally:
+        logger.setLevel(level)
 
-    theirs = GridSearchCV(KerasClassifier(model, batch_size=32, verbose=0), values, cv=folds, refit=False)
-    contest.contenders.append(Contender("GridSearchCV, scikeras", timed(lambda: theirs.fit(X, y)), items=9))
-    yield contest
+
+def _notebook_head(width: int) -> Any:
+    """The reference's binary head as a Keras model, compiled."""
+    _, keras = load_tensorflow()
+    layers = (keras.layers.Dense(256, "relu"), keras.layers.Dropout(0.2), keras.layers.Dense(1, "sigmoid"))
+    model = keras.Sequential([keras.Input((width,)), *layers])
+    model.compile(keras.optimizers.Adam(0.001), "binary_crossentropy", metrics=["accuracy"])
+    return model
 
 
 @contextlib.contextmanager
-def load(folder: Path, rows: int = 440, files: int = 10_000) -> Iterator[Contest]:
+def load(folder: Path, rows: int = 440, files: int = 10_000) -> Iterator[Case]:
     """Loading a feature set against ``np.load``, ``verify`` against plain SHA-256, and planning what is unchanged."""
     tiny_files(folder / "images", rows)
     paths = open_dataset(folder / "images").paths  # in the order in which extract would commit them
@@ -180,6 +184,9 @@ def load(folder: Path, rows: int = 440, files: int = 10_000) -> Iterator[Contest
         flat = np.frombuffer(b"".join(key for key in keys if key), np.uint8).reshape(-1, 32)
         store.commit(small, Rows(flat, {"map": np.zeros((len(flat), 8, 8, 3), np.uint8)}, 1.0, {"name": "none"}))
 
+    def loaded() -> Any:
+        return featcache.load("vgg16", data=folder / "images", cache=where, stream=False)
+
     def verified() -> float:
         with Store(where) as store:
             return maintenance.verify(store).seconds
@@ -193,18 +200,18 @@ def load(folder: Path, rows: int = 440, files: int = 10_000) -> Iterator[Contest
             todo = plan(store, small, open_dataset(folder / "many").paths)
         assert not todo.to_compute
 
-    contest = Contest(
+    case = Case(
         f"load {rows} x {_FLATTENED} float32 ({size / 1e6:.0f} MB); verify it; plan {files:,} unchanged files",
         [
-            Contender("featcache.load", timed(lambda: featcache.load("vgg16", data=folder / "images", cache=where, stream=False)), ours=True),
+            Contender("featcache.load", timed(loaded), ours=True),
             Contender("its rows alone, by key", read, ours=True),
             Contender("np.load", timed(lambda: np.load(folder / "same.npy"))),
             Contender("cache verify", verified, items=size / 1e9, ours=True),
             Contender("SHA-256, one thread", timed(lambda: hashlib.sha256(content).digest()), items=size / 1e9),
             Contender(f"plan {files:,} files", planned, ours=True),
         ],
-    )  # fmt: skip
-    yield contest
+    )
+    yield case
 
 
 def tiny_files(folder: Path, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Extraction against its peers: from files to committed shards on each runtime, Keras' ``predict``, torch, and the roof."""
+"""Extraction against its peers: files to committed shards on each runtime, Keras' ``predict``, torch, the roof."""
 
 from __future__ import annotations
 
@@ -19,62 +19,68 @@ from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.request import ExtractionRequest, resolve
 from featcache.store.store import Store
 
-from .case import Contest, decoded, some_images, timed
+from .case import Case, decoded, some_images, timed
 from .timing import Contender
 
 _BATCH = 16
 _TIMM = {
-    "vgg16": "vgg16", "vgg19": "vgg19", "resnet50": "resnet50", "xception": "legacy_xception",
+    "vgg16": "vgg16",
+    "vgg19": "vgg19",
+    "resnet50": "resnet50",
+    "xception": "legacy_xception",
     "inceptionresnetv2": "inception_resnet_v2",
-}  # fmt: skip
+}
 _SIDES, _REPEATS = (2048, 3072), 2
 
 
 @contextlib.contextmanager
-def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str | None = None) -> Iterator[Contest]:
-    """Each runtime from files to committed shards; Keras' ``predict`` over preprocessed pixels in memory; the bare forward
-    pass of torch's same network; and what the machine's fastest matrix product would allow. Random weights, batches of
-    16 but for ours, which choose. Building, converting and compiling are told apart."""
+def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str | None = None) -> Iterator[Case]:
+    """Each runtime from files to committed shards, its peers, and what the machine would allow.
+
+    The peers are Keras' ``predict`` over preprocessed pixels in memory, and the bare forward pass of torch's same
+    network; the roof is the machine's fastest matrix product. Random weights, batches of 16 but for ours, which
+    choose. Building, converting and compiling are told apart.
+    """
     row = registry.get(backbone)
     if row.name == "pixels":
         raise UsageError("pixels are no network; name a backbone")
     _, keras = load_tensorflow()
     paths = some_images(folder, images, data)
     count = len(paths)
-    contest = Contest(f"{row.name}, {row.size} px, {count} images, from files to committed shards", [], "images/s")
+    case = Case(f"{row.name}, {row.size} px, {count} images, from files to committed shards", [], "images/s")
     for name in runtime.NAMES[1:]:
         try:
             runtime.check(name, "float32")
         except UsageError as error:
-            contest.leave_out(f"featcache, {name}", str(error))
+            case.leave_out(f"featcache, {name}", str(error))
             continue
         once = _files_to_shards(folder / name, row.name, name, paths)
         started = time.perf_counter()
         once()
-        contest.notes.append(
+        case.notes.append(
             f"featcache, {name}: first run {time.perf_counter() - started:.1f} s, with building and converting"
         )
-        contest.contenders.append(Contender(f"featcache, {name}", once, items=count, ours=True))
+        case.contenders.append(Contender(f"featcache, {name}", once, items=count, ours=True))
     network = build(row, row.size, WeightsSource("random"))
     pixels = decoded(paths, row.size).astype(np.float32)
     own = getattr(keras.applications, row.module).preprocess_input(pixels.copy())
-    contest.contenders.append(
+    case.contenders.append(
         Contender("Keras predict", timed(lambda: network.predict(own, batch_size=_BATCH, verbose=0)), items=count)
     )
-    bare = _torch_forward(row.name, own, contest)
+    bare = _torch_forward(row.name, own, case)
     if bare:
-        contest.contenders.append(Contender("torch/timm, forward pass alone", bare, items=count))
+        case.contenders.append(Contender("torch/timm, forward pass alone", bare, items=count))
     work = flops(network)
-    contest.figures["gflop_per_image"] = work / 1e9
+    case.values["gflop_per_image"] = work / 1e9
     products = _products()
-    contest.contenders.append(
+    case.contenders.append(
         Contender("roof: sgemm", lambda: work * count / max(product() for product in products), items=count, roof=True)
     )
-    contest.notes.append(
+    case.notes.append(
         f"roof: {work / 1e9:.1f} GFLOP an image at the pace of this machine's fastest float32 matrix product "
         f"(of {len(products)} library calls); a convolution may beat it"
     )
-    yield contest
+    yield case
 
 
 def _files_to_shards(cache: Path, backbone: str, name: str, paths: list[str]) -> Callable[[], float]:
@@ -143,16 +149,16 @@ def _pace(call: Callable[[], Any], work: float) -> float:
     return work / best
 
 
-def _torch_forward(backbone: str, pixels: np.ndarray, contest: Contest) -> Callable[[], None] | None:
+def _torch_forward(backbone: str, pixels: np.ndarray, case: Case) -> Callable[[], None] | None:
     name = "torch/timm, forward pass alone"
     if backbone not in _TIMM:
-        contest.leave_out(name, f"no network of timm's is the same as {backbone}")
+        case.leave_out(name, f"no network of timm's is the same as {backbone}")
         return None
     try:
         import timm
         import torch
     except Exception as error:  # noqa: BLE001 — a torchvision that does not fit torch raises RuntimeError
-        contest.leave_out(name, f"not to be imported: {str(error).splitlines()[0]}")
+        case.leave_out(name, f"not to be imported: {str(error).splitlines()[0]}")
         return None
     model = timm.create_model(_TIMM[backbone], pretrained=False).eval().to(memory_format=torch.channels_last)
     images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy()).to(memory_format=torch.channels_last)

@@ -23,11 +23,16 @@ class Contender:
 
     Attributes
     ----------
-    name : in table and chart.
-    run : does it once; returns the seconds that count, or None for all it took.
-    items : how many things (images, bytes, epochs …) a run deals with.
-    ours : whether it is this package.
-    roof : whether it is no contender, but what the machine could do at best.
+    name : str
+        In table and chart.
+    run : callable
+        Does it once; returns the seconds that count, or None for all it took.
+    items : float
+        How many things (images, bytes, epochs …) a run deals with.
+    ours : bool
+        Whether it is this package.
+    roof : bool
+        Whether it is no contender, but what the machine could do at best.
     """
 
     name: str
@@ -62,36 +67,33 @@ def interleaved(
 
 def rows(contenders: Iterable[Contender], seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """Median, least and most seconds of each, and its items a second at the median, least and most."""
-    found = []
+    table = []
     for contender in contenders:
-        taken = seconds[contender.name]
+        taken, items = seconds[contender.name], contender.items
         median, low, high = statistics.median(taken), min(taken), max(taken)
-        found.append(
-            {
-                "name": contender.name, "ours": contender.ours, "roof": contender.roof,
-                "seconds": median, "seconds_min": low, "seconds_max": high,
-                "pace": contender.items / median, "pace_min": contender.items / high, "pace_max": contender.items / low,
-            }
-        )  # fmt: skip
-    return found
+        row = {"name": contender.name, "ours": contender.ours, "roof": contender.roof}
+        row |= {"seconds": median, "seconds_min": low, "seconds_max": high}
+        row |= {"pace": items / median, "pace_min": items / high, "pace_max": items / low}
+        table.append(row)
+    return table
 
 
 def ratios(contenders: Sequence[Contender], seconds: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
     """How many times faster each of ours is than each other: of the medians, with the spread over the rounds."""
-    found = []
+    compared = []
     for ours in (c for c in contenders if c.ours):
         for other in (c for c in contenders if not c.ours):
             scale = ours.items / other.items
             single = [scale * b / a for a, b in zip(seconds[ours.name], seconds[other.name], strict=True)]
             whole = scale * statistics.median(seconds[other.name]) / statistics.median(seconds[ours.name])
-            found.append(
+            compared.append(
                 {"of": ours.name, "to": other.name, "times": whole, "times_min": min(single), "times_max": max(single)}
             )
-    return found
+    return compared
 
 
 def about_machine() -> dict[str, Any]:
-    """What the figures were measured on: processor, cores, memory in bytes, GPUs, versions."""
+    """What the times were measured on: processor, cores, memory in bytes, GPUs, versions."""
     from featcache.backbones.tensorflow_setup import load_tensorflow
 
     tf, _ = load_tensorflow()

@@ -11,64 +11,59 @@
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
 
 A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the
-way this module writes it, digest and all, and hold what :mod:`heads.bundles.bundle_schema` says; and the folder must hold just
-the files it names, byte for byte, dot-files too. There is no pickle in it, skops loads only the types listed here, and
-trees are checked before they are walked. Proven means undamaged and harmless to open; who made it, a digest inside it
-cannot tell.
+way this module writes it, digest and all, and hold what :mod:`heads.bundles.bundle_schema` says; and the folder must
+hold just the files it names, byte for byte, dot-files too. There is no pickle in it, skops loads only the types listed
+here, and trees are checked before they are walked. Proven means undamaged and harmless to open; who made it, a digest
+inside it cannot tell.
 
 Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
-stand beside every figure of the model; bundles of format 1 open as if they had none.
+stand beside every metric of the model; bundles of format 1 open as if they had none.
 
-To change the format: raise VERSION, keep reading the older ones, and keep one of each as a test.
+To change the format: raise VERSION (in :mod:`heads.bundles.integrity`), keep reading the older ones, and keep one of
+each as a test.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import featcache
 from featcache.errors import BundleError, FeatcacheError, StoreError, WeightsError
 from featcache.features.loading import Features
 from featcache.spec import FeatureSpec
-from featcache.store.store import Store
-from featcache.system import atomic_files, tensor_files
+from featcache.system import tensor_files
 
 from ..evaluation.calibration import calibrate, check_calibration
 from ..evaluation.metrics import labels_of
 from ..evaluation.operating_point import check_threshold
 from ..training.epoch_classifier import blocks
 from . import serialization
-from .integrity import ABOUT, AGAIN, FORMAT, NETWORK, NOVELTY, TRAINING, VERSION, proven
-from .integrity import digest as _digest
-from .integrity import written as _written
-from .out_of_distribution import Novelty, fit_novelty, image_vectors, read_novelty, sample_rows
-
-_log = logging.getLogger(__name__)
-_KEY_BYTES = 8
+from .integrity import AGAIN, KEY_BYTES, NETWORK, NOVELTY, TRAINING, proven
+from .out_of_distribution import Novelty, read_novelty
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was proven and opened.
+    """A bundle that was proven and opened, as :func:`open_bundle` gives it.
 
     Attributes
     ----------
-    folder : where it is.
-    about : what ``bundle.json`` says.
-    spec : what its features are.
-    estimator : the model, fitted; its classes are positions in ``classes``. Its probabilities are not calibrated.
-    novelty : how to tell an image that is unlike those it learnt from, or None.
+    folder : pathlib.Path
+        Where it is.
+    about : mapping
+        What ``bundle.json`` says, see :mod:`heads.bundles.bundle`.
+    spec : featcache.FeatureSpec
+        What its features are.
+    estimator : estimator
+        The model, fitted; its classes are positions in ``classes``. Its probabilities are not calibrated.
+    novelty : Novelty or None
+        How to tell an image that is unlike those it learnt from.
     """
 
     folder: Path
@@ -104,7 +99,7 @@ class Bundle:
 
     @property
     def warnings(self) -> list[str]:
-        """What must stand beside every figure of this model."""
+        """What must stand beside every metric of this model."""
         return list(self.about["warnings"])
 
     def labels(self, probabilities: np.ndarray) -> np.ndarray:
@@ -121,141 +116,82 @@ class Bundle:
                 f"{self.folder}: made for features of {self.spec.id} ({self.pooling}), given {features.spec.id} "
                 f"({features.pooling}); they mean something else to this model"
             )
-        found = np.concatenate([self._of_model(block) for block in blocks(features.X)])
-        return calibrate(found, self.about["calibration"])
+        probabilities = np.concatenate([self._of_model(block) for block in blocks(features.X)])
+        return calibrate(probabilities, self.about["calibration"])
 
     def _of_model(self, block: np.ndarray) -> np.ndarray:
         """The model's own probabilities; of a file of someone else's, it may be sound in form and yet make no sense."""
         try:
-            found = np.asarray(self.estimator.predict_proba(block))
-            sound = found.shape == (len(block), len(self.classes)) and bool(np.isfinite(found).all())
+            given = np.asarray(self.estimator.predict_proba(block))
+            sound = given.shape == (len(block), len(self.classes)) and bool(np.isfinite(given).all())
         except (FeatcacheError, MemoryError):
             raise
         except Exception as error:
             raise BundleError(f"{self.folder}: its model cannot be used on its features ({error}). {AGAIN}") from error
         if not sound:
             raise BundleError(
-                f"{self.folder}: its model gives an array of shape {found.shape}, or numbers that are none; expected "
+                f"{self.folder}: its model gives an array of shape {given.shape}, or numbers that are none; expected "
                 f"{len(self.classes)} probabilities a row. {AGAIN}"
             )
-        return found
+        return given
 
     def trained_on(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of the images (by row key) the model learnt from, bool array of shape (n,)."""
         kept = tensor_files.read_tensors(self.folder / TRAINING)
-        if len(kept) != 1 or kept[0].ndim != 2 or kept[0].dtype != np.uint8 or kept[0].shape[1] != _KEY_BYTES:
+        if len(kept) != 1 or kept[0].ndim != 2 or kept[0].dtype != np.uint8 or kept[0].shape[1] != KEY_BYTES:
             raise BundleError(f"{self.folder / TRAINING}: no list of row keys. {AGAIN}")
         known = {key.tobytes() for key in kept[0]}
-        return np.array([key[:_KEY_BYTES] in known for key in keys], dtype=bool)
-
-
-def save_bundle(
-    folder: str | os.PathLike[str],
-    estimator: Any,
-    features: Features,
-    train_rows: np.ndarray,
-    *,
-    task: str,
-    scores: Mapping[str, Any],
-    cache: str | os.PathLike[str] = "cache",
-    calibration: Mapping[str, Any] | None = None,
-    threshold: Mapping[str, Any] | None = None,
-    warnings: Sequence[str] = (),
-) -> Path:
-    """Write a bundle; the folder appears whole or not at all.
-
-    Parameters
-    ----------
-    folder : where to; it must not exist.
-    estimator : a fitted head, or an sklearn or XGBoost model or pipeline.
-    features : what it was fitted on; ``train_rows`` are the positions of the rows it learnt from.
-    task, scores : recorded.
-    cache : where the frozen network is kept, and the features that tell what is unlike them.
-    calibration, threshold : as :func:`heads.evaluation.calibration.fit_calibration` and :func:`heads.evaluation.operating_point.choose_threshold`
-        give them.
-    warnings : what must stand beside every figure of this model.
-
-    Raises
-    ------
-    BundleError
-        The folder exists, or the model is of a kind that cannot be kept safely.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise BundleError(f"{folder} exists; a bundle is never overwritten. Name another folder")
-    building = folder.parent / f"{atomic_files.PREFIX}{folder.name}"
-    shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
-    building.mkdir(parents=True)
-    try:
-        about = {
-            "task": task, "scores": dict(scores), "calibration": calibration, "threshold": threshold,
-            "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
-        }  # fmt: skip
-        _fill(building, estimator, features, train_rows, about, cache)
-        os.rename(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return folder
-
-
-def _fill(
-    building: Path, estimator: Any, features: Features, train_rows: np.ndarray, given: Mapping[str, Any],
-    cache: str | os.PathLike[str],
-) -> None:  # fmt: skip
-    model = serialization.write(building, estimator)
-    with Store(cache) as store:
-        network = store.network(features.spec)
-        if network.exists():
-            tensor_files.place(network, building / NETWORK)
-        novelty = _novelty(store, features, train_rows)
-    if novelty is not None:
-        tensor_files.write_tensors(building / NOVELTY, [novelty.reference])
-    prefixes = np.array([np.frombuffer(features.keys[i][:_KEY_BYTES], np.uint8) for i in train_rows])
-    tensor_files.write_tensors(building / TRAINING, [prefixes])
-    about = {
-        "format": FORMAT,
-        "version": VERSION,
-        **given,
-        "classes": list(features.classes),
-        "spec": json.loads(features.spec.to_json()),
-        "pooling": features.pooling,
-        "synthetic": features.synthetic,
-        "model": model,
-        "novelty": None if novelty is None else novelty.about(),
-        "rows": len(train_rows),
-        "versions": {
-            "featcache": featcache.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "xgboost", "numpy")},
-        },
-        "files": {entry.name: atomic_files.sha256_file(entry.path) for entry in os.scandir(building)},
-    }
-    atomic_files.write_bytes(building / ABOUT, _written({**about, "digest": _digest(about)}))
-
-
-def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:
-    """How far apart the training images are; None where they are too few, or not in this store."""
-    rows = {features.keys[i]: i for i in train_rows}  # the same bytes twice say nothing of distance
-    kept = list(rows)
-    rows = {kept[i]: rows[kept[i]] for i in sample_rows(len(kept))}
-    if features.feature_set not in store.feature_sets() or not rows.keys() <= store.rows(features.feature_set).keys():
-        _log.warning("bundle: its features are not in the cache %s; it cannot tell images unlike them", store.cache)
-        return None
-    found = fit_novelty(image_vectors(store, features.feature_set, list(rows)), features.groups[list(rows.values())])
-    if found is None:
-        _log.warning(
-            "bundle: %d training images are too few, or of too few groups, to tell images unlike them", len(rows)
-        )
-    return found
+        return np.array([key[:KEY_BYTES] in known for key in keys], dtype=bool)
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Prove a bundle, then open it.
 
+    Parameters
+    ----------
+    folder : str or path-like
+        The bundle; whoever made it, nothing in it is run.
+
+    Returns
+    -------
+    Bundle
+        Its ``classes``, ``pooling``, ``network``, ``threshold`` and ``warnings``, the ``estimator``, and
+        ``predict_proba`` for features that :func:`featcache.load` gives.
+
     Raises
     ------
     BundleError
         It is not there, damaged, not all there, holds something it should not, or was written by a later version.
+
+    See Also
+    --------
+    predict : Labels images by a bundle.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> import featcache, heads
+    >>> from heads.bundles.saving import save_bundle
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for name, grey in (("covid", 60), ("normal", 160)):
+    ...     (folder / "images" / name).mkdir(parents=True)
+    ...     for number in range(12):
+    ...         pixels = rng.normal(grey, 20, (64, 64)).clip(0, 255).astype(np.uint8)
+    ...         Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    >>> cache = folder / "cache"
+    >>> extracted = featcache.extract(folder / "images", backbone="pixels", size=32, cache=cache)
+    >>> f = featcache.load("pixels", task="binary", cache=cache)
+    >>> model = LogisticRegression().fit(f.X, f.y)
+    >>> rows = np.arange(len(f))
+    >>> saved = save_bundle(folder / "bundle", model, f, rows, task="binary", scores={}, cache=cache)
+    >>> bundle = heads.open_bundle(folder / "bundle")
+    >>> bundle.classes, bundle.pooling, bundle.predict_proba(f).shape
+    (('normal', 'covid'), 'flatten', (24, 2))
     """
     folder = Path(folder)
     about = proven(folder)
@@ -278,8 +214,6 @@ def _checked(folder: Path, about: Mapping[str, Any]) -> Novelty | None:
         raise ValueError(f"{TRAINING} is missing")
     if (about["novelty"] is None) != (NOVELTY not in about["files"]):
         raise ValueError(f"{NOVELTY} is there and not described, or described and not there")
-    return (
-        None
-        if about["novelty"] is None
-        else read_novelty(about["novelty"], tensor_files.read_tensors(folder / NOVELTY))
-    )
+    if about["novelty"] is None:
+        return None
+    return read_novelty(about["novelty"], tensor_files.read_tensors(folder / NOVELTY))

@@ -1,7 +1,7 @@
 """What ``bundle.json`` may hold, as types; see :mod:`heads.bundles.bundle` for what it means.
 
-Whatever names a file, a folder or a class, or is shown, is of a pattern; what only :mod:`heads.evaluation.calibration` and its
-like can judge, numbers that must fit each other, they check behind this.
+Whatever names a file, a folder or a class, or is shown, is of a pattern; what only :mod:`heads.evaluation.calibration`
+and its like can judge, numbers that must fit each other, they check behind this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Width = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Test(msgspec.Struct):
-    """Figures of a test, as :func:`heads.evaluation.metrics.evaluate` gives them; more may stand beside."""
+    """Metrics of a test, as :func:`heads.evaluation.metrics.evaluate` gives them; more may stand beside."""
 
     accuracy: Share
     accuracy_ci: tuple[Share, Share]

@@ -1,5 +1,8 @@
-"""Prove a bundle: that ``bundle.json`` is as it was written, and says what it may, and that the folder holds just the files
-it names, byte for byte. See :mod:`heads.bundles.bundle` for the format."""
+"""Prove a bundle before anything in it is opened.
+
+``bundle.json`` must be as it was written and say what it may, and the folder must hold just the files it names, byte
+for byte. See :mod:`heads.bundles.bundle` for the format.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from .bundle_schema import FORMATS
 VERSION = 2
 FORMAT = "featcache-bundle"
 ABOUT, NETWORK, TRAINING, NOVELTY = "bundle.json", "network.safetensors", "training.safetensors", "novelty.safetensors"
+KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
 _NAMES = {NETWORK, TRAINING, NOVELTY, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
@@ -55,22 +59,25 @@ def proven(folder: Path) -> dict[str, Any]:
     for entry in os.scandir(folder):
         if entry.name != ABOUT and (entry.name not in files or not entry.is_file(follow_symlinks=False)):
             raise BundleError(
-                f"{folder}: holds {entry.name}, which its description does not name; it is not opened. Remove it if you know "
-                "where it came from, else get the bundle again"
+                f"{folder}: holds {entry.name}, which its description does not name; it is not opened. Remove it if "
+                "you know where it came from, else get the bundle again"
             )
     for name, wanted in files.items():
         if not (folder / name).is_file():
             raise BundleError(f"{folder}: {name} is missing")
         if atomic_files.sha256_file(folder / name) != wanted:
             raise BundleError(
-                f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit anew"
+                f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit "
+                "anew"
             )
     return {**_ADDED, **about}
 
 
 def written(values: Mapping[str, Any]) -> bytes:
+    """The one way in which ``bundle.json`` is written."""
     return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of what ``bundle.json`` says, itself left out."""
     return hashlib.sha256(written(values)).hexdigest()

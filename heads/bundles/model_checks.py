@@ -145,7 +145,7 @@ def _parts(model: Any) -> Iterator[Any]:
 
 
 def _walkable(left: np.ndarray, right: np.ndarray, feature: np.ndarray, n_features: int) -> bool:
-    """Whether each node is a leaf, or has two children behind itself (so that a walk ends) and a feature that there is."""
+    """Whether each node is a leaf, or has two children behind itself (a walk then ends) and a feature that is there."""
     place = np.arange(len(left))
     inner = left != _LEAF
     kept = [array[inner].astype(np.int64) for array in (left, right)]
@@ -175,7 +175,7 @@ def _check_histogram_trees(model: Any) -> None:
     for predictor in (tree for layer in model._predictors for tree in layer):
         _require(type(predictor) is TreePredictor, "a tree in it is none")
         nodes = predictor.nodes
-        # A leaf has zeros for children; here it counts as one by its mark, which is what sklearn goes by.
+        # A leaf has zeros for children; here it counts as one by ``is_leaf``, which is what sklearn goes by.
         leaf = nodes["is_leaf"].astype(bool)
         left = np.where(leaf, _LEAF, nodes["left"].astype(np.int64))
         sound = nodes.ndim == 1 and len(nodes) > 0 and not nodes["is_categorical"].any()
@@ -240,9 +240,19 @@ def _check_boosted_tree(tree: Mapping[str, Any], n_features: int) -> None:
     count = int(about["num_nodes"])
     columns = {
         name: np.asarray(tree[name])
-        for name in ("left_children", "right_children", "parents", "split_indices", "split_conditions", "default_left",
-                     "base_weights", "loss_changes", "sum_hessian", "split_type")
-    }  # fmt: skip
+        for name in (
+            "left_children",
+            "right_children",
+            "parents",
+            "split_indices",
+            "split_conditions",
+            "default_left",
+            "base_weights",
+            "loss_changes",
+            "sum_hessian",
+            "split_type",
+        )
+    }
     left, right, parents = (columns[name].astype(np.int64) for name in ("left_children", "right_children", "parents"))
     _require(
         count >= 1

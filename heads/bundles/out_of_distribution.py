@@ -1,8 +1,8 @@
 """Whether an image is unlike those that a model learnt from, by its distance to the nearest of them.
 
 After Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors": vectors of unit length, and the
-distance to the k-th nearest training image. The vector is the average of the last map, whatever the model's own pooling;
-for a model on pixels, a small grey thumbnail, its mean taken off.
+distance to the k-th nearest training image. The vector is the average of the last map, whatever the model's own
+pooling; for a model on pixels, a small grey thumbnail, its mean taken off.
 
 It tells what is unlike every training image: a photo, noise, another kind of scan. It does not tell an image that looks
 like training images of a class it is not of: of 40 adult normal radiographs that a head trained on children's all calls
@@ -59,16 +59,20 @@ class Novelty:
 
     def about(self) -> dict[str, Any]:
         """All but the vectors, as JSON values."""
-        return {"neighbours": self.neighbours, "threshold": self.threshold, "false_alarm": self.false_alarm,
-                "rows": len(self.reference)}  # fmt: skip
+        return {
+            "neighbours": self.neighbours,
+            "threshold": self.threshold,
+            "false_alarm": self.false_alarm,
+            "rows": len(self.reference),
+        }
 
 
 def fit_novelty(vectors: np.ndarray, groups: Sequence[object] | np.ndarray, seed: int = 0) -> Novelty | None:
     """Learn how far apart training images are.
 
-    The distance of each to the 5th nearest of those of other groups is what a new patient's image of the same kind would
-    have. The threshold is their 99th percentile, rounded up to the next of them and counting the new image (so a share
-    of 1/100 is flagged, on average over training sets, or 1/(n + 1) where n < 99 rows cannot say).
+    The distance of each to the 5th nearest of those of other groups is what a new patient's image of the same kind
+    would have. The threshold is their 99th percentile, rounded up to the next of them and counting the new image (so a
+    share of 1/100 is flagged, on average over training sets, or 1/(n + 1) where n < 99 rows cannot say).
 
     Parameters
     ----------
@@ -143,7 +147,7 @@ def read_novelty(about: Any, tensors: Sequence[np.ndarray]) -> Novelty:
 
 
 def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """Grey thumbnails of at most 16 x 16 less their mean, rows of shape (n, width)."""
+    """Grey thumbnails of at most 16 x 16 minus their mean, rows of shape (n, width)."""
     grey = images.mean(axis=-1, dtype=np.float32)
     for axis in (1, 2):
         length = grey.shape[axis]

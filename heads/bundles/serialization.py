@@ -88,10 +88,10 @@ def read(folder: Path, about: Mapping[str, Any], n_classes: int, files: Containe
 def _check_ubj(folder: Path) -> None:
     """Raise :class:`BundleError` where XGBoost would be led astray."""
     try:
-        found = ubjson.parse((folder / _UBJ).read_bytes())
+        model = ubjson.parse((folder / _UBJ).read_bytes())
     except ValueError as error:
         raise BundleError(f"{_UBJ}: no model of XGBoost: {error}") from error
-    check_booster(found)
+    check_booster(model)
 
 
 def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> Any:
@@ -109,9 +109,7 @@ def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> 
             raise BundleError(f"{_HEAD} holds too few numbers for images of {shape[0]} x {shape[1]}")
     else:
         head.n_features_in_ = shape[0]
-    wanted = head.weight_shapes()
-    found = [weight.shape for weight in head.weights_]
-    if found != wanted:
+    if [weight.shape for weight in head.weights_] != head.weight_shapes():
         raise BundleError(f"{_HEAD} holds tensors of other shapes than this head has")
     return head
 

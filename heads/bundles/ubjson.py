@@ -51,14 +51,14 @@ class _Reader:
         raise ValueError(f"type {kind!r} at byte {self.at - 1}, which XGBoost does not write")
 
     def _object(self, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         while self._data[self.at : self.at + 1] != b"}":
             key = self._text()
-            if key in found:
+            if key in values:
                 raise ValueError(f"the key {key[:40]!r} stands twice")
-            found[key] = self.value(depth + 1)
+            values[key] = self.value(depth + 1)
         self.at += 1
-        return found
+        return values
 
     def _array(self, depth: int) -> Any:
         ahead = self._data[self.at : self.at + 1]
@@ -71,11 +71,11 @@ class _Reader:
         if ahead == b"#":
             self.at += 1
             return [self.value(depth + 1) for _ in range(self._length())]
-        found = []
+        items = []
         while self._data[self.at : self.at + 1] != b"]":
-            found.append(self.value(depth + 1))
+            items.append(self.value(depth + 1))
         self.at += 1
-        return found
+        return items
 
     def _text(self) -> str:
         return self._take(self._length()).decode("utf-8")

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from featcache.commands.console import COUNT, DATA, Output, shared_options
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import COUNT, DATA
 
-from .training import OUT
+from .options import OUT
 
 _log = logging.getLogger(__name__)
 _ROUNDS = click.option(
@@ -21,6 +22,10 @@ _ROUNDS = click.option(
 @click.group("benchmark")
 def benchmark_group() -> None:
     """Speed, side by side with what people would use instead; medians, spread, a chart."""
+
+
+def _images(count: int) -> Callable[[Any], Any]:
+    return click.option("--images", type=COUNT, default=count, show_default=True, help="How many images.")
 
 
 def _kind(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], click.Command]:
@@ -45,19 +50,12 @@ def _conv() -> None:
     """The reference's toy: 32 filters over 120 images, on CPU and GPU."""
 
 
-@_kind(
-    "extract", _BACKBONES, click.option("--images", type=COUNT, default=128, show_default=True, help="How many images."), DATA,
-)  # fmt: skip
+@_kind("extract", _BACKBONES, _images(128), DATA)
 def _extract() -> None:
     """From files to shards on each runtime, against Keras predict, torch and the machine's roof."""
 
 
-@_kind(
-    "cache",
-    _BACKBONES,
-    click.option("--images", type=COUNT, default=64, show_default=True, help="How many images."),
-    DATA,
-)
+@_kind("cache", _BACKBONES, _images(64), DATA)
 def _cache() -> None:
     """An epoch with the backbone in the loop, against one on cached features."""
 

@@ -9,12 +9,30 @@ import sys
 import click
 
 import featcache
+from featcache.commands.cache import cache_group
 from featcache.commands.console import plain_streams
 from featcache.commands.docs import docs
-from featcache.commands.verbs import cache_group, extract
+from featcache.commands.extract import extract
 from featcache.system import interrupts
 
-from . import benchmark, study, training, trust
+from .audit import audit
+from .baselines import baselines
+from .benchmark import benchmark_group
+from .compare import compare
+from .fit_head import fit_head
+from .grid import grid
+from .judge import evaluate, predict
+from .report import report
+from .reproduce import reproduce
+from .saliency import saliency
+from .study import study
+from .tsne import tsne
+
+_VERBS: tuple[click.Command, ...] = (
+    *(extract, cache_group, docs, benchmark_group, study),
+    *(fit_head, grid, baselines, tsne, reproduce),
+    *(audit, evaluate, predict, compare, saliency, report),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,7 +41,7 @@ def cli() -> None:
     """Run each frozen ImageNet backbone once over a set of images, and keep its features."""
 
 
-for _verb in (extract, cache_group, docs, benchmark.benchmark_group, *study.VERBS, *training.VERBS, *trust.VERBS):
+for _verb in _VERBS:
     cli.add_command(_verb)
 
 

@@ -8,20 +8,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from featcache.commands.console import (
-    CLASSES,
-    DATA,
-    GROUPS,
-    PREPROCESS,
-    SIDE,
-    TASK,
-    Output,
-    extraction_progress,
-    shared_options,
-)
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import CLASSES, DATA, GROUPS, PREPROCESS, SIDE, TASK
+from featcache.commands.progress import extraction_progress
 from featcache.errors import UsageError
 
-from .training import OUT, POOLINGS, SEED, names
+from .formatting import interval_text
+from .options import OUT, POOLINGS, SEED
+from .parsing import names
 
 _PLACES = {"cache", "as_json", "quiet", "verbose", "out", "config"}  # where and how, not what
 
@@ -83,13 +77,13 @@ def study(
     code = result.pop("exit_code")
     lines = [f"! not as it was: {text}" for text in result["differences"]]
     if result["html"]:
-        lines += ["", f"Can these figures be trusted? {result['verdict']}"]
+        lines += ["", f"Can these numbers be trusted? {result['verdict']}"]
         lines += [f"  - {reason}" for reason in result["reasons"]]
     if result["failed"]:
         lines.append(f"FAILED: {', '.join(result['failed'])}; run the same command again when it is mended")
     if result["html"]:
         lines.append(f"the page: {result['html']}")
-    output.result(result, *lines, f"the same again: python cli.py study {result['config']}")
+    output.result(result, *lines, f"the same again: {_called(context)} {result['config']}")
     if code:
         sys.exit(code)
 
@@ -101,6 +95,11 @@ def _asked(
     return {**options, "classes": names(classes), "baselines": chosen, "images": not no_images, "memory": most}
 
 
+def _called(context: click.Context) -> str:
+    """The verb as it was called: ``featcache study``, or ``python cli.py study`` in a clone."""
+    return f"{'python ' if context.find_root().info_name == 'cli.py' else ''}{context.command_path}"
+
+
 def _line(step: Any) -> str:
     """A step, with what its model gives on test."""
     took = "there already" if step.skipped else f"{step.seconds:.1f} s"
@@ -108,8 +107,5 @@ def _line(step: Any) -> str:
         return f"{step.name:<32}{took:>14}   FAILED: {step.error}"
     if step.test is None:
         return f"{step.name:<32}{took:>14}"
-    low, high = step.test["accuracy_ci"]
-    return f"{step.name:<32}{took:>14}   accuracy {step.test['accuracy']:.3f}   {low:.3f} to {high:.3f}   n = {step.test['n']}"
-
-
-VERBS: list[click.Command] = [study]
+    accuracy, interval = step.test["accuracy"], interval_text(step.test["accuracy_ci"])
+    return f"{step.name:<32}{took:>14}   accuracy {accuracy:.3f}{interval}   n = {step.test['n']}"

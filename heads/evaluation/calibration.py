@@ -1,7 +1,7 @@
 """Calibration: probabilities mended on validation rows, as a handful of plain numbers.
 
-sklearn fits the calibrators (``CalibratedClassifierCV`` on a frozen model); what they learnt is kept as numbers, so that
-a bundle needs no object of sklearn's to apply it.
+sklearn fits the calibrators (``CalibratedClassifierCV`` on a frozen model); what they learnt is kept as numbers, so
+that a bundle needs no object of sklearn's to apply it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def fit_calibration(
 
     Parameters
     ----------
-    probabilities : array of shape (n, n_classes), the model's own, of validation rows (or out of the folds of a search).
+    probabilities : array of shape (n, n_classes), the model's own, of validation rows (or out of the folds of a
+        search).
     y : int array of shape (n,), every class present.
     method : ``temperature`` divides the logits by one number, and changes no label of the most probable class (Guo et
         al. 2017); ``sigmoid`` fits a logistic curve to each class's log-odds (Platt 2000); ``isotonic`` any rising step
@@ -50,12 +51,12 @@ def fit_calibration(
     if method != "sigmoid" and (probabilities.argmax(axis=1) == y).all():
         # The likelihood then rises without end as probabilities go to 0 and 1; Platt's priors keep a sigmoid from that.
         return None, (
-            f"calibration: all {len(y)} validation images are labelled rightly, so nothing tells {method} how unsure the "
-            "model should be; its probabilities are left as they are. Give more validation images, or try sigmoid",
+            f"calibration: all {len(y)} validation images are labelled rightly, so nothing tells {method} how unsure "
+            "the model should be; its probabilities are left as they are. Give more validation images, or try sigmoid",
         )
-    found: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     if method == "isotonic" and len(y) < _FEW:
-        found = (
+        warnings = (
             f"calibration: isotonic on {len(y)} validation images overfits (expected at least {_FEW}, better 1,000): "
             "temperature has one number to learn",
         )
@@ -71,7 +72,7 @@ def fit_calibration(
             "logits": [c.X_thresholds_.tolist() for c in calibrators],
             "shares": [c.y_thresholds_.tolist() for c in calibrators],
         }
-    return {"method": method, "rows": len(y), **numbers}, found
+    return {"method": method, "rows": len(y), **numbers}, warnings
 
 
 def calibrate(probabilities: np.ndarray, calibration: Mapping[str, Any] | None) -> np.ndarray:
@@ -107,7 +108,7 @@ def check_method(method: str) -> None:
 
 
 def check_calibration(calibration: Any, n_classes: int) -> None:
-    """Raise ValueError, TypeError or KeyError unless this is what :func:`fit_calibration` gives for so many classes."""
+    """Raise ValueError, TypeError or KeyError unless :func:`fit_calibration` gives the like for so many classes."""
     if calibration is None:
         return
     method = calibration["method"]
@@ -136,7 +137,8 @@ def check_calibration(calibration: Any, n_classes: int) -> None:
 def _logits(probabilities: np.ndarray, method: str) -> np.ndarray:
     """What the calibrators work on: log-odds, of shape (n,) for the second of two classes, else (n, n_classes).
 
-    Temperature takes half the log-odds of two classes, since sklearn spreads them to (-x, x), and logarithms of several.
+    Temperature takes half the log-odds of two classes, since sklearn spreads them to (-x, x), and logarithms of
+    several.
     """
     p = np.maximum(probabilities.astype(np.float64), _LEAST)
     if p.shape[1] == 2:

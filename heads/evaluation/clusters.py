@@ -28,22 +28,22 @@ def group_codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.
 def alike_hits(hits: np.ndarray, sizes: np.ndarray) -> float:
     """Intra-class correlation of what is right or wrong: its mean given the data, under a beta-binomial model.
 
-    Estimates from the variance between groups are wild where errors are few (two errors in different groups give one of 0,
-    in the same group one of 1); the likelihood knows what each is worth.
+    Estimates from the variance between groups are wild where errors are few (two errors in different groups give one of
+    0, in the same group one of 1); the likelihood knows what each is worth.
 
     Parameters
     ----------
     hits, sizes : arrays of shape (n_groups,): rows that are right, and rows.
     """
     tally = np.bincount(hits.astype(np.int64) + sizes.astype(np.int64) * (int(sizes.max()) + 1))
-    found = np.flatnonzero(tally)
-    n, x = np.divmod(found, int(sizes.max()) + 1)
+    kinds = np.flatnonzero(tally)  # of groups: so many right of so many
+    n, x = np.divmod(kinds, int(sizes.max()) + 1)
     doubt = _DOUBT * float((sizes**2).sum() / sizes.sum())
     p = (hits.sum() + doubt) / (sizes.sum() + 2 * doubt)
     strength = 1 / _ALIKE[1:, None] - 1
     a, b = p * strength, (1 - p) * strength
     alike = gammaln(x + a) - gammaln(a) + gammaln(n - x + b) - gammaln(b) - gammaln(n + a + b) + gammaln(a + b)
-    likelihood = np.concatenate([(x * np.log(p) + (n - x) * np.log1p(-p))[None], alike]) @ tally[found]
+    likelihood = np.concatenate([(x * np.log(p) + (n - x) * np.log1p(-p))[None], alike]) @ tally[kinds]
     return _expected(likelihood)
 
 
@@ -71,9 +71,9 @@ def _expected(likelihood: np.ndarray) -> float:
 def effective_number(sizes: np.ndarray, alike: float) -> float:
     """Independent rows that groups of these sizes are worth.
 
-    ``n / (1 + (m - 1) alike)``, m the mean size of a row's group (Kish 1965), the excess over n widened for few groups as
-    Student's t is over the normal (Korn & Graubard 1998 widen all of it). Groups count by their sizes: thirty, ten of which
-    have nearly all rows, are few.
+    ``n / (1 + (m - 1) alike)``, m the mean size of a row's group (Kish 1965), the excess over n widened for few groups
+    as Student's t is over the normal (Korn & Graubard 1998 widen all of it). Groups count by their sizes: thirty, ten
+    of which have nearly all rows, are few.
     """
     rows, own = float(sizes.sum()), float((sizes**2).sum() / sizes.sum())
     if len(sizes) < 2:

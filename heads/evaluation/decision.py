@@ -1,4 +1,4 @@
-"""After the fit, before the test: calibrate on the validation rows, choose the threshold on them, judge both on test."""
+"""After the fit: calibrate on the validation rows, choose the threshold on them, and judge both on the test rows."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def settle(
             before, after = (scores(y[test], p[test]) for p in (probabilities, mended))
             if after["loss"] > before["loss"]:
                 warnings += (
-                    f"calibration: on the {len(test)} test images it made the probabilities worse (loss {before['loss']:.3f} "
-                    f"to {after['loss']:.3f}); the {len(val)} validation images it was learnt from are not like them",
+                    f"calibration: on the {len(test)} test images it made the probabilities worse (loss "
+                    f"{before['loss']:.3f} to {after['loss']:.3f}); the {len(val)} validation images it was learnt "
+                    "from are not like them",
                 )
-            result["calibration"] = {
-                **calibration, "test_before": {name: before[name] for name in ("loss", "brier", "ece")}
-            }  # fmt: skip
+            kept = {name: before[name] for name in ("loss", "brier", "ece")}
+            result["calibration"] = {**calibration, "test_before": kept}
     if sensitivity is not None:
         threshold, more = choose_threshold(y[val], mended[val], sensitivity, features.groups[val])
         warnings += more

@@ -24,10 +24,11 @@ def share_interval(right: np.ndarray, groups: Sequence[object] | np.ndarray | No
     """Interval of the share of rows that are right.
 
     Five pictures of one patient are not five times the evidence: the rows count as so many independent ones as
-    :func:`heads.evaluation.clusters.effective_number` says, given how alike those of a group turn out to be. Where every row is its
-    own group the interval is Blaker's (:func:`counted`), which never holds the truth less often than it says; where rows
-    of a group count for less than one each, their effective number is no whole one, and the interval is the mid-P one. Of
-    groups that are right (or wrong) in all their rows nothing says how alike their rows are; each then counts once.
+    :func:`heads.evaluation.clusters.effective_number` says, given how alike those of a group turn out to be. Where
+    every row is its own group the interval is Blaker's (:func:`counted`), which never holds the truth less often than
+    it says; where rows of a group count for less than one each, their effective number is no whole one, and the
+    interval is the mid-P one. Of groups that are right (or wrong) in all their rows nothing says how alike their rows
+    are; each then counts once.
 
     Parameters
     ----------
@@ -67,9 +68,10 @@ def mean_recall(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
     hits = Shares(predicted == y, of_class, of_group)
     # Classes that share no groups are independent; of those that do, unseen errors may fall together.
     low, high = _mean(hits, hits.limits, hits.values, 1.0 if hits.overlap else 0.0)
-    # Limits that whole errors push to the ends of their range reach too short when added: one error in each of two classes
-    # is no less than two in one. The mean is a share, too, of as many rows as have its variance where recalls are equal
-    # (where classes are of one size, it varies most then: Hoeffding 1956); the farther end of the two is taken.
+    # Limits that whole errors push to the ends of their range reach too short when added: one error in each of two
+    # classes is no less than two in one. The mean is a share, too, of as many rows as have its variance where recalls
+    # are equal (where classes are of one size, it varies most then: Hoeffding 1956); the farther end of the two is
+    # taken.
     count = len(hits.numbers) ** 2 / float((1 / hits.numbers).sum())
     least, most = mid_p(float(hits.values.mean()) * count, count)
     return min(low, least), max(high, most)
@@ -78,8 +80,8 @@ def mean_recall(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
 def mean_f1(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> Interval:
     """Interval of the mean F1 of the classes that have rows; parameters as of :func:`mean_recall`.
 
-    F1 is ``2 J / (1 + J)``, J the share of hits among the rows that are of a class or called so (Jaccard): a share with an
-    interval of its own, and F1 rises with it.
+    F1 is ``2 J / (1 + J)``, J the share of hits among the rows that are of a class or called so (Jaccard): a share with
+    an interval of its own, and F1 rises with it.
     """
     labels = np.unique(y)
     place = np.full(int(max(y.max(), predicted.max())) + 1, -1)
@@ -93,7 +95,9 @@ def mean_f1(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> Inter
 
 
 def mean_interval(values: np.ndarray, of_group: np.ndarray) -> Interval:
-    """Interval of the mean of numbers over rows in groups: Student's t, one value a group (Cochran 1977, ratio to size).
+    """Interval of the mean of numbers over rows in groups: Student's t, one value a group.
+
+    The mean is a ratio to size (Cochran 1977).
 
     Parameters
     ----------
@@ -129,8 +133,8 @@ class Shares:
         right = np.asarray(right, float)
         self.values = np.bincount(of_class, right) / counts
         classes = [order[start:stop] for start, stop in itertools.pairwise(ends)]
-        found = [_grouped(right[rows], of_group[rows]) for rows in classes]
-        self.numbers, self.limits = np.array([number for number, _ in found]), np.array([ends for _, ends in found]).T
+        numbers, limits = zip(*(_grouped(right[rows], of_group[rows]) for rows in classes), strict=True)
+        self.numbers, self.limits = np.array(numbers), np.array(limits).T
         self._deviation = right - self.values[of_class]
         cell, of_cell = np.unique(of_group * len(counts) + of_class, return_inverse=True)
         squares = np.bincount(cell % len(counts), np.bincount(of_cell, self._deviation) ** 2, len(counts))
@@ -139,8 +143,10 @@ class Shares:
         self.overlap = len(cell) > len(np.unique(of_group))
 
     def along(self, weights: np.ndarray) -> np.ndarray:
-        """Weighted sum over classes of what each group adds to them, array of shape (n_groups,); each class's additions have
-        length 1, or 0 where they are not known."""
+        """Weighted sum over classes of what each group adds to them, array of shape (n_groups,).
+
+        Each class's additions have length 1, or 0 where they are not known.
+        """
         return np.bincount(self._of_group, (weights / self._scale)[self._of_class] * self._deviation)
 
 
@@ -202,13 +208,13 @@ def _blaker_low(hits: int, count: int) -> float:
     low, high = (float(beta.ppf(tail, hits, count - hits + 1)) for tail in (_TAIL, 2 * _TAIL))
     for _ in range(3):  # the least of a set with gaps: found on a grid, ever finer
         p = np.linspace(low, high, 65)
-        found = int(np.argmax(_acceptability(hits, count, p) >= 2 * _TAIL))
-        low, high = float(p[max(found - 1, 0)]), float(p[found])
+        least = int(np.argmax(_acceptability(hits, count, p) >= 2 * _TAIL))
+        low, high = float(p[max(least - 1, 0)]), float(p[least])
     return low  # just outside: the set may begin at a round share such as a half
 
 
 def _acceptability(hits: int, count: int, p: np.ndarray) -> np.ndarray:
-    """Probability of outcomes as rare as so many hits, where those are more than expected: Blaker (2000), his section 2."""
+    """Probability of outcomes as rare as so many hits, where those are more than expected (Blaker 2000, section 2)."""
     reached = bdtrc(hits - 1, count, p)
     other = binom.ppf(reached, count, p)
     other -= bdtr(other, count, p) > reached * (1 + 1e-9)

@@ -1,4 +1,4 @@
-"""How good a classifier is on rows it has not seen, and how far that figure can be trusted."""
+"""How good a classifier is on rows it has not seen, and how far those numbers can be trusted."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import metrics
+from sklearn import metrics as of_sklearn
 
 from featcache.errors import DataError
 
 from .clusters import group_codes
 from .intervals import mean_f1, mean_recall, share_interval
-from .reliability import calibration_figures, reliability
+from .reliability import calibration_metrics, reliability_bins
 from .roc_areas import area_interval
 
 
@@ -27,7 +27,7 @@ def labels_of(probabilities: np.ndarray, threshold: float | None = None) -> np.n
 
 
 def scores(y: np.ndarray, probabilities: np.ndarray, threshold: float | None = None) -> dict[str, Any]:
-    """Plain figures of one set of rows.
+    """Metrics of one set of rows, without intervals.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ def scores(y: np.ndarray, probabilities: np.ndarray, threshold: float | None = N
     -------
     ``accuracy``, ``loss`` (cross-entropy), ``balanced_accuracy``, ``macro_f1``, ``roc_auc`` (of several classes, one
     against the rest, averaged), ``brier`` (Brier 1950; of two classes half of it, 0 to 1, as is usual; of several 0 to
-    2), ``ece`` (see :func:`heads.evaluation.reliability.reliability`) and ``n``. ``roc_auc`` is None where a class has no rows.
+    2), ``ece`` (see :func:`heads.evaluation.reliability.reliability_bins`) and ``n``. ``roc_auc`` is None where a class
+    has no rows.
 
     Raises
     ------
@@ -53,18 +54,18 @@ def scores(y: np.ndarray, probabilities: np.ndarray, threshold: float | None = N
     predicted = labels_of(probabilities, threshold)
     every_class = len(np.unique(y)) == n_classes
     if n_classes == 2:
-        area = metrics.roc_auc_score(y, probabilities[:, 1]) if every_class else None
+        area = of_sklearn.roc_auc_score(y, probabilities[:, 1]) if every_class else None
     else:
-        area = metrics.roc_auc_score(y, probabilities, multi_class="ovr", labels=labels) if every_class else None
-    recalls = metrics.recall_score(y, predicted, labels=np.unique(y), average=None, zero_division=0)
+        area = of_sklearn.roc_auc_score(y, probabilities, multi_class="ovr", labels=labels) if every_class else None
+    recalls = of_sklearn.recall_score(y, predicted, labels=np.unique(y), average=None, zero_division=0)
     return {
-        "accuracy": float(metrics.accuracy_score(y, predicted)),
-        "loss": float(metrics.log_loss(y, probabilities, labels=labels)),
+        "accuracy": float(of_sklearn.accuracy_score(y, predicted)),
+        "loss": float(of_sklearn.log_loss(y, probabilities, labels=labels)),
         "balanced_accuracy": float(np.mean(recalls)),
-        "macro_f1": float(metrics.f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0)),
+        "macro_f1": float(of_sklearn.f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0)),
         "roc_auc": None if area is None else float(area),
-        "brier": float(metrics.brier_score_loss(y, probabilities, labels=labels)),
-        "ece": reliability(y, probabilities).error,
+        "brier": float(of_sklearn.brier_score_loss(y, probabilities, labels=labels)),
+        "ece": reliability_bins(y, probabilities).error,
         "n": len(y),
     }
 
@@ -80,27 +81,28 @@ def evaluate(
 
     Returns
     -------
-    The figures of :func:`scores`; ``accuracy_ci``, ``balanced_accuracy_ci``, ``macro_f1_ci`` and ``roc_auc_ci``, pairs
+    The metrics of :func:`scores`; ``accuracy_ci``, ``balanced_accuracy_ci``, ``macro_f1_ci`` and ``roc_auc_ci``, pairs
     (the last None where there is no area); ``ece_bins`` and ``ece_by_chance`` (see
-    :func:`heads.evaluation.reliability.calibration_figures`); ``confusion`` (rows are true classes, columns predicted ones); and
-    with ``classes``, their names, ``recall`` and ``recall_ci`` of each (of two: specificity and sensitivity).
+    :func:`heads.evaluation.reliability.calibration_metrics`); ``confusion`` (rows are true classes, columns predicted
+    ones); and with ``classes``, their names, ``recall`` and ``recall_ci`` of each (of two: specificity and
+    sensitivity).
     """
-    found = scores(y, probabilities, threshold)
-    found.update(calibration_figures(y, probabilities))
+    metrics = scores(y, probabilities, threshold)
+    metrics.update(calibration_metrics(y, probabilities))
     predicted = labels_of(probabilities, threshold)
     right, of_group = predicted == y, group_codes(groups, len(y))
-    found["accuracy_ci"] = list(share_interval(right, of_group))
-    found["balanced_accuracy_ci"] = list(mean_recall(y, predicted, of_group))
-    found["macro_f1_ci"] = list(mean_f1(y, predicted, of_group))
-    area = found["roc_auc"] is not None
-    found["roc_auc_ci"] = list(area_interval(y, probabilities, of_group)) if area else None
+    metrics["accuracy_ci"] = list(share_interval(right, of_group))
+    metrics["balanced_accuracy_ci"] = list(mean_recall(y, predicted, of_group))
+    metrics["macro_f1_ci"] = list(mean_f1(y, predicted, of_group))
+    area = metrics["roc_auc"] is not None
+    metrics["roc_auc_ci"] = list(area_interval(y, probabilities, of_group)) if area else None
     labels = np.arange(probabilities.shape[1])
-    found["confusion"] = metrics.confusion_matrix(y, predicted, labels=labels).tolist()
+    metrics["confusion"] = of_sklearn.confusion_matrix(y, predicted, labels=labels).tolist()
     if classes is not None:
-        found["recall"], found["recall_ci"] = {}, {}
+        metrics["recall"], metrics["recall_ci"] = {}, {}
         for label, name in enumerate(classes):
             own = y == label
             if own.any():
-                found["recall"][name] = float(right[own].mean())
-                found["recall_ci"][name] = list(share_interval(right[own], of_group[own]))
-    return found
+                metrics["recall"][name] = float(right[own].mean())
+                metrics["recall_ci"][name] = list(share_interval(right[own], of_group[own]))
+    return metrics

@@ -22,8 +22,8 @@ def choose_threshold(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The highest threshold on the second class's probability that finds at least the wanted share of its rows.
 
-    None has the better specificity on these rows. It stands halfway to the next lower probability among them, so that no
-    row of theirs hangs on the last digits.
+    None has the better specificity on these rows. It stands halfway to the next lower probability among them, so that
+    no row of theirs hangs on the last digits.
 
     Parameters
     ----------
@@ -58,16 +58,20 @@ def choose_threshold(
     called = given >= value
     hits = int((called & positive).sum())
     low, high = share_interval(called[positive], None if groups is None else np.asarray(groups)[positive])
-    found = (
-        f"threshold: chosen on {positives} positive validation images, {hits} of which it finds: on others like them the "
-        f"sensitivity may be as low as {low:.2f}, {sensitivity:g} being wanted",
+    warnings = (
+        f"threshold: chosen on {positives} positive validation images, {hits} of which it finds: on others like them "
+        f"the sensitivity may be as low as {low:.2f}, {sensitivity:g} being wanted",
     )
     about = {
-        "value": value, "wanted": float(sensitivity), "positives": positives, "negatives": len(y) - positives,
-        "sensitivity": hits / positives, "sensitivity_ci": [low, high],
+        "value": value,
+        "wanted": float(sensitivity),
+        "positives": positives,
+        "negatives": len(y) - positives,
+        "sensitivity": hits / positives,
+        "sensitivity_ci": [low, high],
         "specificity": float(1 - called[~positive].mean()),
-    }  # fmt: skip
-    return about, found if low < sensitivity - 0.05 else ()
+    }
+    return about, warnings if low < sensitivity - 0.05 else ()
 
 
 def operating_point(
@@ -111,13 +115,13 @@ def check_threshold(threshold: Any, n_classes: int) -> None:
 
 
 def _rates(y: np.ndarray, predicted: np.ndarray, groups: Sequence[object] | np.ndarray | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    rates: dict[str, Any] = {}
     groups = None if groups is None else np.asarray(groups)
     for name, label in (("sensitivity", 1), ("specificity", 0)):
         own = y == label
         right = predicted[own] == label
-        found[name] = float(right.mean()) if own.any() else None
-        found[f"{name}_ci"] = (
+        rates[name] = float(right.mean()) if own.any() else None
+        rates[f"{name}_ci"] = (
             list(share_interval(right, None if groups is None else groups[own])) if own.any() else None
         )
-    return found
+    return rates

@@ -20,12 +20,12 @@ _DOUBT = 4  # groups that the areas of two models being independent is worth, ag
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of A minus that of B.
+    """A metric of A minus that of B.
 
     Attributes
     ----------
     value : the difference.
-    ci : its 95% interval; it holds 0 where ``p`` is 0.05 or more, and where it is less it does not.
+    ci : its 95% interval; it holds 0 where ``p`` is 0.05 or more, and does not where ``p`` is below.
     p : of the permutation test over groups.
     """
 
@@ -44,10 +44,11 @@ def differences(
 ) -> dict[str, Difference | None]:
     """Differences of accuracy, balanced accuracy and ROC area.
 
-    The test asks how often the difference would be as large if in each group the two models changed places by the toss of a
-    coin (:func:`swapped`): equally good models are told apart in 5% of cases or fewer, however few the groups. The intervals
-    add up what the limits of each part leave open (:func:`heads.evaluation.intervals.reach`): for shares, those of the rows that A alone
-    and B alone judges rightly, class by class; for areas, those of either model's.
+    The test asks how often the difference would be as large if in each group the two models changed places by the
+    toss of a coin (:func:`swapped`): equally good models are told apart in 5% of cases or fewer, however few the
+    groups. The intervals add up what the limits of each part leave open (:func:`heads.evaluation.intervals.reach`): for
+    shares, those of the rows that A alone and B alone judges rightly, class by class; for areas, those of either
+    model's.
 
     Parameters
     ----------
@@ -74,8 +75,8 @@ def differences(
 def swapped(gains: np.ndarray, seed: int = 0) -> float:
     """The two-sided p-value of a sum over groups, were the sign of each group's gain a coin's (Fisher 1935).
 
-    Exact for up to 13 groups that gain or lose; of more, 9,999 tosses, the actual one counted in (Phipson & Smyth 2010).
-    With one image a group and accuracies it is McNemar's exact test.
+    Exact for up to 13 groups that gain or lose; of more, 9,999 tosses, the actual one counted in (Phipson & Smyth
+    2010). With one image a group and accuracies it is McNemar's exact test.
     """
     gains = gains[np.abs(gains) > 1e-12]
     if not len(gains):
@@ -130,7 +131,8 @@ def _of_areas(y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, of_group: np.ndar
             else:
                 unknown += parts**2
             value += sign * area.value / len(labels)
-            # What a group adds: its deviation, widened as a variance is for a mean not known, and its share of the whole.
+            # What a group adds: its deviation, widened as a variance is for a mean not known, and its share of the
+            # whole.
             gains += sign * (added * np.sqrt(count / max(1, count - 1)) + area.value * share) / len(labels)
     believed = count / (count + _DOUBT)
     low, high = np.sqrt(believed * ((together**2).sum(axis=1) + unknown) + (1 - believed) * apart)

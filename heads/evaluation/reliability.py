@@ -27,17 +27,17 @@ class Bins:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the mean gap between stated and found, bins weighed by their rows."""
+        """Expected calibration error: the mean gap between stated and observed, bins weighed by their rows."""
         return float(np.abs(self.stated * self.counts - self.hits).sum() / self.counts.sum())
 
 
-def reliability(y: np.ndarray, probabilities: np.ndarray) -> Bins:
-    """Stated probabilities beside what was found.
+def reliability_bins(y: np.ndarray, probabilities: np.ndarray) -> Bins:
+    """Stated probabilities beside observed shares.
 
     Of two classes it is the second one's probability; of several, that of the most probable class (Guo et al. 2017).
     Bins hold equally many rows, ties apart, as sklearn's ``calibration_curve(strategy="quantile")`` cuts them: bins of
     equal width leave most rows of a confident model in one bin, and are the more biased (Roelofs et al. 2022). There
-    are 10, fewer where that would leave less than ten rows to a bin.
+    are 10, fewer where that would leave fewer than ten rows to a bin.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def reliability(y: np.ndarray, probabilities: np.ndarray) -> Bins:
     return _cut(stated, hit)
 
 
-def calibration_figures(y: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> dict[str, float | int]:
+def calibration_metrics(y: np.ndarray, probabilities: np.ndarray, seed: int = 0) -> dict[str, float | int]:
     """The expected calibration error, and what a perfectly calibrated model would show.
 
     Parameters
     ----------
-    y, probabilities : as in :func:`reliability`.
+    y, probabilities : as in :func:`reliability_bins`.
     seed : of the simulation.
 
     Returns

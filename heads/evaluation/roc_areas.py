@@ -24,8 +24,8 @@ class Area:
     ----------
     value : share of the pairs of a positive and a negative row in which the positive one scores higher, ties half.
     positive : bool array of shape (n,).
-    ranked : array of shape (n,): of each row, the share of the pairs it is in that are ranked rightly (DeLong et al. 1988:
-        its structural component). Their mean over the rows of either class is the area.
+    ranked : array of shape (n,): of each row, the share of the pairs it is in that are ranked rightly (DeLong et al.
+        1988: its structural component). Their mean over the rows of either class is the area.
     """
 
     value: float
@@ -42,8 +42,10 @@ class Area:
         return positive, negative
 
     def variance(self, of_group: np.ndarray) -> float:
-        """Variance of the area over groups (Obuchowski 1997); where each row is its own group, DeLong's. NaN where a class
-        has rows of one group only."""
+        """Variance of the area over groups (Obuchowski 1997); where each row is its own group, DeLong's.
+
+        NaN where a class has rows of one group only.
+        """
         positive, negative = self.sums(of_group)
         m, n = (len(np.unique(of_group[own])) for own in (self.positive, ~self.positive))
         if min(m, n) < 2:
@@ -94,11 +96,11 @@ def area_interval(y: np.ndarray, probabilities: np.ndarray, of_group: np.ndarray
 
 
 def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray) -> Interval:
-    """A score interval (Newcombe 2006, his method 5): all areas from which the one found is no further than chance takes it.
+    """A score interval (Newcombe 2006, his method 5): the areas for which chance explains the one observed.
 
-    The variance is Hanley and McNeil's (1982) at each of those areas, for as many independent rows as each class is worth
-    by how alike the scores of a group are in rank: so it neither ends at 1 where all is ranked rightly, nor needs to
-    estimate a variance there. It is scaled to the variance that is observed, where that is larger, and where it is
+    The variance is Hanley and McNeil's (1982) at each of those areas, for as many independent rows as each class is
+    worth by how alike the scores of a group are in rank: so it neither ends at 1 where all is ranked rightly, nor needs
+    to estimate a variance there. It is scaled to the variance that is observed, where that is larger, and where it is
     smaller towards it, the more groups say so: those with a row that is not ranked rightly against all others.
     """
     numbers, telling = [], []
@@ -109,17 +111,17 @@ def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray) -> Interval
         numbers.append(float(len(sizes)) if alone else max(1.0, effective_number(sizes, alike)))
         telling.append(len(np.unique(of_group[own & (area.ranked < 1)])))
     m, n = numbers
-    found, observed, seen = area.value, area.variance(of_group), min(telling)
-    expected = _expected_variance(found, m, n)
-    ratio = observed / expected if observed > 0 and expected > 0 else 1.0
+    variance, seen = area.variance(of_group), min(telling)
+    expected = _expected_variance(area.value, m, n)
+    ratio = variance / expected if variance > 0 and expected > 0 else 1.0
     factor = ratio if ratio > 1 else (seen * ratio + _PRIOR) / (seen + _PRIOR)
     z = float(ndtri(0.975))
 
     def beyond(value: float) -> float:
-        return abs(found - value) - z * float(np.sqrt(factor * _expected_variance(value, m, n)))
+        return abs(area.value - value) - z * float(np.sqrt(factor * _expected_variance(value, m, n)))
 
-    low = brentq(beyond, 0, found - 1e-9, xtol=1e-9) if found > 1e-6 else 0.0
-    high = brentq(beyond, found + 1e-9, 1, xtol=1e-9) if found < 1 - 1e-6 else 1.0
+    low = brentq(beyond, 0, area.value - 1e-9, xtol=1e-9) if area.value > 1e-6 else 0.0
+    high = brentq(beyond, area.value + 1e-9, 1, xtol=1e-9) if area.value < 1 - 1e-6 else 1.0
     return float(low), float(high)
 
 

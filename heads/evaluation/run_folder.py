@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featcache.data.dataset import Dataset
 from featcache.data.manifest import MANIFESTS
 from featcache.errors import DataError, UsageError
 from featcache.features.loading import Features
@@ -23,8 +24,9 @@ from featcache.system.spreadsheet_cells import guarded, plain
 from featcache.system.write_access import require_writable
 
 from . import plots
+from .canvas import save_figure
 from .metrics import labels_of
-from .reliability import reliability
+from .reliability import reliability_bins
 
 
 @contextlib.contextmanager
@@ -110,18 +112,21 @@ def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None 
 
 
 def data_title(data: str, synthetic: bool = False) -> str:
-    """What images are called on a page or a figure: the sample by what it is, a folder by its name, and a manifest by that of
-    its folder too, since many are called alike."""
+    """What images are called on a page or in a picture.
+
+    The sample is called what it is, a folder by its name, and a manifest by that of its folder too, since many are
+    called alike.
+    """
     if synthetic:
         return "The built-in sample"
     place = Path(data)
     return f"{place.parent.name}/{place.name}" if place.suffix.lower() in MANIFESTS else place.name
 
 
-def marks(features: Features) -> str:
-    """What must stand beside every figure of such features; empty for real ones."""
-    words = ["SYNTHETIC images"] if features.synthetic else []
-    if features.spec.random_weights:
+def origin_note(of: Features | Dataset) -> str:
+    """What must stand on every picture of such images or features; empty for real ones."""
+    words = ["SYNTHETIC images"] if of.synthetic else []
+    if isinstance(of, Features) and of.spec.random_weights:
         words.append("RANDOM weights")
     return f" [{', '.join(words)}]" if words else ""
 
@@ -131,14 +136,16 @@ def write_evaluation(
 ) -> None:
     """Confusion, ROC, precision and recall, and reliability of some rows, as PNG in ``folder``."""
     low, high = test["accuracy_ci"]
-    caption = f"{title}: accuracy {test['accuracy']:.3f} [{low:.2f}, {high:.2f}], n = {test['n']}{marks(features)}"
+    caption = (
+        f"{title}: accuracy {test['accuracy']:.3f} [{low:.2f}, {high:.2f}], n = {test['n']}{origin_note(features)}"
+    )
     y = features.y[rows]
-    plots.save(plots.confusion(test["confusion"], features.classes, caption), folder / "confusion.png")
+    save_figure(plots.confusion(test["confusion"], features.classes, caption), folder / "confusion.png")
     if test["roc_auc"] is not None:
         for name, draw in (("roc", plots.roc), ("precision_recall", plots.precision_recall)):
-            plots.save(draw(y, probabilities, features.classes, caption), folder / f"{name}.png")
-    drawn = plots.reliability(reliability(y, probabilities), features.classes, caption)
-    plots.save(drawn, folder / "reliability.png")
+            save_figure(draw(y, probabilities, features.classes, caption), folder / f"{name}.png")
+    drawn = plots.reliability_diagram(reliability_bins(y, probabilities), features.classes, caption)
+    save_figure(drawn, folder / "reliability.png")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -173,16 +180,28 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def write_predictions(
-    path: Path, features: Features, rows: np.ndarray, part: Sequence[str], probabilities: np.ndarray,
+    path: Path,
+    features: Features,
+    rows: np.ndarray,
+    part: Sequence[str],
+    probabilities: np.ndarray,
     threshold: float | None = None,
-) -> None:  # fmt: skip
-    """Path, part, label, prediction (see :func:`heads.evaluation.metrics.labels_of`) and probabilities of some rows, as CSV."""
+) -> None:
+    """Path, part, label, prediction and probabilities of some rows, as CSV.
+
+    The prediction is that of :func:`heads.evaluation.metrics.labels_of`.
+    """
     predicted = labels_of(probabilities, threshold)
     table = [
-        (features.paths[i], part[n], features.classes[features.y[i]], features.classes[predicted[n]],
-         *(f"{value:.6g}" for value in probabilities[n]))
+        (
+            features.paths[i],
+            part[n],
+            features.classes[features.y[i]],
+            features.classes[predicted[n]],
+            *(f"{value:.6g}" for value in probabilities[n]),
+        )
         for n, i in enumerate(rows)
-    ]  # fmt: skip
+    ]
     write_table(path, ("path", "part", "label", "predicted", *features.classes), table)
 
 

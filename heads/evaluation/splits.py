@@ -61,9 +61,10 @@ def partition(features: Features, fraction: float = 0.2, seed: int = 0) -> Parti
     torn = set(features.groups[rows["test"]]) & set(features.groups[np.concatenate([rows["train"], rows["val"]])])
     if torn:
         _log.warning(
-            "split: %d group(s) stand in test and in training too, such as %s: the test figures flatter",
-            len(torn), min(torn),
-        )  # fmt: skip
+            "split: %d group(s) stand in test and in training too, such as %s: the test metrics overestimate",
+            len(torn),
+            min(torn),
+        )
     return Partition(rows["train"], rows["val"], rows["test"], tuple(made))
 
 
@@ -119,12 +120,13 @@ def check_divisible(y: np.ndarray, groups: np.ndarray, classes: Sequence[str], p
         )
     for label, name in enumerate(classes):
         images = int((y == label).sum())
-        units = len(set(groups[y == label]))
-        if units < parts:
-            found = f"{images} image{'s' if images != 1 else ''}" + (f" of {units} group" if images > units else "")
+        independent = len(set(groups[y == label]))
+        if independent < parts:
+            grouped = images > independent
+            there = f"{images} image{'s' if images != 1 else ''}" + (f" of {independent} group" if grouped else "")
             raise DataError(
-                f"class {name!r} has {found} to learn from; {purpose} needs at least {parts} "
-                f"{'groups' if images > units else 'images'} of each class. Add some, or leave the class out: --classes "
+                f"class {name!r} has {there} to learn from; {purpose} needs at least {parts} "
+                f"{'groups' if grouped else 'images'} of each class. Add some, or leave the class out: --classes "
                 + ",".join(other for other in classes if other != name)
             )
 
@@ -136,8 +138,8 @@ def _require_finite(features: Features) -> None:
     bad = [path for path, row in zip(features.paths, flat, strict=True) if not np.isfinite(row).all()]
     if bad:
         raise DataError(
-            f"the features of {len(bad)} image(s) hold NaN or infinite values, the first is {bad[0]}; run 'cache verify', "
-            "'cache repair', and extract again"
+            f"the features of {len(bad)} image(s) hold NaN or infinite values, the first is {bad[0]}; run "
+            "'cache verify', 'cache repair', and extract again"
         )
 
 
@@ -153,28 +155,28 @@ def _require_every_class(features: Features, rows: dict[str, np.ndarray]) -> Non
             )
 
 
-def clean_splits(y: np.ndarray, splits: Sequence[str], units: Sequence[str], seed: int = 0) -> list[str]:
-    """Splits that tear no unit apart.
+def clean_splits(y: np.ndarray, splits: Sequence[str], groups: Sequence[str], seed: int = 0) -> list[str]:
+    """Splits that tear no group apart.
 
-    Given ones stay, but for units in several: their images go together where most of them stood, else to train. Without
-    given ones, a fifth of the units becomes the test part and a fifth the validation part, classes in proportion, where
-    there are enough.
+    Given ones stay, but for groups in several: their images go together where most of them stood, else to train.
+    Without given ones, a fifth of the groups becomes the test part and a fifth the validation part, classes in
+    proportion, where there are enough.
     """
     given = np.array(splits, dtype=object)
-    of_unit = np.unique(np.asarray(units, str), return_inverse=True)[1]
+    of_group = np.unique(np.asarray(groups, str), return_inverse=True)[1]
     if (given != "").any():
         whole = np.where(given == "", "train", given)
-        for unit in np.flatnonzero(np.bincount(of_unit) > 1):
-            rows = np.flatnonzero(of_unit == unit)
+        for group in np.flatnonzero(np.bincount(of_group) > 1):
+            rows = np.flatnonzero(of_group == group)
             names, counts = np.unique(whole[rows].astype(str), return_counts=True)
             if len(names) > 1:
                 most = names[counts == counts.max()]
                 whole[rows] = "train" if "train" in most else most[0]
         return [str(name) for name in whole]
-    fewest = min(len(np.unique(of_unit[y == label])) for label in np.unique(y))
+    fewest = min(len(np.unique(of_group[y == label])) for label in np.unique(y))
     whole = np.full(len(y), "train", dtype=object)
     if fewest >= 5:
-        folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(y, y, of_unit)
+        folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(y, y, of_group)
         for name, (_, rows) in zip(("test", "val"), folds, strict=False):
             whole[rows] = name
     return [str(name) for name in whole]

@@ -9,7 +9,7 @@ from typing import Any
 from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
 from .baseline_models import chosen_baselines
 from .baseline_search import model_rows

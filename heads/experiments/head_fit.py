@@ -14,7 +14,7 @@ from featcache.features.feature_request import FeatureRequest
 from featcache.features.loading import Features
 from featcache.system.timer import Stopwatch
 
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation.decision import Settled, check_wishes, settle
 from ..evaluation.metrics import evaluate, scores
 from ..evaluation.run_folder import require_out, run_folder, stamp
@@ -127,7 +127,7 @@ def fit_head(
     -------
     Fitted
         The head and its result; the files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``,
-        pictures, and ``bundle/``.
+        figures, and ``bundle/``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The files of one fitted head's run: history, predictions, pictures and ``run.json``."""
+"""The files of one fitted head's run: history, predictions, figures and ``run.json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from featcache.system.timer import Stopwatch
 
 from ..evaluation import plots
-from ..evaluation.run_folder import marks, write_evaluation, write_json, write_predictions, write_table
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
 from .training_data import TrainingData
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ def write_head_run(
     threshold = result["threshold"]["value"] if result["threshold"] else None
     write_predictions(folder / "predictions.csv", features, order, names, probabilities[order], threshold)
     title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
-    curves = plots.learning_curves(history, result["best_epoch"], title + marks(features))
-    plots.save(curves, folder / "curves.png")
+    curves = plots.learning_curves(history, result["best_epoch"], title + origin_note(features))
+    save_figure(curves, folder / "curves.png")
     test = parts["test"]
     write_evaluation(folder, features, test, probabilities[test], result["test"], f"{title}, test")
     watch.lap("draw")

@@ -18,7 +18,7 @@ from featcache.store.store import Store
 from featcache.system.timer import Stopwatch
 from featcache.system.write_access import require_writable
 
-from ..bundles.bundle import save_bundle
+from ..bundles.saving import save_bundle
 from ..evaluation.metrics import evaluate
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_evaluation, write_json
 from ..search.search_cv import Progress
@@ -144,7 +144,7 @@ def grid(
     -------
     dict of str to object
         ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; in ``out``:
-        ``results.csv``, ``heat_maps.png``, pictures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds``
+        ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds``
         is what was measured on a few epochs before large heads or networks were trained, if none of them stops
         early; else None. ``reduced`` says what a baseline learnt from where the features do not fit in memory (see
         :mod:`heads.search.streaming_pca`), or None.

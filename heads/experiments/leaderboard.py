@@ -12,9 +12,10 @@ import numpy as np
 
 from featcache.features.loading import Features
 
-from ..evaluation import plots
+from ..evaluation import comparison_plots
+from ..evaluation.canvas import save_figure
 from ..evaluation.metrics import evaluate
-from ..evaluation.run_folder import marks, write_table
+from ..evaluation.run_folder import origin_note, write_table
 from ..evaluation.splits import Fold
 from ..search.streaming_pca import sampled
 from .baseline_models import Baseline, short_names
@@ -117,8 +118,8 @@ def write_leaderboard(
     """``leaderboard.csv`` and ``leaderboard.png``."""
     write_table(folder / "leaderboard.csv", _HEADER, [_cells(row) for row in rows])
     chance = float(np.bincount(features.y[test]).max() / len(test))
-    caption = f"{features.feature_set}, {features.pooling}, {task}, test n = {len(test)}{marks(features)}"
-    plots.save(plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
+    caption = f"{features.feature_set}, {features.pooling}, {task}, test n = {len(test)}{origin_note(features)}"
+    save_figure(comparison_plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:

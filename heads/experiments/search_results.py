@@ -11,8 +11,9 @@ import numpy as np
 
 from featcache.features.loading import Features
 
-from ..evaluation import plots
-from ..evaluation.run_folder import marks, write_table
+from ..evaluation import comparison_plots
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, write_table
 from ..search.search_cv import Progress
 from .baseline_models import short_names
 
@@ -52,7 +53,9 @@ def draw_results(folder: Path, search: Any, features: Features, title: str) -> N
     if not names or not np.isfinite(scores).any():
         return
     rows = [[candidate.get(name) for name in names] for candidate in params]
-    plots.save(plots.heat_maps(names, rows, scores, title + marks(features)), folder / "heat_maps.png")
+    save_figure(
+        comparison_plots.heat_maps(names, rows, scores, title + origin_note(features)), folder / "heat_maps.png"
+    )
 
 
 def write_partial_results(folder: Path, cells: Sequence[Progress]) -> None:

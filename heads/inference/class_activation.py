@@ -5,9 +5,9 @@ in units of the logit; positive speaks for the class. After average pooling into
 class-activation maps of Zhou et al. (2016, "Learning deep features for discriminative localization"). After flattening
 they are those that Draelos & Carin (2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
 neural networks", arXiv:2011.08891) prove to add up to the logit, but for a constant, where the layers behind the map
-are linear; with relu, that holds for the units that are on. Grad-CAM (Selvaraju et al. 2017) averages the gradient over the
-cells first: the same after average pooling, and elsewhere it can light up cells that the class does not use, so it is
-not what is done here.
+are linear; with relu, that holds for the units that are on. Grad-CAM (Selvaraju et al. 2017) averages the gradient over
+the cells first: the same after average pooling, and elsewhere it can light up cells that the class does not use, so it
+is not what is done here.
 
 A cell is not its square of the image alone: VGG16's last map sees 212 of 224 pixels from each cell.
 """
@@ -134,13 +134,13 @@ def _of_own_cnn(estimator: OwnCNNClassifier) -> Callable[[np.ndarray, np.ndarray
     def of_block(images: np.ndarray, target: np.ndarray | None) -> np.ndarray:
         if images.shape[1:] != estimator.image_shape_:
             raise UsageError(f"images of {images.shape[1:]}; this network was fitted on {estimator.image_shape_}")
-        found = []
+        parts = []
         for start in range(0, len(images), _IMAGES):
             maps = body(images[start : start + _IMAGES]).numpy()
-            found.append(
+            parts.append(
                 contributions(head, maps, "flatten", None if target is None else target[start : start + _IMAGES])
             )
-        return np.concatenate(found)
+        return np.concatenate(parts)
 
     return of_block
 

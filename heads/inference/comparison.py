@@ -15,13 +15,13 @@ from featcache.extraction.planning import choose_data
 from featcache.features.loading import Features
 from featcache.store.store import Store
 
-from ..auditing.audit_record import joined
+from ..auditing.audit_record import join_groups
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.clusters import group_codes
 from ..evaluation.metrics import evaluate
 from ..evaluation.paired_tests import differences, swapped
 from ..evaluation.run_folder import require_out, run_folder, write_json, write_table
-from .prediction import bundle_features, known_images
+from .bundle_features import bundle_features, known_images
 
 _log = logging.getLogger(__name__)
 
@@ -42,31 +42,84 @@ def compare(
 
     Parameters
     ----------
-    bundle_a, bundle_b : bundles of the same classes; their features may differ.
-    data : a folder or manifest; None takes the last extract's, and of that the test part where it has one.
-    split : only this part of the data.
-    weights, group_regex, cache, skip_bad : as in :func:`heads.inference.prediction.evaluate_bundle`.
-    out : folder for ``run.json`` and ``pairs.csv``; None makes one in ``runs``.
+    bundle_a, bundle_b : str or path-like
+        Folders of bundles of the same classes; their features may differ.
+    data : str or path-like, optional
+        A folder or manifest; the last extract's by default, and of that the test part where it has one.
+    split : str, optional
+        Only this part of the data.
+    group_regex : str, optional
+        Pattern whose first group, found in a file's name, is its patient or other group.
+    weights : str, optional
+        The networks' weights, where a bundle holds none: ``imagenet`` or a file.
+    cache : str or path-like, optional
+        The features are kept here; what is there already is not computed again.
+    out : str or path-like, optional
+        Folder for ``run.json`` and ``pairs.csv``; by default a new one in ``runs``.
+    skip_bad : bool, optional
+        Go on without images that cannot be decoded.
 
     Returns
     -------
-    ``a`` and ``b`` (``bundle``, ``trained_on`` and the figures, as of :func:`heads.evaluation.metrics.evaluate`); ``n``, ``groups``;
-    ``agreement`` (``both_right only_a only_b both_wrong``); ``mcnemar``, the exact test on the discordant pairs (McNemar
-    1947; ``p``, and ``independent``, whether each image is of its own group, without which p is too small);
-    ``differences``, A minus B, of accuracy, balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
-    :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``, a sentence; ``warnings``.
+    dict
+        ``a`` and ``b`` (``bundle``, ``trained_on`` and ``test``, the metrics of
+        :func:`heads.evaluation.metrics.evaluate`); ``n``, ``groups``; ``agreement`` (``both_right only_a only_b
+        both_wrong``); ``mcnemar``, the exact test on the discordant pairs (McNemar 1947; ``p``, and ``independent``,
+        whether each image is of its own group, without which p is too small); ``differences``, A minus B, of accuracy,
+        balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
+        :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``,
+        a sentence; ``warnings``.
 
     Raises
     ------
     DataError
         The models tell other classes apart, or there are no images of theirs.
     BundleError
+        A bundle is damaged, or made for other features.
+    UsageError
+        ``out`` is there and not empty.
+
+    See Also
+    --------
+    evaluate_bundle : Judges one model.
+
+    Examples
+    --------
+    A model that learnt dark from bright, and one that learnt from labels in disorder:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import featcache, heads
+    >>> from heads.bundles.saving import save_bundle
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for place in ("here", "there"):
+    ...     for name, grey in (("covid", 60), ("normal", 160)):
+    ...         (folder / place / name).mkdir(parents=True)
+    ...         for number in range(12):
+    ...             pixels = rng.normal(grey, 20, (64, 64)).clip(0, 255).astype(np.uint8)
+    ...             Image.fromarray(pixels).save(folder / place / name / f"{number}.png")
+    >>> cache = folder / "cache"
+    >>> extracted = featcache.extract(folder / "here", backbone="pixels", size=32, cache=cache)
+    >>> f = featcache.load("pixels", task="binary", cache=cache)
+    >>> for name, y in (("a", f.y), ("b", np.arange(len(f)) % 2)):
+    ...     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(f.X, y)
+    ...     rows = np.arange(len(f))
+    ...     bundle = save_bundle(folder / name, model, f, rows, task="binary", scores={}, cache=cache)
+    >>> result = heads.compare(folder / "a", folder / "b", folder / "there", cache=cache, out=folder / "run")
+    >>> result["a"]["test"]["accuracy"], result["shown"], result["verdict"][:22]
+    (1.0, True, 'A is the more accurate')
     """
     a, b = open_bundle(bundle_a), open_bundle(bundle_b)
     if set(a.classes) != set(b.classes):
         raise DataError(
-            f"{a.folder} tells {', '.join(a.classes)} apart, {b.folder} {', '.join(b.classes)}; models of different classes "
-            "answer different questions. Fit one of them anew with the classes of the other: --classes"
+            f"{a.folder} tells {', '.join(a.classes)} apart, {b.folder} {', '.join(b.classes)}; models of different "
+            "classes answer different questions. Fit one of them anew with the classes of the other: --classes"
         )
     require_out(out)
     with Store(cache) as store:
@@ -75,27 +128,36 @@ def compare(
         split = "test"
     known, left_out = known_images(dataset, a.classes, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
-    of_a = joined(of_a, cache)
+    of_a = join_groups(of_a, cache)
     y, groups = of_a.y, of_a.groups
     p_a, p_b = a.predict_proba(of_a), b.predict_proba(of_b)
     place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
     labels_a, labels_b = a.labels(p_a), place[b.labels(p_b)]
     with run_folder(out, "compare", str(a.about["task"])) as folder:
-        found = paired(y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, groups)
+        comparison = paired(y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, groups)
         seen = [int(side.trained_on(of_a.keys).sum()) for side in (a, b)]
-        warnings = _warnings((a, b), seen, y, found)
+        warnings = _warnings((a, b), seen, y, comparison)
         sides = {
             name: {
-                "bundle": str(side.folder), "classes": list(side.classes), "trained_on": learnt,
+                "bundle": str(side.folder),
+                "classes": list(side.classes),
+                "trained_on": learnt,
                 "test": evaluate(rows.y, p, groups, side.classes, side.threshold),
             }
             for name, side, rows, p, learnt in (("a", a, of_a, p_a, seen[0]), ("b", b, of_b, p_b, seen[1]))
-        }  # fmt: skip
+        }
         result = {
-            "task": a.about["task"], **sides, "data": dataset.root, "split": split, "other_classes": left_out,
-            "skipped": skipped, **found, "warnings": warnings,
-            "synthetic": of_a.synthetic or of_b.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "task": a.about["task"],
+            **sides,
+            "data": dataset.root,
+            "split": split,
+            "other_classes": left_out,
+            "skipped": skipped,
+            **comparison,
+            "warnings": warnings,
+            "synthetic": of_a.synthetic or of_b.synthetic,
+            "run": str(folder),
+        }
         for text in warnings:
             _log.warning("%s", text)
         rows = zip(of_a.paths, y, labels_a, labels_b, strict=True)
@@ -106,9 +168,13 @@ def compare(
 
 
 def paired(
-    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray,
+    y: np.ndarray,
+    p_a: np.ndarray,
+    p_b: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
     groups: Sequence[object] | np.ndarray | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What :func:`compare` finds, from labels, probabilities of shape (n, n_classes) and predicted labels.
 
     The verdict rests on the permutation test over groups; with one image a group it is McNemar's.
@@ -117,70 +183,70 @@ def paired(
     of_group = group_codes(groups, len(y))
     count = int(of_group.max()) + 1
     gains = right_a.astype(float) - right_b
-    found_by = differences(y, p_a, p_b, predicted_a, predicted_b, of_group)
-    accuracy = found_by["accuracy"]
+    by_metric = differences(y, p_a, p_b, predicted_a, predicted_b, of_group)
+    accuracy = by_metric["accuracy"]
     assert accuracy is not None
-    found = {
+    comparison = {
         "n": len(y),
         "groups": count,
         "agreement": {
-            "both_right": int((right_a & right_b).sum()), "only_a": int((gains > 0).sum()), "only_b": int((gains < 0).sum()),
+            "both_right": int((right_a & right_b).sum()),
+            "only_a": int((gains > 0).sum()),
+            "only_b": int((gains < 0).sum()),
             "both_wrong": int((~right_a & ~right_b).sum()),
         },
         "mcnemar": {"p": swapped(gains), "independent": count == len(y)},
         "differences": {
-            name: {"value": None, "ci": None, "p": None} if one is None
-            else {"value": one.value, "ci": list(one.ci), "p": one.p}
-            for name, one in found_by.items()
+            name: {"value": None, "ci": None, "p": None} if one is None else {**vars(one), "ci": list(one.ci)}
+            for name, one in by_metric.items()
         },
         "shown": accuracy.p < 0.05,
-    }  # fmt: skip
-    return {**found, "verdict": _verdict(found, float(right_a.mean()), float(right_b.mean()))}
+    }
+    return {**comparison, "verdict": _verdict(comparison, float(right_a.mean()), float(right_b.mean()))}
 
 
-def _verdict(found: Mapping[str, Any], accuracy_a: float, accuracy_b: float) -> str:
+def _verdict(comparison: Mapping[str, Any], accuracy_a: float, accuracy_b: float) -> str:
     """One sentence that claims no more than was shown."""
-    low, high = found["differences"]["accuracy"]["ci"]
-    by, units = f"n = {found['n']} images", ""
-    if not found["mcnemar"]["independent"]:
-        units = f" of {found['groups']} groups"
-        how = f"permutation test over groups p = {found['differences']['accuracy']['p']:.2g}"
+    low, high = comparison["differences"]["accuracy"]["ci"]
+    images = f"n = {comparison['n']} images"
+    if not comparison["mcnemar"]["independent"]:
+        images += f" of {comparison['groups']} groups"
+        how = f"permutation test over groups p = {comparison['differences']['accuracy']['p']:.2g}"
     else:
-        how = f"exact McNemar p = {found['mcnemar']['p']:.2g}"
-    figures = (
-        f"A {accuracy_a:.3f}, B {accuracy_b:.3f}, A minus B {accuracy_a - accuracy_b:+.3f} ({low:+.3f} to {high:+.3f})"
-    )
-    if found["shown"]:
+        how = f"exact McNemar p = {comparison['mcnemar']['p']:.2g}"
+    gap = f"A minus B {accuracy_a - accuracy_b:+.3f} ({low:+.3f} to {high:+.3f})"
+    numbers = f"A {accuracy_a:.3f}, B {accuracy_b:.3f}, {gap}; {how}"
+    if comparison["shown"]:
         better = "A" if accuracy_a > accuracy_b else "B"
         return (
-            f"{better} is the more accurate on images like these: {figures}; {how}, {by}{units}. Of images from elsewhere "
-            "it says nothing"
+            f"{better} is the more accurate on images like these: {numbers}, {images}. Of images from elsewhere it "
+            "says nothing"
         )
     return (
-        f"no difference in accuracy is shown on {by}{units}: {figures}; {how}. That is not equality: a difference of up to "
+        f"no difference in accuracy is shown on {images}: {numbers}. That is not equality: a difference of up to "
         f"{max(abs(low), abs(high)):.3f} could hide"
     )
 
 
 def _warnings(
-    bundles: tuple[Bundle, Bundle], seen: Sequence[int], y: np.ndarray, found: Mapping[str, Any]
+    bundles: tuple[Bundle, Bundle], seen: Sequence[int], y: np.ndarray, comparison: Mapping[str, Any]
 ) -> list[str]:
     texts = []
     for name, bundle, learnt in zip("AB", bundles, seen, strict=True):
         texts += [f"{name}: {text}" for text in bundle.warnings]
         if learnt:
             texts.append(
-                f"{name} learnt from {learnt} of these {found['n']} images: they overestimate it, and any lead of it. "
-                "Compare on images that neither has seen: --split test, or --data"
+                f"{name} learnt from {learnt} of these {comparison['n']} images: they overestimate it, and any lead of "
+                "it. Compare on images that neither has seen: --split test, or --data"
             )
-    if not found["mcnemar"]["independent"]:
+    if not comparison["mcnemar"]["independent"]:
         texts.append(
-            f"{found['n']} images are of {found['groups']} groups: McNemar's test takes images as independent, so its p "
-            "is too small; the verdict and the intervals rest on a permutation test over groups"
+            f"{comparison['n']} images are of {comparison['groups']} groups: McNemar's test takes images as "
+            "independent, so its p is too small; the verdict and the intervals rest on a permutation test over groups"
         )
     missing = [label for i, label in enumerate(bundles[0].classes) if i not in y]
     if missing:
-        texts.append(f"no images of {', '.join(missing)}: the figures say nothing about it")
+        texts.append(f"no images of {', '.join(missing)}: the metrics say nothing about it")
     return texts
 
 

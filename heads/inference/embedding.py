@@ -22,9 +22,10 @@ from featcache.features.stored_rows import StoredRows
 from featcache.system import memory
 
 from ..bundles.bundle import open_bundle
-from ..evaluation import plots
-from ..evaluation.run_folder import marks, require_out, run_folder, write_json, write_table
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from ..search.gram_projection import isometric
+from . import embedding_plots
 
 _log = logging.getLogger(__name__)
 # Threads wait for each other some thousand times in a t-SNE. For few rows they gain little, and where another process
@@ -40,14 +41,20 @@ def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.nd
 
     Parameters
     ----------
-    X : array of shape (n, d).
-    perplexity : lowered to (n - 1) / 3 where there are few rows.
-    seed : the same seed gives the same map.
+    X : array of shape (n, d)
+        The rows.
+    perplexity : float, optional
+        Lowered to (n - 1) / 3 where there are few rows.
+    seed : int, optional
+        The same seed gives the same map.
 
     Returns
     -------
-    Coordinates of shape (n, 2), and what was done before: the projection is exact up to 2,000 rows; of more, the first
-    50 principal components are taken.
+    points : array of shape (n, 2)
+        The map.
+    before : str
+        What was done before: the projection is exact up to 2,000 rows; of more, the first 50 principal components are
+        taken.
 
     Raises
     ------
@@ -94,19 +101,63 @@ def tsne(
 
     Parameters
     ----------
-    bundle : a head's; its first dense layer's activations are drawn, and what it misclassifies is marked. None draws
-        the features themselves.
-    task, backbone, pooling, classes : of the features, without a bundle.
-    data, group_regex, cache : as in :func:`featcache.load`.
-    split : only this part of the data.
-    limit : images drawn; of more, a random sample, and of raw features no more than memory allows.
-    perplexity, seed : of t-SNE.
-    out : folder for ``tsne.png`` and ``tsne.csv``; None makes one in ``runs``.
+    bundle : str or path-like, optional
+        A head's; its first dense layer's activations are drawn, and what it misclassifies is marked. By default the
+        features themselves are drawn.
+    task, backbone, pooling : str, optional
+        Of the features, without a bundle, as in :func:`featcache.load`.
+    classes : sequence of str, optional
+        Names of the classes, in place of the task's.
+    data : str or path-like, optional
+        A folder of images or a manifest; the last extract's by default.
+    group_regex : str, optional
+        Pattern whose first group, found in a file's name, is its patient or other group.
+    cache : str or path-like, optional
+        Where the features are.
+    split : str, optional
+        Only this part of the data.
+    limit : int, optional
+        Images drawn; of more, a random sample, and of raw features no more than memory allows.
+    perplexity : float, optional
+        Of t-SNE, more than 0; lowered to (n - 1) / 3 where there are few images.
+    seed : int, optional
+        Of t-SNE and of the sample.
+    out : str or path-like, optional
+        Folder for ``tsne.png`` and ``tsne.csv``; by default a new one in ``runs``.
 
     Returns
     -------
-    ``figures``, ``csv``, ``rows`` (images drawn) ``of`` (images there are), ``misclassified`` (of those drawn), ``before``
-    (what was done before t-SNE).
+    dict
+        ``figures``, ``csv``, ``rows`` (images drawn) ``of`` (images there are), ``misclassified`` (of those drawn, or
+        None), ``before`` (what was done before t-SNE), ``feature_set synthetic run``.
+
+    Raises
+    ------
+    UsageError
+        Options out of range, a bundle whose model has no dense layer, or an ``out`` that is not empty.
+    DataError
+        Features that are not in the cache, or fewer than 4 images.
+    BundleError
+        The bundle is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> import featcache, heads
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for name, grey in (("covid", 60), ("normal", 160)):
+    ...     (folder / "images" / name).mkdir(parents=True)
+    ...     for number in range(12):
+    ...         pixels = rng.normal(grey, 20, (64, 64)).clip(0, 255).astype(np.uint8)
+    ...         Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    >>> extracted = featcache.extract(folder / "images", backbone="pixels", size=32, cache=folder / "cache")
+    >>> result = heads.tsne(task="binary", backbone="pixels", cache=folder / "cache", out=folder / "run")
+    >>> result["rows"], result["before"], Path(result["figures"][0]).name
+    (24, 'all distances kept', 'tsne.png')
     """
     if not perplexity > 0:
         raise UsageError(f"--perplexity {perplexity}: expected more than 0")
@@ -139,18 +190,22 @@ def tsne(
         labels = [features.classes[label] for label in features.y]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
         write_table(folder / "tsne.csv", header, table)
-        caption = (
-            f"t-SNE of {features.feature_set}, {what} ({before}), {_where(features, split, there)}{marks(features)}"
-        )
+        shown = f"{_where(features, split, there)}{origin_note(features)}"
+        caption = f"t-SNE of {features.feature_set}, {what} ({before}), {shown}"
         names = [Path(filesystems.name_of(path)).stem for path in features.paths]
-        drawn = plots.scatter(points, features.y, features.classes, wrong, names, caption)
-        plots.save(drawn, folder / "tsne.png")
+        drawn = embedding_plots.scatter(points, features.y, features.classes, wrong, names, caption)
+        save_figure(drawn, folder / "tsne.png")
         result = {
-            "figures": [str(folder / "tsne.png")], "csv": str(folder / "tsne.csv"), "rows": len(features),
+            "figures": [str(folder / "tsne.png")],
+            "csv": str(folder / "tsne.csv"),
+            "rows": len(features),
             "of": there,
-            "misclassified": None if wrong is None else int(wrong.sum()), "before": before,
-            "feature_set": features.feature_set, "synthetic": features.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "misclassified": None if wrong is None else int(wrong.sum()),
+            "before": before,
+            "feature_set": features.feature_set,
+            "synthetic": features.synthetic,
+            "run": str(folder),
+        }
         write_json(folder / "run.json", result)
         return result
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from featcache.data import filesystems
-from featcache.data.dataset import Dataset, find_images
+from featcache.data.dataset import Dataset
 from featcache.data.decoding import decode
 from featcache.errors import DataError, UsageError
 from featcache.extraction.planning import choose_data
@@ -24,67 +24,16 @@ from featcache.store.store import Store
 from featcache.system.interrupts import reading
 
 from ..bundles.bundle import Bundle, open_bundle
-from ..evaluation import plots
-from ..evaluation.run_folder import marks, require_out, run_folder, write_json, write_table
+from ..evaluation.canvas import save_figure
+from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from . import saliency_plots
+from .bundle_features import bundle_features, known_images, unlabelled_images
 from .class_activation import contributions, require_map
-from .prediction import bundle_features, known_images
+from .overlays import border_share, overlay
 
 _log = logging.getLogger(__name__)
 _SIDE = 448  # pixels of a drawn image's longer side
 _MEAN_SIDE = 224  # pixels of a class's mean image
-_BORDER = 7  # the border is a seventh of the map wide: the outer ring of VGG16's 7 x 7
-
-
-def overlay(image: Image.Image | np.ndarray, evidence: np.ndarray, size: int) -> Image.Image:
-    """An image in grey with the evidence for a class laid over it.
-
-    Positive evidence alone is drawn, transparent at none and in full colour at the strongest cell: what speaks against
-    one of several classes speaks for no other in particular, and of two classes it is the other's own map.
-
-    Parameters
-    ----------
-    image : of any size; an array is uint8 of shape (height, width) or (height, width, 3).
-    evidence : array of shape (h, w), a map of :func:`heads.inference.class_activation.contributions`; it covers the whole image,
-        and is drawn bilinear, with no more detail than it has.
-    size : longer side of the result in pixels; the image keeps its aspect.
-
-    Returns
-    -------
-    RGB image.
-    """
-    picture = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("L")
-    scale = size / max(picture.size)
-    extent = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    grey = np.asarray(picture.resize(extent, Image.Resampling.BILINEAR), np.float32)[:, :, None] / 255
-    positive = np.maximum(evidence, 0).astype(np.float32)
-    strongest = positive.max()
-    share = positive / strongest if strongest > 0 else positive
-    fine = np.asarray(Image.fromarray(share).resize(extent, Image.Resampling.BILINEAR))
-    colours = saliency_plots.evidence_colours()(fine)
-    blended = grey * (1 - colours[:, :, 3:]) + colours[:, :, :3] * colours[:, :, 3:]
-    return Image.fromarray((blended * 255 + 0.5).astype(np.uint8))
-
-
-def border_share(evidence: np.ndarray) -> np.ndarray:
-    """Share of the positive evidence that lies in the border, a seventh of the map wide on each side (at least a cell).
-
-    Much more there than the border's share of the area hints that a model looks at collimation, letters or padding
-    rather than lungs. It proves nothing: a cell sees far beyond its square.
-
-    Parameters
-    ----------
-    evidence : array of shape (n, h, w).
-
-    Returns
-    -------
-    array of shape (n,); NaN where there is no positive evidence.
-    """
-    positive = np.maximum(evidence, 0).astype(np.float64)
-    down, across = (max(1, round(side / _BORDER)) for side in positive.shape[1:])
-    inside = positive[:, down:-down, across:-across].sum(axis=(1, 2))
-    total = positive.sum(axis=(1, 2))
-    return 1 - np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def saliency(
@@ -104,28 +53,81 @@ def saliency(
 
     Parameters
     ----------
-    bundle, weights, cache, skip_bad : as in :func:`heads.predict`.
-    images : image files, folders or manifests, without labels; None takes ``data``.
-    data, split, group_regex : labelled images, as in :func:`heads.inference.prediction.evaluate_bundle`; None is the last extract's.
-    out : folder for the results; None makes one in ``runs``.
-    limit : so many images are drawn one by one, misclassified ones first. The rest counts all the same.
+    bundle : str or path-like
+        A bundle's folder.
+    images : sequence of str or path-like, optional
+        Image files, folders or manifests, without labels; by default ``data`` is taken.
+    data : str or path-like, optional
+        Labelled images, a folder or manifest; the last extract's by default.
+    split : str, optional
+        Only this part of the data.
+    group_regex : str, optional
+        Pattern whose first group, found in a file's name, is its patient or other group.
+    weights : str, optional
+        The network's weights, where the bundle holds none: ``imagenet`` or a file.
+    cache : str or path-like, optional
+        The features are kept here; what is there already is not computed again.
+    out : str or path-like, optional
+        Folder for the results; by default a new one in ``runs``.
+    limit : int, optional
+        So many images are drawn one by one, misclassified ones first. The rest counts all the same.
+    skip_bad : bool, optional
+        Go on without images that cannot be decoded.
 
     Returns
     -------
-    ``images``, ``drawn``, ``map`` (its rows and columns), ``border`` (mean share of the positive evidence in the border
-    of the map, by predicted class), ``border_area`` (that share where evidence is spread evenly), ``warnings`` of the
-    model, ``figures``, ``csv``. In the folder: ``class_means.png`` (each class's mean map of the evidence for it, over
-    its mean image; classes are the predicted ones where there are no labels), ``saliency.csv`` (a row for each image:
-    the peak, its contribution to the logit, and the border's share, in the map of the predicted class) and
-    ``overlays/``.
+    dict
+        ``images``, ``drawn``, ``misclassified``, ``map`` (its rows and columns), ``border`` (mean share of the positive
+        evidence in the border of the map, by predicted class), ``border_area`` (that share where evidence is spread
+        evenly), ``warnings`` of the model, ``figures``, ``csv``. In the folder: ``class_means.png`` (each class's mean
+        map of the evidence for it, over its mean image; classes are the predicted ones where there are no labels),
+        ``saliency.csv`` (a row for each image: the peak, its contribution to the logit, and the border's share, in the
+        map of the predicted class) and ``overlays/``.
 
     Raises
     ------
     UsageError
-        A model that has no such map.
+        A model that has no such map, or an ``out`` that is not empty.
     DataError
         Features without maps, no images, or bad ones without ``skip_bad``.
     BundleError
+        The bundle is damaged.
+
+    See Also
+    --------
+    heads.inference.class_activation.contributions : The maps, and what they are.
+
+    Examples
+    --------
+    The classes differ in the upper left quarter; that is where the evidence is:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> import featcache, heads
+    >>> from heads.bundles.saving import save_bundle
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for name, grey in (("covid", 60), ("normal", 160)):
+    ...     (folder / "images" / name).mkdir(parents=True)
+    ...     for number in range(12):
+    ...         pixels = rng.normal(110, 20, (64, 64))
+    ...         pixels[:32, :32] += grey - 110
+    ...         image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    ...         image.save(folder / "images" / name / f"{number}.png")
+    >>> cache = folder / "cache"
+    >>> extracted = featcache.extract(folder / "images", backbone="pixels", size=16, cache=cache)
+    >>> f = featcache.load("pixels", task="binary", cache=cache)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(f.X, f.y)
+    >>> rows = np.arange(len(f))
+    >>> bundle = save_bundle(folder / "bundle", model, f, rows, task="binary", scores={}, cache=cache)
+    >>> result = heads.saliency(bundle, cache=cache, limit=1, out=folder / "run")
+    >>> result["images"], result["drawn"], result["map"]
+    (24, 1, [16, 16])
     """
     opened = open_bundle(bundle)
     require_out(out)
@@ -137,7 +139,7 @@ def saliency(
         )
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
-    dataset = _unlabelled(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
+    dataset = unlabelled_images(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
     features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
     if not len(features):
         raise DataError(f"none of {len(dataset)} images can be used", bad)
@@ -157,28 +159,53 @@ def saliency(
         order = _order(predicted, shown)[:limit]
         answers = _answers(features, predicted, probabilities, labelled=not images)
         drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, answers, order)
-        plots.save(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
+        save_figure(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
         height, width = evidence.shape[1:]
         table = [
-            (features.paths[i], "" if images else features.classes[features.y[i]], features.classes[predicted[i]],
-             f"{probabilities[i, predicted[i]]:.6g}", *_where(evidence[i], border[i]), drawn.get(i, ""))
+            (
+                features.paths[i],
+                "" if images else features.classes[features.y[i]],
+                features.classes[predicted[i]],
+                f"{probabilities[i, predicted[i]]:.6g}",
+                *_where(evidence[i], border[i]),
+                drawn.get(i, ""),
+            )
             for i in range(len(features))
-        ]  # fmt: skip
-        header = ("path", "label", "predicted", "probability", "peak_row", "peak_column", "peak_logit", "border_share",
-                  "overlay")  # fmt: skip
+        ]
+        header = (
+            "path",
+            "label",
+            "predicted",
+            "probability",
+            "peak_row",
+            "peak_column",
+            "peak_logit",
+            "border_share",
+            "overlay",
+        )
         write_table(folder / "saliency.csv", header, table)
         result = {
-            "verb": "saliency", "bundle": str(Path(bundle)), "data": "" if images else dataset.root,
-            "classes": list(features.classes), "feature_set": features.feature_set, "images": len(features),
-            "drawn": len(drawn), "misclassified": None if images else len(wrong), "map": [height, width],
+            "verb": "saliency",
+            "bundle": str(Path(bundle)),
+            "data": "" if images else dataset.root,
+            "classes": list(features.classes),
+            "feature_set": features.feature_set,
+            "images": len(features),
+            "drawn": len(drawn),
+            "misclassified": None if images else len(wrong),
+            "map": [height, width],
             "border": {
                 name: float(np.nanmean(values)) if np.isfinite(values).any() else None
                 for name, values in ((name, border[predicted == code]) for code, name in enumerate(features.classes))
             },
             "border_area": float(border_share(np.ones((1, height, width)))[0]),
-            "figures": [str(folder / "class_means.png")], "csv": str(folder / "saliency.csv"), "skipped": len(bad),
-            "warnings": opened.warnings, "synthetic": features.synthetic, "run": str(folder),
-        }  # fmt: skip
+            "figures": [str(folder / "class_means.png")],
+            "csv": str(folder / "saliency.csv"),
+            "skipped": len(bad),
+            "warnings": opened.warnings,
+            "synthetic": features.synthetic,
+            "run": str(folder),
+        }
         write_json(folder / "run.json", result)
         return result
 
@@ -190,15 +217,13 @@ def _where(evidence: np.ndarray, border: float) -> tuple[Any, ...]:
     return (*divmod(int(evidence.argmax()), evidence.shape[1]), f"{evidence.max():.6g}", f"{border:.4f}")
 
 
-def _unlabelled(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dataset:
-    paths = [path for entry in images for path in find_images(entry)]
-    return Dataset("", paths, paths, [bundle.classes[0]] * len(paths), [""] * len(paths), paths)
-
-
 def _labelled(
-    bundle: Bundle, data: str | os.PathLike[str] | None, split: str | None, group_regex: str | None,
+    bundle: Bundle,
+    data: str | os.PathLike[str] | None,
+    split: str | None,
+    group_regex: str | None,
     cache: str | os.PathLike[str],
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     return known_images(dataset, bundle.classes, split)[0]
@@ -228,9 +253,13 @@ def _title(name: str, evidence: np.ndarray) -> str:
 
 
 def _draw_overlays(
-    folder: Path, features: Features, evidence: np.ndarray, predicted: np.ndarray, answers: Sequence[str],
+    folder: Path,
+    features: Features,
+    evidence: np.ndarray,
+    predicted: np.ndarray,
+    answers: Sequence[str],
     order: np.ndarray,
-) -> dict[int, str]:  # fmt: skip
+) -> dict[int, str]:
     """Draw some images one by one; returns the file's name for each of them, which no other shares."""
     folder.mkdir()
     names: dict[int, str] = {}
@@ -246,8 +275,8 @@ def _draw_overlays(
         picture.thumbnail((_SIDE, _SIDE))
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
         titles = ("", _title(features.classes[predicted[i]], evidence[i]))
-        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{marks(features)}"
-        plots.save(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
+        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{origin_note(features)}"
+        save_figure(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
 
@@ -271,7 +300,7 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
         pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
         name = features.classes[code]
         titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _title(name, mean_map)))
-    caption = f"Mean evidence for each class, {features.feature_set}{marks(features)}"
+    caption = f"Mean evidence for each class, {features.feature_set}{origin_note(features)}"
     return saliency_plots.evidence(pictures, titles, evidence.shape[1:], caption)
 
 

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..evaluation.plots import canvas
+from ..evaluation.canvas import canvas
 
 if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-_FINE = 20  # cells; marks of a finer map would run together
+_FINE = 20  # cells; ticks of a finer map would run together
 
 
 def evidence_colours() -> ListedColormap:
-    """Colours of evidence from 0, which is transparent, to 1: plasma, whose lightness rises evenly for every kind of
-    colour vision, and which has neither the greys nor the white of a radiograph."""
+    """Colours of evidence from 0, which is transparent, to 1.
+
+    They are those of plasma, whose lightness rises evenly for every kind of colour vision, and which has neither the
+    greys nor the white of a radiograph.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -37,7 +40,7 @@ def evidence(
     ----------
     pictures : pairs of an image and its overlay, as PIL images or arrays.
     titles : of each pair's two pictures.
-    cells : rows and columns of the map; marks on the edge of an overlay show how coarse it is.
+    cells : rows and columns of the map; ticks on the edge of an overlay show how coarse it is.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap

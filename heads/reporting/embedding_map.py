@@ -17,8 +17,9 @@ from featcache.errors import FeatcacheError, UsageError
 from featcache.features.loading import Features
 
 from ..bundles.bundle import Bundle, open_bundle
-from ..inference import saliency_maps
+from ..inference.class_activation import contributions
 from ..inference.embedding import embed, set_of
+from ..inference.overlays import overlay
 
 _log = logging.getLogger(__name__)
 _POINTS = 20_000  # at most, on one map
@@ -108,15 +109,23 @@ def explore(
 def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | os.PathLike[str]) -> Features:
     pixels = opened.spec.backbone == "pixels"
     return featcache.load(
-        "pixels" if pixels else set_of(opened.spec.hex, cache), task=str(opened.about["task"]), classes=opened.classes,
-        pooling=opened.pooling, data=data, cache=cache,
-    )  # fmt: skip
+        "pixels" if pixels else set_of(opened.spec.hex, cache),
+        task=str(opened.about["task"]),
+        classes=opened.classes,
+        pooling=opened.pooling,
+        data=data,
+        cache=cache,
+    )
 
 
 def _pictures(
-    opened: Bundle, features: Features, predicted: np.ndarray, rng: np.random.Generator,
-    cache: str | os.PathLike[str], images: bool,
-) -> tuple[dict[int, str], dict[int, str], str]:  # fmt: skip
+    opened: Bundle,
+    features: Features,
+    predicted: np.ndarray,
+    rng: np.random.Generator,
+    cache: str | os.PathLike[str],
+    images: bool,
+) -> tuple[dict[int, str], dict[int, str], str]:
     """Thumbnails and overlays by row, misclassified rows first; and why there are no overlays."""
     if not images:
         return {}, {}, "pictures were left out (--no-images)"
@@ -138,18 +147,21 @@ def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: 
     Raises :class:`DataError` where there are no maps to draw it from.
     """
     maps = featcache.load(
-        features.feature_set, task=str(opened.about["task"]), classes=opened.classes, pooling="map",
-        data=features.data, cache=cache, stream=True,
-    )  # fmt: skip
+        features.feature_set,
+        task=str(opened.about["task"]),
+        classes=opened.classes,
+        pooling="map",
+        data=features.data,
+        cache=cache,
+        stream=True,
+    )
     row_of = {path: row for row, path in enumerate(maps.paths)}
 
     def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:
         rows = [row for row, _ in block]
         of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row in rows]])
-        evidence = saliency_maps.contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
-        return [
-            saliency_maps.overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)
-        ]
+        evidence = contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
+        return [overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)]
 
     return over
 

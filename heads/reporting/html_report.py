@@ -1,47 +1,24 @@
-"""``report``: all runs on one dataset as a single HTML page, what the audit found first."""
+"""``report``: all runs on one dataset as a single HTML page, the audit's warnings first."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import featcache
 from featcache.errors import DataError, FeatcacheError, UsageError
-from featcache.spec import are_random
 from featcache.system import atomic_files
 from featcache.system.write_access import require_writable
 
 from ..auditing import audit_record
-from ..evaluation.run_folder import data_title
 from . import tables
 from .embedding_map import explore
+from .page import render
 from .run_reader import Collected, Place, Run, collect
 from .verdict import judge
 
 _log = logging.getLogger(__name__)
-_CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
-_PAIR_SIDE = 128  # pixels
-# Colours of classes, as in heads.evaluation.plots, but a grey that stands out on black and on white for its black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
-# Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
-SHAPES = (
-    "M-6.5,0a6.5,6.5 0 1,0 13,0a6.5,6.5 0 1,0 -13,0", "M0,-7.5L7.2,5.5H-7.2Z", "M-5.8,-5.8H5.8V5.8H-5.8Z",
-    "M0,-8L6.5,0L0,8L-6.5,0Z", "M0,7.5L7.2,-5.5H-7.2Z", "M-2.4,-7H2.4V-2.4H7V2.4H2.4V7H-2.4V2.4H-7V-2.4H-2.4Z",
-    "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
-    "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
-)  # fmt: skip
-_AUDIT: dict[str, Any] = {
-    "duplicates": [], "near_duplicates": [], "split_leaks": {}, "group_leaks": [], "shortcuts": [], "unreadable": [],
-    "quality": {}, "leak_inflation": None, "warnings": [], "against": None, "images": None, "groups": None,
-    "per_split": {}, "classes": [],
-}  # fmt: skip
 
 
 def report(
@@ -58,18 +35,26 @@ def report(
 
     Parameters
     ----------
-    runs : a folder of runs (None is ``./runs``), of which all on the newest one's data are shown; or run folders.
-    audit : an audit's folder; None takes the newest of that data among the runs, else among those that the cache knows of.
-    bundle : whose first dense layer is drawn; None takes the newest head's among the runs.
-    cache : where its features are.
-    images : whether to add thumbnails; without them no image leaves the machine with the page.
-    out : the file; None writes ``report.html`` beside the runs.
-    seed : of t-SNE.
+    runs : str or path-like, or a sequence of them, optional
+        A folder of runs (``./runs`` by default), of which all on the newest one's data are shown; or run folders.
+    audit : str or path-like, optional
+        An audit's folder; by default the newest of that data among the runs, else among those that the cache knows of.
+    bundle : str or path-like, optional
+        Whose first dense layer is drawn; by default that of the newest head among the runs.
+    cache : str or path-like, optional
+        Where its features are.
+    images : bool, optional
+        Whether to add thumbnails; without them no image leaves the machine with the page.
+    out : str or path-like, optional
+        The file; by default ``report.html`` beside the runs.
+    seed : int, optional
+        Of t-SNE.
 
     Returns
     -------
-    ``html``, ``bytes``, ``runs`` (folders shown), ``left_out`` (runs on other data), ``audit``, ``verdict`` and its
-    ``reasons``, ``points`` and ``pictures`` of the map, ``synthetic``.
+    dict
+        ``html``, ``bytes``, ``runs`` (folders shown), ``left_out`` (runs on other data), ``audit``, ``verdict`` and its
+        ``reasons``, ``points`` and ``pictures`` of the map, ``synthetic``.
 
     Raises
     ------
@@ -79,6 +64,33 @@ def report(
         Runs on different data, or an ``out`` that is no file.
     BundleError
         The bundle named is damaged.
+
+    See Also
+    --------
+    audit : What the page begins with.
+
+    Examples
+    --------
+    A page about one head, trained in a second:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> import featcache, heads
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for name, grey in (("covid", 60), ("normal", 160)):
+    ...     (folder / "images" / name).mkdir(parents=True)
+    ...     for number in range(12):
+    ...         pixels = rng.normal(grey, 20, (64, 64)).clip(0, 255).astype(np.uint8)
+    ...         Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
+    >>> cache, run = folder / "cache", folder / "runs" / "head"
+    >>> extracted = featcache.extract(folder / "images", backbone="pixels", size=16, cache=cache)
+    >>> fitted = heads.fit_head("binary", backbone="pixels", units=4, epochs=2, cache=cache, out=run)
+    >>> result = heads.report(folder / "runs", cache=cache)
+    >>> Path(result["html"]).name, result["verdict"], result["points"]
+    ('report.html', 'Nobody has checked.', 24)
     """
     collected = collect(runs, audit, audit_record.audit_runs(cache))
     target = Path(out) if out is not None else collected.runs[0].folder.parent / "report.html"
@@ -88,16 +100,20 @@ def report(
     points, missing = _map(collected, bundle, cache, images, seed)
     elsewhere = tables.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)
-    page = _render(collected, verdict, elsewhere, points, missing, images)
+    page = render(collected, verdict, elsewhere, points, missing, images)
     atomic_files.write_bytes(target.absolute(), page)
     return {
-        "html": str(target.absolute()), "bytes": len(page), "runs": [str(run.folder) for run in collected.runs],
+        "html": str(target.absolute()),
+        "bytes": len(page),
+        "runs": [str(run.folder) for run in collected.runs],
         "left_out": [str(run.folder) for run in collected.left_out],
-        "audit": str(collected.audit.folder) if collected.audit else None, "verdict": verdict.answer,
-        "reasons": verdict.reasons, "points": len(points["x"]) if points else 0,
+        "audit": str(collected.audit.folder) if collected.audit else None,
+        "verdict": verdict.answer,
+        "reasons": verdict.reasons,
+        "points": len(points["x"]) if points else 0,
         "pictures": len(points["pictures"]) if points else 0,
         "synthetic": any(run.about.get("synthetic", False) for run in collected.runs),
-    }  # fmt: skip
+    }
 
 
 def _map(
@@ -107,8 +123,8 @@ def _map(
     data = collected.data or None
     if bundle is not None:
         folder = Path(bundle).absolute().parent
-        found = explore(bundle, data=data, parts=_parts(folder), cache=cache, images=images, seed=seed)
-        return {**found, "run": folder.name}, ""
+        points = explore(bundle, data=data, parts=_parts(folder), cache=cache, images=images, seed=seed)
+        return {**points, "run": folder.name}, ""
     heads = [run for run in collected.runs if run.about.get("model") in ("dense", "own-cnn")]
     heads = sorted(heads, key=lambda run: run.about["model"] != "dense")
     heads = [run for run in heads if (run.folder / "bundle").is_dir()]
@@ -116,11 +132,11 @@ def _map(
         return None, "None of these runs kept a head; python cli.py fit-head makes one."
     folder = heads[0].folder
     try:
-        found = explore(folder / "bundle", data=data, parts=_parts(folder), cache=cache, images=images, seed=seed)
+        points = explore(folder / "bundle", data=data, parts=_parts(folder), cache=cache, images=images, seed=seed)
     except (FeatcacheError, OSError) as error:
         _log.warning("report: no map of %s: %s", folder.name, error)
         return None, f"The map of {folder.name} could not be drawn: {error}"
-    return {**found, "run": folder.name}, ""
+    return {**points, "run": folder.name}, ""
 
 
 def _parts(folder: Path) -> dict[str, str]:
@@ -129,111 +145,3 @@ def _parts(folder: Path) -> dict[str, str]:
     if rows and not {"path", "part"} <= rows[0].keys():
         raise DataError(f"{folder / 'predictions.csv'}: no columns path and part; make the run anew")
     return {row["path"]: row["part"] for row in rows}
-
-
-# -- the page --------------------------------------------------------------------------------------
-
-
-def _render(
-    collected: Collected, verdict: Any, elsewhere: list[dict[str, Any]], points: dict[str, Any] | None, missing: str,
-    images: bool,
-) -> bytes:  # fmt: skip
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("heads.reporting", "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    files = resources.files("heads.reporting") / "templates"
-    style = (files / "report.css").read_text(encoding="utf-8")
-    scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "explorer.js")]
-    boards = tables.leaderboards(collected.runs)
-    newest = max(collected.runs, key=lambda run: len(run.classes))
-    # One colour and shape a class, whichever table or map it stands in.
-    now = datetime.now()
-    synthetic = any(run.about.get("synthetic") for run in collected.runs)
-    names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
-    page = environment.get_template("report.html").render(
-        data=collected.data, title=data_title(collected.data, synthetic) or "report", now=f"{now.day} {now:%B %Y, %H:%M}",
-        version=featcache.__version__, verdict=verdict, metrics=list(tables.METRICS.values()), boards=boards,
-        runs=collected.runs, left_out=collected.left_out, audit=_audit_view(collected, images), about=_about(newest),
-        confusions=_confusions(boards), elsewhere=elsewhere, points=points, missing=missing,
-        curves=[c for c in map(tables.curves, _heads(collected.runs)) if c], most_curves=_CURVES,
-        searches=[s for s in (tables.search(run) for run in collected.runs if run.verb == "grid") if s],
-        synthetic=synthetic,
-        random=any(are_random(str(run.about.get("weights", ""))) for run in collected.runs),
-        wrong_rows=_wrong(points) if points else [], mark_of={name: i for i, name in enumerate(names)},
-        marks=[names.index(name) for name in points["classes"]] if points else [],
-        colours=COLOURS, shapes=SHAPES, style=style, scripts=scripts, hashes=[_hash(script) for script in scripts], listed=_LISTED,
-    )  # fmt: skip
-    return page.encode("utf-8", "backslashreplace")  # of names that are not UTF-8
-
-
-def _hash(script: str) -> str:
-    """What a Content-Security-Policy calls a script: nothing else on the page can then run."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _heads(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.verb == "fit-head"]
-
-
-def _about(run: Run) -> dict[str, Any]:
-    """What the data is, as a run knows it."""
-    return {name: run.about.get(name) for name in ("images", "groups")} | {
-        "per_split": run.about.get("per_split") or {},
-        "classes": list(run.classes),
-    }
-
-
-def _confusions(boards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The matrices of each table's models: of the best, and of the rest."""
-    found = []
-    for table in boards:
-        matrices = []
-        for row in table["rows"]:
-            best = row["cells"][0]
-            note = f"accuracy {best['value']:.3f} ({best['low']:.2f} to {best['high']:.2f}), n = {row['n']}"
-            title = f"{row['name']}, {row['features']}"
-            matrices.append(tables.confusion(row["confusion"], table["classes"], title, note))
-        found.append({"classes": table["classes"], "first": matrices[:_MATRICES], "rest": matrices[_MATRICES:]})
-    return found
-
-
-def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The misclassified images of the map, the surest errors first."""
-    width = len(points["classes"])
-    rows = [
-        {
-            "row": row, "path": points["path"][row], "label": points["classes"][label],
-            "predicted": points["classes"][predicted], "split": points["splits"][points["split"][row]],
-            "probability": points["probabilities"][row * width + predicted],
-        }
-        for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
-        if label != predicted
-    ]  # fmt: skip
-    return sorted(rows, key=lambda row: -row["probability"])
-
-
-def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
-    if collected.audit is None:
-        return None
-    audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
-    audit["finished"] = collected.audit.finished
-    grave = {"label conflict": 0, "across splits": 1}
-    pairs = sorted(audit["near_duplicates"], key=lambda p: (grave.get(p.get("kind"), 2), -p["similarity"]))
-    audit["near_duplicates"] = pairs
-    audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
-    return audit
-
-
-def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
-    from featcache.data.filesystems import is_url
-
-    from .thumbnails import data_uri, thumbnail
-
-    pictures = [
-        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
-    ]
-    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
-    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}

@@ -63,7 +63,7 @@ class Collected:
     runs : fits, searches and leaderboards on it, newest first.
     evaluations : judgements of their bundles on other images, newest first.
     audit : the newest audit of the data, if there is one.
-    left_out : runs found beside these, on other data.
+    left_out : runs beside these, on other data.
     """
 
     data: str
@@ -91,8 +91,8 @@ def collect(
     UsageError
         Named runs that are on different data.
     """
-    found = _found(runs)
-    fitted = [run for run in found if run.verb in FITTED]
+    every = _runs_of(runs)
+    fitted = [run for run in every if run.verb in FITTED]
     if not fitted:
         where = "runs" if runs is None else runs
         raise DataError(
@@ -103,14 +103,14 @@ def collect(
     others = [run for run in fitted if run.data != data]
     if others and not _is_folder_of_runs(runs):
         raise UsageError(
-            f"{own[0].folder.name} is on {data}, {others[0].folder.name} on {others[0].data}: their figures do not "
+            f"{own[0].folder.name} is on {data}, {others[0].folder.name} on {others[0].data}: their metrics do not "
             "belong in one table; make a report of each"
         )
-    evaluations = [run for run in found if run.verb == "evaluate" and _judged(run, own)]
-    return Collected(data, own, evaluations, _audit(audit, found, audits, data), others)
+    evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
+    return Collected(data, own, evaluations, _audit(audit, every, audits, data), others)
 
 
-def _found(runs: Place | Sequence[Place] | None) -> list[Run]:
+def _runs_of(runs: Place | Sequence[Place] | None) -> list[Run]:
     if _is_folder_of_runs(runs):
         parent = Path("runs") if runs is None else Path(runs)  # type: ignore[arg-type]
         folders = [path for path in parent.iterdir() if (path / "run.json").is_file()] if parent.is_dir() else []
@@ -128,7 +128,7 @@ def _readable(folders: Sequence[Place]) -> list[Run]:
     runs = []
     for folder in folders:
         with contextlib.suppress(DataError):
-            runs += _found([folder])
+            runs += _runs_of([folder])
     return sorted(runs, key=lambda run: run.finished, reverse=True)
 
 
@@ -177,21 +177,21 @@ def _judged(evaluation: Run, fitted: Sequence[Run]) -> bool:
 
 
 def judged_run(evaluation: Run, fitted: Sequence[Run]) -> Run | None:
-    """The run whose bundle was evaluated; found by name, too, where all runs were moved together."""
+    """The run whose bundle was evaluated; known by name, too, where all runs were moved together."""
     made = Path(str(evaluation.about.get("bundle", ""))).parent
     beside = [run for run in fitted if run.folder.parent == evaluation.folder.parent and run.folder.name == made.name]
     exact = [run for run in fitted if run.folder.resolve() == made.resolve()]
     return next(iter([*exact, *beside]), None)
 
 
-def _audit(named: Place | None, found: Sequence[Run], elsewhere: Sequence[Place], data: str) -> Run | None:
+def _audit(named: Place | None, beside: Sequence[Run], elsewhere: Sequence[Place], data: str) -> Run | None:
     if named is None:
-        for known in (found, _readable(elsewhere)):
+        for known in (beside, _readable(elsewhere)):
             for run in known:
                 if run.verb == "audit" and run.data == data:
                     return run
         return None
-    audit = next(iter(_found([named])), None)
+    audit = next(iter(_runs_of([named])), None)
     if audit is None or audit.verb != "audit":
         raise UsageError(f"{named}: not the folder of an audit; expected one that python cli.py audit has made")
     if audit.data != data:

@@ -1,4 +1,4 @@
-"""Whether a report's figures can be trusted, in plain words, from what the audit and the runs found."""
+"""Whether a report's numbers can be trusted, in plain words, from what the audit and the runs say."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from featcache.spec import are_random
 
-from ..auditing.messages import NOT_AUDITED, from_audit
+from ..auditing.messages import from_audit, says_unaudited
 from ..auditing.subject import words_for
 from .run_reader import Collected
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to "can these figures be trusted?".
+    """The answer to "can these numbers be trusted?".
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
     reasons = []
     if drawn:
         reasons.append(
-            "The images are SYNTHETIC: drawn by a program, to try the commands on. No figure here says anything about "
+            "The images are SYNTHETIC: drawn by a program, to try the commands on. No number here says anything about "
             "radiographs or about patients."
         )
     if random:
@@ -71,8 +71,8 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
         "fair",
         "Nothing was found against them.",
         [
-            "The audit looked for copies, for patients or other groups in several parts, and for what gives the class away "
-            f"{words.blind}, and raised no warning. That is no proof."
+            "The audit looked for copies, for patients or other groups in several parts, and for what gives the class "
+            f"away {words.blind}, and raised no warning. That is no proof."
         ],
         "" if elsewhere else "The surest test is still to come: images of another place, with python cli.py evaluate.",
     )
@@ -81,16 +81,13 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
 def _falls(elsewhere: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence for each other place: the model that falls furthest there, and how many others do."""
     reasons = []
-    fell = [found for found in elsewhere if found["fell"]]
-    for place in dict.fromkeys(found["data"] for found in fell):
-        there = [found for found in fell if found["data"] == place]
-        worst = max(there, key=lambda found: found["inside"][0]["value"] - found["outside"][0]["value"])
+    fell = [model for model in elsewhere if model["fell"]]
+    for place in dict.fromkeys(model["data"] for model in fell):
+        there = [model for model in fell if model["data"] == place]
+        worst = max(there, key=lambda model: model["inside"][0]["value"] - model["outside"][0]["value"])
         inside, outside = worst["inside"][0], worst["outside"][0]
-        others = (
-            ""
-            if len(there) == 1
-            else f" Of the other models, {len(there) - 1} fall{'s' if len(there) == 2 else ''} too."
-        )
+        more = len(there) - 1
+        others = f" Of the other models, {more} fall{'s' if more == 1 else ''} too." if more else ""
         reasons.append(
             f"On {worst['n_outside']} images from elsewhere ({worst['name']}) the same model's accuracy "
             f"is {outside['value']:.3f} ({_to(outside)}), where its own test images give {inside['value']:.3f} "
@@ -105,8 +102,8 @@ def _warnings(collected: Collected) -> list[str]:
     if not told:  # never silent where a probe was flagged
         told = [str(s.get("verdict") or s["probe"]) for s in audit.get("shortcuts", ()) if s.get("flag")]
     runs = [str(w) for run in (*collected.evaluations, *collected.runs) for w in run.about.get("warnings", ())]
-    # That there was no audit is said better elsewhere, and what an earlier one found is no news beside this one.
-    runs = [text for text in runs if text != NOT_AUDITED and not (collected.audit and from_audit(text))]
+    # That there was no audit is said better elsewhere, and warnings of an earlier one are no news beside this one.
+    runs = [text for text in runs if not says_unaudited(text) and not (collected.audit and from_audit(text))]
     return list(dict.fromkeys([*told, *runs]))
 
 
@@ -117,7 +114,7 @@ def _advice(collected: Collected, drawn: bool) -> str:
         return f"Have the data checked, then make this page again: python cli.py audit --data {collected.data}"
     return (
         "Mend what the audit names, below; judge by images of another place (python cli.py evaluate); and until then "
-        "quote no figure of this page without these warnings."
+        "quote no number of this page without these warnings."
     )
 
 

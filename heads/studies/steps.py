@@ -1,7 +1,7 @@
-"""The steps of a study: each has a folder named by all that decides its result, and is not done again where that is there.
+"""The steps of a study: each has a folder named by all that decides its result, and is done once.
 
-What a step was asked for stands beside its result in ``step.json``, which is written last: a folder without it is what a
-kill has left, and is made anew.
+What a step was asked for stands beside its result in ``step.json``, which is written last: a folder without it is what
+a kill has left, and is made anew.
 """
 
 from __future__ import annotations
@@ -36,7 +36,25 @@ _LOCK = ".lock"
 
 @dataclass
 class Step:
-    """What became of a step: ``test`` is its accuracy with interval where it has one, ``error`` why it gave nothing."""
+    """What became of a step.
+
+    Attributes
+    ----------
+    name : str
+        In words.
+    skipped : bool
+        Whether its result was there already.
+    seconds : float
+        What it took.
+    run : str or None
+        Where its result is.
+    test : dict or None
+        Its accuracy with interval, where it has one.
+    error : str or None
+        Why it gave nothing.
+    exit_code : int
+        What a command that ends with this error returns.
+    """
 
     name: str
     skipped: bool = False
@@ -57,9 +75,14 @@ class Steps:
 
     Attributes
     ----------
-    folder : of the study.
-    on_step : called with each step when it is done, skipped, or has failed.
-    done : they, in order.
+    folder : Path
+        Of the study.
+    on_step : callable
+        Called with each step when it is done, skipped, or has failed.
+    done : list of Step
+        They, in order.
+    first_error : Exception or None
+        What the first step that failed raised.
     """
 
     folder: Path
@@ -96,14 +119,19 @@ class Steps:
 
         Parameters
         ----------
-        name : in words; the folder's name is it and the first digits of a digest of ``asked``.
-        asked : plain values, all that decides the result.
-        work : fills the folder, which is not there yet.
-        still : whether a finished folder's result stands; None is always.
+        name : str
+            In words; the folder's name is it and the first digits of a digest of ``asked``.
+        asked : mapping of str to object
+            Plain values, all that decides the result.
+        work : callable
+            Fills the folder, which is not there yet.
+        still : callable, optional
+            Whether a finished folder's result stands; None is always.
 
         Returns
         -------
-        The folder, or None where the step failed.
+        Path or None
+            The folder; None where the step failed.
         """
         digest = digest_of(asked)
         folder = self.folder / f"{name.replace(' ', '-')}-{digest[:_DIGITS]}"

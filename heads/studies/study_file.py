@@ -23,7 +23,7 @@ from featcache.system import atomic_files
 
 FILE = "study.toml"  # its name in a study's folder
 _HEAD = """\
-# A study of featcache: python cli.py study study.toml does the same again, and says what is no longer the same.
+# A study of featcache: featcache study study.toml does the same again, and says what is no longer the same.
 # [study] is what was asked for, [made] what it was made of.
 
 """
@@ -31,8 +31,11 @@ _Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a study is asked for; see :func:`heads.study`. ``data`` None is the built-in sample, ``baselines`` None all of
-    them, ``classes`` None the task's own, ``pooling`` None each step's own."""
+    """What a study is asked for; see :func:`heads.study`.
+
+    ``data`` None is the built-in sample, ``baselines`` None all of them, ``classes`` None the task's own, ``pooling``
+    None each step's own.
+    """
 
     data: _Name | None = None
     backbones: Annotated[tuple[_Name, ...], msgspec.Meta(min_length=1)] = ("vgg16",)
@@ -53,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Some labelled images: how many, and a digest of their bytes, labels, splits and groups, whatever they are called."""
+    """Some labelled images: how many, and a digest of their bytes, labels, splits and groups, whatever their names."""
 
     images: int
     digest: str
@@ -99,7 +102,7 @@ def read_study(path: str | os.PathLike[str]) -> StudyFile:
     """
     place = Path(path).expanduser().absolute()
     try:
-        found = msgspec.convert(tomllib.loads(place.read_text("utf-8")), StudyFile)
+        file = msgspec.convert(tomllib.loads(place.read_text("utf-8")), StudyFile)
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error}); expected a study.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -107,7 +110,7 @@ def read_study(path: str | os.PathLike[str]) -> StudyFile:
     except msgspec.ValidationError as error:
         known = ", ".join(Settings.__struct_fields__)
         raise DataError(f"{place}: {error}. Expected [study] with some of: {known}") from error
-    return StudyFile(absolute(found.study, place.parent), found.made)
+    return StudyFile(absolute(file.study, place.parent), file.made)
 
 
 def write_study(path: Path, file: StudyFile) -> None:
@@ -125,10 +128,10 @@ def absolute(settings: Settings, beside: Path) -> Settings:
         return os.path.abspath(beside / Path(place).expanduser())
 
     file = settings.weights not in ("imagenet", "random") and not settings.weights.startswith("random:")
+    weights = whole(settings.weights) if file else settings.weights
     return msgspec.structs.replace(
-        settings, data=whole(settings.data), against=whole(settings.against),
-        weights=whole(settings.weights) if file else settings.weights,
-    )  # fmt: skip
+        settings, data=whole(settings.data), against=whole(settings.against), weights=weights
+    )
 
 
 def checked(values: dict[str, Any]) -> Settings:
@@ -150,23 +153,23 @@ def digest_of(values: Any) -> str:
 
 def differences(then: Made, now: Made) -> list[str]:
     """What is no longer as it was, one sentence each."""
-    found = []
+    changes = []
     if then.featcache != now.featcache:
-        found.append(f"featcache is {now.featcache}, it was {then.featcache}")
-    found += _other("images", then.data, now.data)
+        changes.append(f"featcache is {now.featcache}, it was {then.featcache}")
+    changes += _other("images", then.data, now.data)
     if then.against and now.against:
-        found += _other("images to judge by", then.against, now.against)
+        changes += _other("images to judge by", then.against, now.against)
     before = {network.backbone: network for network in then.networks}
     for network in now.networks:
         old = before.get(network.backbone)
         if old is not None and old.weights_digest != network.weights_digest:
-            found.append(
+            changes.append(
                 f"{network.backbone} has {network.weights} weights of digest {network.weights_digest[:8]}, they were "
                 f"{old.weights} of {old.weights_digest[:8]}"
             )
         elif old is not None and old.feature_set != network.feature_set:
-            found.append(f"the features of {network.backbone} are {network.feature_set}, they were {old.feature_set}")
-    return found
+            changes.append(f"the features of {network.backbone} are {network.feature_set}, they were {old.feature_set}")
+    return changes
 
 
 def _other(what: str, then: Images, now: Images) -> list[str]:

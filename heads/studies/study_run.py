@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -49,24 +49,20 @@ class StudyRun:
         self._settings, self._folder, self._cache = settings, folder, cache
         self._steps, self._watch = steps, watch
         self._root = settings.data or str(sample_folder(Path(cache).expanduser().absolute()))
-        self._data, self._against = Images(0, ""), None  # type: Images, Images | None
+        self._data = Images(0, "")
+        self._against: Images | None = None
 
     def run(self, then: Made | None, keep: bool) -> dict[str, Any]:
         """All steps; ``then`` is what an earlier study was made of, and ``keep`` says that its record must stay."""
         wanted = self._settings
-        with Store(self._cache) as store:  # what cannot be read fails before anything is done
-            for place in (self._sample_or_root(), wanted.against):
-                if place is not None:
-                    self._dataset(store, place)
-        sets = {name: found for name in wanted.backbones if (found := self._extract(name)) is not None}
+        self._require_readable()
+        extracted = {name: self._extract(name) for name in wanted.backbones}
+        sets = {name: feature_set for name, feature_set in extracted.items() if feature_set is not None}
         if not sets:
             raise self._steps.first_error or DataError("study: there are no features to train on")
         self._data = self._images(self._root)
         self._against = None if wanted.against is None else self._images(wanted.against)
-        made = Made(
-            featcache=featcache.__version__, finished="", folder=str(self._folder), html="", verdict="", data=self._data,
-            against=self._against, networks=tuple(self._network(*pair) for pair in sets.items()),
-        )  # fmt: skip
+        made = self._made(sets)
         changed = [] if then is None else differences(then, made)
         for text in changed:
             _log.warning("study: not as it was: %s", text)
@@ -77,36 +73,45 @@ class StudyRun:
         judged = [self._judge(run) for run in fitted] if wanted.against is not None else []
         if not fitted:
             raise self._steps.first_error or DataError("study: no model came of it")
-        shown = [run for run in (audited, *fitted, *judged) if run is not None]
-        page = self._page(shown)
-        made = msgspec.structs.replace(
-            made, finished=datetime.now().isoformat(timespec="seconds"), html=page.get("html", ""),
-            verdict=page.get("verdict", ""), steps={run.name: step for run, step in self._folders()},
-        )  # fmt: skip
+        page = self._page([run for run in (audited, *fitted, *judged) if run is not None])
         if changed or keep:
             self._set_aside()
-        write_study(self._folder / FILE, StudyFile(wanted, made))
+        write_study(self._folder / FILE, StudyFile(wanted, self._finished(made, page)))
+        return self._result(page, changed)
+
+    def _require_readable(self) -> None:
+        """Raise for images that cannot be read, before anything is done."""
+        with Store(self._cache) as store:
+            for place in (self._sample_or_root(), self._settings.against):
+                if place is not None:
+                    self._dataset(store, place)
+
+    def _result(self, page: Mapping[str, Any], changed: Sequence[str]) -> dict[str, Any]:
+        failed = [step for step in self._steps.done if step.error is not None]
         return {
-            "html": page.get("html"), "verdict": page.get("verdict"), "reasons": page.get("reasons", []),
+            "html": page.get("html"),
+            "verdict": page.get("verdict"),
+            "reasons": page.get("reasons", []),
             "steps": [step.to_dict() for step in self._steps.done],
-            "failed": [step.name for step in self._steps.done if step.error is not None], "differences": changed,
-            "config": str(self._folder / FILE), "folder": str(self._folder), "synthetic": wanted.data is None,
-            "exit_code": next((step.exit_code for step in self._steps.done if step.error is not None), 0),
-        }  # fmt: skip
+            "failed": [step.name for step in failed],
+            "differences": list(changed),
+            "config": str(self._folder / FILE),
+            "folder": str(self._folder),
+            "synthetic": self._settings.data is None,
+            "exit_code": failed[0].exit_code if failed else 0,
+        }
 
     # -- what is looked at -------------------------------------------------------------------------
 
     def _dataset(self, store: Store, data: str) -> Dataset:
         wanted = self._settings
-        found = (
-            choose_data(store, data, wanted.group_regex)
-            if data == self._root
-            else open_dataset(data, wanted.group_regex)
-        )
-        names = found.classes
         if data == self._root:
-            names = list(task_classes(wanted.task, found.labels, wanted.classes))
-        return found.take(i for i, label in enumerate(found.labels) if label in names)
+            dataset = choose_data(store, data, wanted.group_regex)
+            names = list(task_classes(wanted.task, dataset.labels, wanted.classes))
+        else:
+            dataset = open_dataset(data, wanted.group_regex)
+            names = dataset.classes
+        return dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
 
     def _images(self, data: str) -> Images:
         with Store(self._cache) as store:
@@ -124,26 +129,37 @@ class StudyRun:
     # -- the steps ---------------------------------------------------------------------------------
 
     def _extract(self, backbone: str) -> str | None:
-        wanted, found = self._settings, None
+        """The feature set of a backbone, or None where there is none."""
+        wanted, feature_set = self._settings, None
         with self._steps.attempt(f"extract {backbone}") as step, self._watch(backbone) as (on_start, on_progress):
             result = featcache.extract(
-                self._sample_or_root(), backbone, weights=wanted.weights, size=wanted.size, preprocess=wanted.preprocess,
-                skip_bad=wanted.skip_bad, group_regex=wanted.group_regex, cache=self._cache, on_start=on_start,
+                self._sample_or_root(),
+                backbone,
+                weights=wanted.weights,
+                size=wanted.size,
+                preprocess=wanted.preprocess,
+                skip_bad=wanted.skip_bad,
+                group_regex=wanted.group_regex,
+                cache=self._cache,
+                on_start=on_start,
                 on_progress=on_progress,
-            )  # fmt: skip
+            )
             step.skipped = result.computed == 0
-            found = result.feature_set
+            feature_set = result.feature_set
             if wanted.against is not None:
-                # With the very network of these features. What is bad among them, the audit and the judgement will say.
-                with Store(self._cache) as store, contextlib.suppress(DataError):
-                    spec = store.spec(found)
-                    network = store.network(spec)
-                    resolved = resolve_spec(spec, network if network.exists() else None, store)
-                    other = extract_paths(
-                        store, resolved, self._dataset(store, wanted.against).paths, on_start=on_start
-                    )
-                    step.skipped = step.skipped and other.computed == 0
-        return found
+                # What is bad among these, the audit and the judgement will say.
+                with contextlib.suppress(DataError):
+                    step.skipped = self._extract_against(feature_set, wanted.against, on_start) and step.skipped
+        return feature_set
+
+    def _extract_against(self, feature_set: str, against: str, on_start: Callable[..., None]) -> bool:
+        """Features of the images to judge by, from the very network of these; whether all were there already."""
+        with Store(self._cache) as store:
+            spec = store.spec(feature_set)
+            network = store.network(spec)
+            resolved = resolve_spec(spec, network if network.exists() else None, store)
+            result = extract_paths(store, resolved, self._dataset(store, against).paths, on_start=on_start)
+        return result.computed == 0
 
     def _sample_or_root(self) -> str:
         """The data, the sample drawn where it is not there yet."""
@@ -159,78 +175,124 @@ class StudyRun:
         """What decides the result of a step on the data."""
         wanted = self._settings
         return {
-            "verb": verb, "featcache": featcache.__version__, "data": self._root, "images": self._data.digest,
-            "task": wanted.task, "classes": wanted.classes, "group_regex": wanted.group_regex, "seed": wanted.seed,
-            "memory": wanted.memory, **more,
-        }  # fmt: skip
+            "verb": verb,
+            "featcache": featcache.__version__,
+            "data": self._root,
+            "images": self._data.digest,
+            "task": wanted.task,
+            "classes": wanted.classes,
+            "group_regex": wanted.group_regex,
+            "seed": wanted.seed,
+            "memory": wanted.memory,
+            **more,
+        }
+
+    def _given(self) -> dict[str, Any]:
+        """What the verbs on the study's images are all told."""
+        wanted = self._settings
+        return {
+            "task": wanted.task,
+            "classes": wanted.classes,
+            "group_regex": wanted.group_regex,
+            "cache": self._cache,
+            "seed": wanted.seed,
+        }
 
     def _audit(self) -> Path | None:
-        wanted, against = self._settings, self._settings.against
+        against = self._settings.against
         return self._steps.once(
-            "audit", self._asked("audit", against=against, other=self._against),
-            lambda folder: audit(
-                self._root, against=against, task=wanted.task, classes=wanted.classes, group_regex=wanted.group_regex,
-                cache=self._cache, seed=wanted.seed, out=folder,
-            ),
+            "audit",
+            self._asked("audit", against=against, other=self._against),
+            lambda folder: audit(self._root, against=against, out=folder, **self._given()),
             # Heads heed what the cache has on record, and another cache may not have it.
             still=lambda folder: str(folder) in audit_runs(self._cache),
-        )  # fmt: skip
+        )
 
     def _fit(self, backbone: str, feature_set: str, audited: Path | None) -> list[Path]:
+        """The runs on one backbone's features: baselines, head and search, those that are asked for and came out."""
         wanted = self._settings
-        given: dict[str, Any] = {
-            "task": wanted.task, "classes": wanted.classes, "data": self._root, "group_regex": wanted.group_regex,
-            "backbone": feature_set, "cache": self._cache, "seed": wanted.seed,
-            **({"pooling": wanted.pooling} if wanted.pooling else {}),
-        }  # fmt: skip
-        asked = {
-            "feature_set": feature_set, "pooling": wanted.pooling, "audit": audited.name if audited is not None else None,
-        }  # fmt: skip
-        chosen = list(TABLE) if wanted.baselines is None else list(wanted.baselines)
-        found = []
-        if chosen:
-            found.append(self._steps.once(
-                f"baselines {backbone}", self._asked("baselines", models=chosen, **asked),
-                lambda folder: baselines(models=chosen, out=folder, **given),
-            ))  # fmt: skip
-        found.append(self._steps.once(
-            f"fit-head {backbone}", self._asked("fit-head", **asked), lambda folder: fit_head(out=folder, **given),
-        ))  # fmt: skip
+        given = {**self._given(), "data": self._root, "backbone": feature_set}
+        if wanted.pooling is not None:
+            given["pooling"] = wanted.pooling
+        audit_name = None if audited is None else audited.name
+        asked = {"feature_set": feature_set, "pooling": wanted.pooling, "audit": audit_name}
+        models = list(TABLE) if wanted.baselines is None else list(wanted.baselines)
+
+        def step(verb: str, work: Callable[..., Any], **more: Any) -> Path | None:
+            return self._steps.once(
+                f"{verb} {backbone}",
+                self._asked(verb, **more, **asked),
+                lambda folder: work(out=folder, **more, **given),
+            )
+
+        runs = [step("baselines", baselines, models=models)] if models else []
+        runs.append(step("fit-head", fit_head))
         if wanted.grid:
-            found.append(self._steps.once(
-                f"grid {backbone}", self._asked("grid", **asked), lambda folder: grid(out=folder, **given),
-            ))  # fmt: skip
-        return [folder for folder in found if folder is not None]
+            runs.append(step("grid", grid))
+        return [run for run in runs if run is not None]
 
     def _judge(self, run: Path) -> Path | None:
+        """A run's model on the images of another place."""
         wanted = self._settings
-        name = f"evaluate {re.sub('-[0-9a-f]{8}$', '', run.name)}"
-        return self._steps.once(
-            name, self._asked("evaluate", run=run.name, against=wanted.against, other=self._against, skip_bad=wanted.skip_bad),
-            lambda folder: evaluate_bundle(
-                run / "bundle", wanted.against, group_regex=wanted.group_regex, skip_bad=wanted.skip_bad, cache=self._cache,
+        told = {"against": wanted.against, "other": self._against, "skip_bad": wanted.skip_bad}
+
+        def work(folder: Path) -> dict[str, Any]:
+            return evaluate_bundle(
+                run / "bundle",
+                wanted.against,
+                group_regex=wanted.group_regex,
+                skip_bad=wanted.skip_bad,
+                cache=self._cache,
                 out=folder,
-            ),
-        )  # fmt: skip
+            )
+
+        name = f"evaluate {re.sub('-[0-9a-f]{8}$', '', run.name)}"
+        return self._steps.once(name, self._asked("evaluate", run=run.name, **told), work)
 
     def _page(self, runs: Sequence[Path]) -> dict[str, Any]:
         """The page over these runs alone, and what :func:`heads.reporting.html_report` says of it."""
         html, about = self._folder / "report.html", self._folder / "report.json"
         asked = digest_of(self._asked("report", runs=[run.name for run in runs], pictures=self._settings.images))
-        found: dict[str, Any] = {}
+        page: dict[str, Any] = {}
         with self._steps.attempt("report") as step:
             with contextlib.suppress(OSError, ValueError):
-                found = json.loads(about.read_text("utf-8"))
-            if found.get("asked") == asked and html.is_file():
+                page = json.loads(about.read_text("utf-8"))
+            if page.get("asked") == asked and html.is_file():
                 step.skipped = True
             else:
-                found = {**report(list(runs), cache=self._cache, images=self._settings.images, out=html,
-                                  seed=self._settings.seed), "asked": asked}  # fmt: skip
-                write_json(about, found)
+                options: dict[str, Any] = {
+                    "cache": self._cache,
+                    "images": self._settings.images,
+                    "seed": self._settings.seed,
+                }
+                page = {**report(list(runs), out=html, **options), "asked": asked}
+                write_json(about, page)
             step.run = str(html)
-        return found if step.error is None else {}
+        return page if step.error is None else {}
 
     # -- the record --------------------------------------------------------------------------------
+
+    def _made(self, sets: Mapping[str, str]) -> Made:
+        """What the study is made of, before it is finished."""
+        return Made(
+            featcache=featcache.__version__,
+            finished="",
+            folder=str(self._folder),
+            html="",
+            verdict="",
+            data=self._data,
+            against=self._against,
+            networks=tuple(self._network(*pair) for pair in sets.items()),
+        )
+
+    def _finished(self, made: Made, page: Mapping[str, Any]) -> Made:
+        return msgspec.structs.replace(
+            made,
+            finished=datetime.now().isoformat(timespec="seconds"),
+            html=page.get("html", ""),
+            verdict=page.get("verdict", ""),
+            steps={run.name: step for run, step in self._folders()},
+        )
 
     def _folders(self) -> list[tuple[Path, str]]:
         return [(Path(s.run), s.name) for s in self._steps.done if s.run is not None and s.error is None]

@@ -155,11 +155,19 @@ class OwnCNNClassifier(EpochClassifier):
         model.compile(keras.optimizers.Adam(self.learning_rate), loss, metrics=["accuracy"], jit_compile=False)
         watch = _Watch(keras, self.patience, self.checkpoint, on_epoch, at_epoch)
         validation = self._batches(ready, ready.val_rows, None) if len(ready.val_rows) else None
-        model.fit(
-            self._batches(ready, ready.rows, np.random.default_rng([ready.seed, 1])),
-            validation_data=validation, epochs=self.epochs, shuffle=False, verbose=0, callbacks=[watch.callback],
-        )  # fmt: skip
-        return self._adopt(watch)
+        batches = self._batches(ready, ready.rows, np.random.default_rng([ready.seed, 1]))
+        try:
+            model.fit(
+                batches,
+                validation_data=validation,
+                epochs=self.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[watch.callback],
+            )
+            return self._adopt(watch)
+        finally:
+            _let_go(model)
 
     def _adopt(self, watch: _Watch) -> OwnCNNClassifier:
         self.weights_ = watch.best_weights or watch.callback.model.get_weights()
@@ -253,6 +261,15 @@ class OwnCNNClassifier(EpochClassifier):
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True  # the nearest tag there is for images
         return tags
+
+
+def _let_go(model: Any) -> None:
+    """Have a trained network hold nothing: TensorFlow keeps the graph of Keras' training step for good, and with it the
+    variables, so that each training would leave weights and moments behind (287 MB at 224 pixels)."""
+    tf, _ = load_tensorflow()
+    for variable in {id(v): v for v in [*model.variables, *model.optimizer.variables]}.values():
+        empty = tf.zeros((0,), variable.dtype)
+        tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=empty, validate_shape=False)
 
 
 class _Watch:

@@ -7,58 +7,50 @@ from the same start and order of batches.
 from __future__ import annotations
 
 import functools
-import itertools
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 
 from .architectures import BN_EPSILON, BN_MOMENTUM, HeadShape
+from .weight_layout import NormPlaces, WeightLayout
 
 # Keras' own defaults.
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 
 
-# Numbers in one block of the first kernel. Products, gradients and updates of one block overlap those of others,
-# which took 0.88 of the time of one block of 25,088 x 256 (7 to 28 blocks alike).
-_BLOCK = 450_000
+@dataclass(frozen=True)
+class _Kind:
+    """What heads of one program have in common, and what they are computed by."""
+
+    tf: Any
+    activation: Any
+    layout: WeightLayout
+    one_output: bool
+    optimizer: str
+    dropping: bool
+    regularised: bool
 
 
-def arrange(shape: HeadShape, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """Weights in Keras' order, as the program holds them.
+@dataclass(frozen=True)
+class _Batch:
+    """Rows to learn from, their sample weights, and which of the places are filled; ``places`` is the size of a whole
+    batch."""
 
-    The first kernel is held transposed, of shape (units, n_features), which over a short batch and many features
-    takes 0.8 of the time, and cut into blocks of features.
-    """
-    first, *others = weights
-    return [*(np.ascontiguousarray(first[low:high].T) for low, high in _blocks(shape)), *others]
-
-
-def restore(shape: HeadShape, arranged: list[np.ndarray]) -> list[np.ndarray]:
-    """The inverse of :func:`arrange`."""
-    blocks = _blocks(shape)
-    first = np.empty((shape.n_features, shape.units[0]), np.float32)
-    for (low, high), block in zip(blocks, arranged, strict=False):
-        first[low:high] = block.T
-    return [first, *arranged[len(blocks) :]]
+    rows: Any
+    weight: Any
+    present: Any
+    places: int
 
 
-def trainable_flags(shape: HeadShape) -> list[bool]:
-    """Which of the arranged weights the optimiser changes."""
-    flags = [True] * (len(_blocks(shape)) - 1)
-    for position in range(len(shape.widths)):
-        flags += [True, True]
-        if shape.batch_norm and position < len(shape.units):
-            flags += [True, True, False, False]
-    return flags
+@dataclass(frozen=True)
+class _Setting:
+    """What all steps of a call share: data, what one head is trained with, and its seed."""
 
-
-def _blocks(shape: HeadShape) -> list[tuple[int, int]]:
-    """First and last feature (exclusive) of each block."""
-    count = max(1, shape.n_features * shape.units[0] // _BLOCK)
-    bounds = [shape.n_features * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(bounds))
+    X: Any
+    y: Any
+    knob: dict[str, Any]
+    seed: Any
 
 
 @functools.lru_cache(maxsize=64)
@@ -67,157 +59,187 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
 
     ``program(X, y, order, weight, present, start, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
     epochs as ``order`` of shape (epochs, steps, batch) has, changes the variables in ``weights`` and ``slots``, and
-    returns float32 figures of shape (epochs, 4): loss and accuracy, in training and in validation.
+    returns float32 numbers of shape (epochs, 4): loss and accuracy, in training and in validation.
 
-    Weights, and what the optimiser keeps for them, are as :func:`arrange` gives them. ``start`` is the number of steps
-    before these. Batches of which no place is present are skipped. Empty ``val_rows`` skip the validation; its figures
-    are then NaN.
+    Weights, and what the optimiser keeps for them, are as :meth:`WeightLayout.arrange` gives them. ``start`` is the
+    number of steps before these. Batches of which no place is present are skipped. Empty ``val_rows`` skip the
+    validation; its numbers are then NaN.
     """
     tf, keras = load_tensorflow()
     activation = keras.activations.get(shape.activation)
-    trainable = trainable_flags(shape)
-    per_layer = 6 if shape.batch_norm else 2
-    blocks = _blocks(shape)
-    shift = len(blocks) - 1  # of all that stands behind the first kernel
-
-    def forward(
-        weights: list[Any], x: Any, present: Any, rate: Any, seed: Any | None, places: int = 0
-    ) -> tuple[Any, list[Any]]:
-        """Logits, and the weights with moving statistics brought up to date; ``seed`` None is inference. ``places`` is
-        the size of a whole batch."""
-        updated = list(weights)
-        for layer in range(len(shape.units)):
-            at = layer * per_layer + shift
-            if layer:
-                product = tf.matmul(x, weights[at])
-            else:
-                parts = [tf.matmul(weights[i], x[:, a:b], transpose_b=True) for i, (a, b) in enumerate(blocks)]
-                product = tf.transpose(tf.add_n(parts))
-            x = activation(product + weights[at + 1])
-            if shape.batch_norm:
-                gamma, beta, mean, variance = weights[at + 2 : at + 6]
-                if seed is not None:
-                    share = present[:, None] / tf.reduce_sum(present)
-                    batch_mean = tf.reduce_sum(x * share, axis=0)
-                    batch_variance = tf.reduce_sum((x - batch_mean) ** 2 * share, axis=0)
-                    updated[at + 4] = mean * BN_MOMENTUM + batch_mean * (1 - BN_MOMENTUM)
-                    updated[at + 5] = variance * BN_MOMENTUM + batch_variance * (1 - BN_MOMENTUM)
-                    mean, variance = batch_mean, batch_variance
-                x = (x - mean) * tf.math.rsqrt(variance + BN_EPSILON) * gamma + beta
-            elif seed is not None and dropping:
-                draw = tf.random.stateless_uniform((places, x.shape[1]), seed + tf.constant([0, layer]))
-                draw = draw[: x.shape[0]]  # a short batch draws what it would draw in a whole one
-                x = tf.where(draw >= rate, x / (1 - rate), 0.0)
-        at = len(shape.units) * per_layer + shift
-        return tf.matmul(x, weights[at]) + weights[at + 1], updated
-
-    def losses(logits: Any, y: Any) -> tuple[Any, Any]:
-        """Cross-entropy and correctness of each row."""
-        if shape.n_outputs == 1:
-            z = logits[:, 0]
-            loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(y, tf.float32), logits=z)
-            right = tf.equal(tf.cast(z > 0, tf.int32), y)
-        else:
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
-            right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
-        return loss, tf.cast(right, tf.float32)
-
-    def update(weights: list[Any], slots: list[Any], gradients: list[Any], knob: dict[str, Any], step: Any) -> Any:
-        """One step of the optimiser, by Keras' formulas."""
-        new_weights, new_slots = list(weights), []
-        places = [i for i, flag in enumerate(trainable) if flag]
-        rate = knob["learning_rate"]
-        for number, (place, gradient) in enumerate(zip(places, gradients, strict=True)):
-            w = weights[place]
-            if optimizer == "sgd":
-                velocity = knob["momentum"] * slots[number] - rate * gradient
-                new_weights[place] = w + velocity
-                new_slots.append(velocity)
-                continue
-            m, v = slots[2 * number], slots[2 * number + 1]
-            m = m + (gradient - m) * (1 - _BETA1)
-            v = v + (gradient * gradient - v) * (1 - _BETA2)
-            scale = rate * tf.sqrt(1 - _BETA2**step) / (1 - _BETA1**step)
-            if optimizer == "adamw":
-                w = w - w * knob["weight_decay"] * rate
-            new_weights[place] = w - m * scale / (tf.sqrt(v) + _EPSILON)
-            new_slots += [m, v]
-        return new_weights, new_slots
-
-    def one_step(
-        X: Any, y: Any, batch: list[Any], step: Any, knob: dict[str, Any], seed: Any, weights: list[Any],
-        slots: list[Any], places: int,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        rows, weight, present = batch
-        x, target = tf.gather(X, rows), tf.gather(y, rows)
-        count = tf.reduce_sum(present)
-        watched = [w for w, flag in zip(weights, trainable, strict=True) if flag]
-        with tf.GradientTape() as tape:
-            tape.watch(watched)
-            logits, updated = forward(weights, x, present, knob["dropout"], tf.stack([seed, step * 64]), places)
-            loss, right = losses(logits, target)
-            # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
-            total = tf.reduce_sum(loss * weight * present) / tf.maximum(count, 1.0)
-            if regularised:
-                deeper = [weights[layer * per_layer + shift] for layer in range(1, len(shape.units))]
-                kernels = [*weights[: shift + 1], *deeper]
-                total += knob["l2"] * tf.add_n([tf.reduce_sum(k * k) for k in kernels])
-        gradients = tape.gradient(total, watched)
-        new_weights, new_slots = update(updated, slots, gradients, knob, tf.cast(step + 1, tf.float32))
-        return new_weights, new_slots, total * count, tf.reduce_sum(right * present), count
-
-    def train_epoch(
-        X: Any, y: Any, order: Any, weight: Any, present: Any, steps: Any, start: Any, knob: dict[str, Any], seed: Any,
-        weights: list[Any], slots: list[Any],
-    ) -> tuple[Any, ...]:  # fmt: skip
-        """The first ``steps`` batches: a head with fewer rows than others of its stack has none at the end."""
-        places = order.shape[1]
-
-        def run(first: Any, last: Any, size: int, sums: Any, weights: list[Any], slots: list[Any]) -> Any:
-            def body(i: Any, sums: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
-                batch = [values[i][:size] for values in (order, weight, present)]
-                weights, slots, *seen = one_step(X, y, batch, start + i, knob, seed, weights, slots, places)
-                return i + 1, sums + tf.stack(seen), weights, slots
-
-            return tf.while_loop(lambda i, *rest: i < last, body, (first, sums, weights, slots))[1:]
-
-        # The last batch of an epoch is often short: where a quarter holds it, computing on a quarter gives the same
-        # sooner (0.88 of the time of an epoch of 104 rows).
-        quarter = places // 4
-        short = tf.logical_and(steps > 0, tf.reduce_sum(present[steps - 1]) <= quarter)
-        whole = steps - tf.cast(short, tf.int32)
-        sums, weights, slots = run(tf.constant(0), whole, places, tf.zeros(3), weights, slots)
-        if quarter:
-            sums, weights, slots = run(whole, steps, quarter, sums, weights, slots)
-        return sums[0] / sums[2], sums[1] / sums[2], weights, slots
+    layout = WeightLayout.of(shape)
+    kind = _Kind(tf, activation, layout, shape.n_outputs == 1, optimizer, dropping, regularised)
 
     @tf.function(jit_compile=True)
     def program(
-        X: Any, y: Any, order: Any, weight: Any, present: Any, start: Any, val_rows: Any, val_filled: Any,
-        knob: dict[str, Any], seed: Any, weights: list[Any], slots: list[Any],
-    ) -> Any:  # fmt: skip
+        X: Any,
+        y: Any,
+        order: Any,
+        weight: Any,
+        present: Any,
+        start: Any,
+        val_rows: Any,
+        val_filled: Any,
+        knob: dict[str, Any],
+        seed: Any,
+        weights: list[Any],
+        slots: list[Any],
+    ) -> Any:
         epochs = order.shape[0]
         own_steps = tf.reduce_sum(tf.cast(tf.reduce_sum(present[0], axis=1) > 0, tf.int32))
         val_X, val_y = tf.gather(X, val_rows), tf.gather(y, val_rows)
+        setting = _Setting(X, y, knob, seed)
 
-        def validate(weights: list[Any]) -> list[Any]:
-            if not val_rows.shape[0]:
-                return [tf.constant(float("nan"))] * 2
-            logits, _ = forward(weights, val_X, val_filled, 0.0, None)
-            return [tf.reduce_sum(v * val_filled) / tf.reduce_sum(val_filled) for v in losses(logits, val_y)]
-
-        def body(e: Any, figures: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
-            loss, right, weights, slots = train_epoch(
-                X, y, order[e], weight[e], present[e], own_steps, start + e * own_steps, knob, seed, weights, slots
-            )
-            row = tf.stack([loss, right, *validate(weights)])
-            return e + 1, tf.tensor_scatter_nd_update(figures, [[e]], [row]), weights, slots
+        def body(e: Any, curves: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
+            batches = _Batch(order[e], weight[e], present[e], order.shape[2])
+            before = start + e * own_steps
+            loss, right, weights, slots = _train_epoch(kind, setting, batches, own_steps, before, weights, slots)
+            row = tf.stack([loss, right, *_validate(kind, weights, val_X, val_y, val_filled)])
+            return e + 1, tf.tensor_scatter_nd_update(curves, [[e]], [row]), weights, slots
 
         values = [[tf.identity(v) for v in variables] for variables in (weights, slots)]
         begin = (tf.constant(0), tf.zeros((epochs, 4)), *values)
-        _, figures, new_weights, new_slots = tf.while_loop(lambda e, *rest: e < epochs, body, begin)
+        _, curves, new_weights, new_slots = tf.while_loop(lambda e, *rest: e < epochs, body, begin)
         for variable, value in zip(weights + slots, new_weights + new_slots, strict=True):
             variable.assign(value)
-        return figures
+        return curves
 
     return program
+
+
+def _train_epoch(
+    kind: _Kind, setting: _Setting, batches: _Batch, steps: Any, start: Any, weights: list[Any], slots: list[Any]
+) -> tuple[Any, ...]:
+    """The first ``steps`` batches: a head with fewer rows than others of its stack has none at the end."""
+    tf, places = kind.tf, batches.places
+
+    def run(first: Any, last: Any, size: int, sums: Any, weights: list[Any], slots: list[Any]) -> Any:
+        def body(i: Any, sums: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
+            batch = _Batch(batches.rows[i][:size], batches.weight[i][:size], batches.present[i][:size], places)
+            weights, slots, *seen = _one_step(kind, setting, batch, start + i, weights, slots)
+            return i + 1, sums + tf.stack(seen), weights, slots
+
+        return tf.while_loop(lambda i, *rest: i < last, body, (first, sums, weights, slots))[1:]
+
+    # The last batch of an epoch is often short. Where its rows fit into a quarter of the places, it is computed on that
+    # quarter: the same numbers, sooner (0.88 of the time of an epoch of 104 rows).
+    quarter = places // 4
+    short = tf.logical_and(steps > 0, tf.reduce_sum(batches.present[steps - 1]) <= quarter)
+    whole = steps - tf.cast(short, tf.int32)
+    sums, weights, slots = run(tf.constant(0), whole, places, tf.zeros(3), weights, slots)
+    if quarter:
+        sums, weights, slots = run(whole, steps, quarter, sums, weights, slots)
+    return sums[0] / sums[2], sums[1] / sums[2], weights, slots
+
+
+def _one_step(
+    kind: _Kind, setting: _Setting, batch: _Batch, step: Any, weights: list[Any], slots: list[Any]
+) -> tuple[Any, ...]:
+    """One batch: new weights and slots, the sum of losses, how many rows were right, and how many there were."""
+    tf, layout, knob = kind.tf, kind.layout, setting.knob
+    x, target = tf.gather(setting.X, batch.rows), tf.gather(setting.y, batch.rows)
+    count = tf.reduce_sum(batch.present)
+    watched = [weights[place] for place in layout.trainable]
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        seed = tf.stack([setting.seed, step * 64])
+        logits, updated = _forward(kind, weights, x, batch.present, knob["dropout"], seed, batch.places)
+        loss, right = _losses(kind, logits, target)
+        # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
+        total = tf.reduce_sum(loss * batch.weight * batch.present) / tf.maximum(count, 1.0)
+        if kind.regularised:
+            kernels = [weights[place] for place in layout.penalised]
+            total += knob["l2"] * tf.add_n([tf.reduce_sum(k * k) for k in kernels])
+    gradients = tape.gradient(total, watched)
+    new_weights, new_slots = _update(kind, updated, slots, gradients, knob, tf.cast(step + 1, tf.float32))
+    return new_weights, new_slots, total * count, tf.reduce_sum(right * batch.present), count
+
+
+def _validate(kind: _Kind, weights: list[Any], X: Any, y: Any, filled: Any) -> list[Any]:
+    """Loss and accuracy on rows to validate on; NaN where there are none."""
+    tf = kind.tf
+    if not X.shape[0]:
+        return [tf.constant(float("nan"))] * 2
+    logits, _ = _forward(kind, weights, X, filled, 0.0, None, 0)
+    return [tf.reduce_sum(v * filled) / tf.reduce_sum(filled) for v in _losses(kind, logits, y)]
+
+
+def _forward(
+    kind: _Kind, weights: list[Any], x: Any, present: Any, rate: Any, seed: Any | None, places: int
+) -> tuple[Any, list[Any]]:
+    """Logits, and the weights with moving statistics brought up to date; ``seed`` None is inference."""
+    tf, layout = kind.tf, kind.layout
+    updated = list(weights)
+    for number, layer in enumerate(layout.hidden):
+        product = tf.matmul(x, weights[layer.kernel[0]]) if number else _first_product(kind, weights, x)
+        x = kind.activation(product + weights[layer.bias])
+        if layer.norm is not None:
+            x = _normalised(kind, weights, updated, layer.norm, x, None if seed is None else present)
+        elif seed is not None and kind.dropping:
+            draw = tf.random.stateless_uniform((places, x.shape[1]), seed + tf.constant([0, number]))
+            draw = draw[: x.shape[0]]  # a short batch draws what it would draw in a whole one
+            x = tf.where(draw >= rate, x / (1 - rate), 0.0)
+    return tf.matmul(x, weights[layout.output.kernel[0]]) + weights[layout.output.bias], updated
+
+
+def _first_product(kind: _Kind, weights: list[Any], x: Any) -> Any:
+    """The input times the first kernel, by blocks."""
+    tf, layout = kind.tf, kind.layout
+    kernels = [weights[place] for place in layout.hidden[0].kernel]
+    columns = [x[:, low:high] for low, high in layout.blocks]
+    parts = [tf.matmul(kernel, part, transpose_b=True) for kernel, part in zip(kernels, columns, strict=True)]
+    return tf.transpose(tf.add_n(parts))
+
+
+def _normalised(
+    kind: _Kind, weights: list[Any], updated: list[Any], norm: NormPlaces, x: Any, present: Any | None
+) -> Any:
+    """Batch normalisation; in training, where ``present`` is given, ``updated`` gets the new moving statistics."""
+    tf = kind.tf
+    mean, variance = weights[norm.mean], weights[norm.variance]
+    if present is not None:
+        share = present[:, None] / tf.reduce_sum(present)
+        batch_mean = tf.reduce_sum(x * share, axis=0)
+        batch_variance = tf.reduce_sum((x - batch_mean) ** 2 * share, axis=0)
+        updated[norm.mean] = mean * BN_MOMENTUM + batch_mean * (1 - BN_MOMENTUM)
+        updated[norm.variance] = variance * BN_MOMENTUM + batch_variance * (1 - BN_MOMENTUM)
+        mean, variance = batch_mean, batch_variance
+    return (x - mean) * tf.math.rsqrt(variance + BN_EPSILON) * weights[norm.gamma] + weights[norm.beta]
+
+
+def _losses(kind: _Kind, logits: Any, y: Any) -> tuple[Any, Any]:
+    """Cross-entropy and correctness of each row."""
+    tf = kind.tf
+    if kind.one_output:
+        z = logits[:, 0]
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(y, tf.float32), logits=z)
+        right = tf.equal(tf.cast(z > 0, tf.int32), y)
+    else:
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
+    return loss, tf.cast(right, tf.float32)
+
+
+def _update(
+    kind: _Kind, weights: list[Any], slots: list[Any], gradients: list[Any], knob: dict[str, Any], step: Any
+) -> tuple[list[Any], list[Any]]:
+    """One step of the optimiser, by Keras' formulas."""
+    tf = kind.tf
+    new_weights, new_slots = list(weights), []
+    rate = knob["learning_rate"]
+    for number, (place, gradient) in enumerate(zip(kind.layout.trainable, gradients, strict=True)):
+        w = weights[place]
+        if kind.optimizer == "sgd":
+            velocity = knob["momentum"] * slots[number] - rate * gradient
+            new_weights[place] = w + velocity
+            new_slots.append(velocity)
+            continue
+        m, v = slots[2 * number], slots[2 * number + 1]
+        m = m + (gradient - m) * (1 - _BETA1)
+        v = v + (gradient * gradient - v) * (1 - _BETA2)
+        scale = rate * tf.sqrt(1 - _BETA2**step) / (1 - _BETA1**step)
+        if kind.optimizer == "adamw":
+            w = w - w * knob["weight_decay"] * rate
+        new_weights[place] = w - m * scale / (tf.sqrt(v) + _EPSILON)
+        new_slots += [m, v]
+    return new_weights, new_slots

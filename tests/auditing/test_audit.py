@@ -21,7 +21,7 @@ from featcache.data.synthetic import draw
 from featcache.errors import DataError, StoreError, UsageError
 from heads import audit, fit_head, open_bundle
 from heads.auditing.image_summary import inverted, look, take_looks
-from heads.auditing.near_duplicates import near_duplicates, units
+from heads.auditing.near_duplicates import merged_groups, near_duplicates
 from heads.auditing.subject import words_for
 
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
@@ -119,10 +119,15 @@ def test_the_words_fit_the_subject(pool, tmp_path, cli):
 @pytest.mark.parametrize(
     ("classes", "chest"),
     [
-        (("cat", "dog"), False), (("normal", "abnormal"), False), (("icu", "ward"), False), (("a_covid_19", "x"), True),
-        (("Pleural Effusion", "none"), True), (("pneumonia_bac", "normal"), True), (("tbilisi", "effusions"), False),
+        (("cat", "dog"), False),
+        (("normal", "abnormal"), False),
+        (("icu", "ward"), False),
+        (("a_covid_19", "x"), True),
+        (("Pleural Effusion", "none"), True),
+        (("pneumonia_bac", "normal"), True),
+        (("tbilisi", "effusions"), False),
     ],
-)  # fmt: skip
+)
 def test_what_images_are_of_follows_from_whole_words_of_their_classes(classes, chest):
     assert (words_for(classes).column == "without a lung") == chest
 
@@ -213,13 +218,13 @@ def test_a_group_in_two_splits_is_named(pool, tmp_path):
     assert any("4 groups in more than one split" in text for text in result["warnings"])
 
 
-def test_units_join_groups_that_are_linked():
-    assert units(["a", "b", "c", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
-    assert units(["p", "q", "p", "r"], []) == ["p", "q", "p", "r"]
+def test_linked_images_merge_their_groups():
+    assert merged_groups(["a", "b", "c", "d"], [(0, 1), (1, 2)]) == ["a", "a", "a", "d"]
+    assert merged_groups(["p", "q", "p", "r"], []) == ["p", "q", "p", "r"]
 
 
 @pytest.mark.slow
-def test_folds_that_tear_patients_apart_flatter(pool, tmp_path):
+def test_folds_that_tear_patients_apart_overestimate(pool, tmp_path):
     """Five pictures of each patient, whose label means nothing: only a leak can tell it."""
     images, lines = [], []
     rng = np.random.default_rng(0)
@@ -257,9 +262,11 @@ def test_faulty_images_are_told_apart(pool, tmp_path):
     result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
     names = {fault: [Path(path).name for path in paths] for fault, paths in result["quality"].items()}
     assert names == {
-        "tiny": ["image0000.png"], "blank": ["image0001.png"], "inverted": ["image0002.png"],
+        "tiny": ["image0000.png"],
+        "blank": ["image0001.png"],
+        "inverted": ["image0002.png"],
         "low_contrast": ["image0003.png"],
-    }  # fmt: skip
+    }
     assert [entry["path"] for entry in result["unreadable"]] == [str(broken)]
     assert "images: 1 cannot be read" in result["warnings"]
     assert len((tmp_path / "o" / "faults.csv").read_text().splitlines()) == 6
@@ -312,8 +319,8 @@ def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, m
     where = {"cache": tmp_path / "cache"}
     featcache.extract(data, "pixels", size=24, **where)
     if by == "memory":
-        monkeypatch.setattr("heads.auditing.audit._BYTES_AN_IMAGE", 1)
-        monkeypatch.setattr("heads.auditing.audit._LEAST", 20)
+        monkeypatch.setattr("heads.auditing.audited_images._BYTES_AN_IMAGE", 1)
+        monkeypatch.setattr("heads.auditing.audited_images._LEAST", 20)
         monkeypatch.setattr("featcache.system.memory.available", lambda: 31)
     result = audit(data, task="binary", out=tmp_path / "a", limit=31 if by == "limit" else None, **where)
     assert (result["images"], result["of"]) == (30, 60)
@@ -462,11 +469,14 @@ def looks_of(pictures) -> list:
 @pytest.mark.parametrize(
     "pictures",
     [
-        lambda: cells(300, centred=True), lambda: cells(300, centred=False), lambda: photographs(200), lambda: digits(300),
+        lambda: cells(300, centred=True),
+        lambda: cells(300, centred=False),
+        lambda: photographs(200),
+        lambda: digits(300),
         lambda: [*cells(60, True), *(Image.eval(picture, lambda value: 255 - value) for picture in cells(60, True, 1))],
     ],
     ids=["cells in the middle", "cells anywhere", "photographs", "digits", "bright and dark fields"],
-)  # fmt: skip
+)
 def test_pictures_that_are_no_radiographs_are_not_called_inverted(pictures):
     assert sum(inverted(looks_of(pictures()))) == 0
 

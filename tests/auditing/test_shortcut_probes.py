@@ -1,4 +1,4 @@
-"""Dealing labels out anew: what a patient is stays whole, and labels that mean nothing seldom seem to mean something."""
+"""Labels dealt out anew: patients stay whole, and labels that mean nothing seldom seem to mean something."""
 
 from __future__ import annotations
 

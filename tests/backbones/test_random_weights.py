@@ -92,25 +92,36 @@ DIGESTS = """
 import json, sys
 from featcache.backbones import registry as backbones; from featcache.backbones import weights
 sources = [weights.WeightsSource("random", seed=seed) for seed in (0, 1)]
-print(json.dumps({name: [weights.digest(weights.build(backbones.get(name), 96, s)) for s in sources] for name in sys.argv[1:]}))
+digest = lambda name, source: weights.digest(weights.build(backbones.get(name), 96, source))
+print(json.dumps({name: [digest(name, source) for source in sources] for name in sys.argv[1:]}))
 """
 
 
 @pytest.mark.parametrize(
     "environment",
     [
-        {},
-        {"TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_NUM_INTRAOP_THREADS": "1"},
-        {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX AVX2 FMA3"},
+        pytest.param({}, id="as it is"),
+        pytest.param({"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX AVX2 FMA3"}, id="numpy without AVX"),
+        pytest.param(
+            {"TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            id="one thread, no oneDNN",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit", "TF_NUM_INTRAOP_THREADS": "1"},
+            id="XLA",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["as it is", "one thread, no oneDNN", "XLA", "numpy without AVX"],
 )
 def test_a_seed_means_the_same_bits_everywhere(environment):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DIGESTS, *GOLDEN],
-        capture_output=True, text=True, check=True, env={**os.environ, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     assert {name: first for name, (first, _) in found.items()} == GOLDEN
     assert all(first != second for first, second in found.values())

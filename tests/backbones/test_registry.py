@@ -14,9 +14,18 @@ from featcache.spec import FeatureSpec
 
 NETWORKS = [row for row in registry.TABLE.values() if row.name != "pixels"]
 # One small member of each family; the others are built under the marker "slow".
-QUICK = {"resnet50v2", "inceptionv3", "mobilenet",
-         "mobilenetv2", "mobilenetv3small", "densenet121", "nasnetmobile", "efficientnetb0", "efficientnetv2b0",
-         "convnexttiny"}  # fmt: skip
+QUICK = {
+    "resnet50v2",
+    "inceptionv3",
+    "mobilenet",
+    "mobilenetv2",
+    "mobilenetv3small",
+    "densenet121",
+    "nasnetmobile",
+    "efficientnetb0",
+    "efficientnetv2b0",
+    "convnexttiny",
+}
 
 SLOWER = sorted((QUICK - {"efficientnetb0"}) | {"resnet50", "vgg19", "inceptionresnetv2"})
 
@@ -106,9 +115,17 @@ def test_the_reports_shapes_and_parameters(name):
 def _spec(name: str, **changes) -> FeatureSpec:
     row = registry.get(name)
     values = {
-        "backbone": name, "layer": "", "weights": "random0", "weights_digest": "0" * 64, "size": 96,
-        "recipe": "decode-1", "preprocess": row.preprocess, "keep": "map", "dtype": "float32", "precision": "float32",
-    }  # fmt: skip
+        "backbone": name,
+        "layer": "",
+        "weights": "random0",
+        "weights_digest": "0" * 64,
+        "size": 96,
+        "recipe": "decode-1",
+        "preprocess": row.preprocess,
+        "keep": "map",
+        "dtype": "float32",
+        "precision": "float32",
+    }
     return FeatureSpec(**{**values, **changes})
 
 

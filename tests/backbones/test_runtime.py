@@ -27,9 +27,17 @@ IMAGES = np.random.default_rng(3).integers(0, 256, (7, 64, 64, 3), dtype=np.uint
 
 def spec(**changes) -> FeatureSpec:
     values = {
-        "backbone": "mobilenet", "layer": "", "weights": "random0", "weights_digest": "0" * 64, "size": 64,
-        "recipe": "decode-1", "preprocess": "tf", "keep": "map", "dtype": "float32", "precision": "float32",
-    }  # fmt: skip
+        "backbone": "mobilenet",
+        "layer": "",
+        "weights": "random0",
+        "weights_digest": "0" * 64,
+        "size": 64,
+        "recipe": "decode-1",
+        "preprocess": "tf",
+        "keep": "map",
+        "dtype": "float32",
+        "precision": "float32",
+    }
     return FeatureSpec(**{**values, **changes})
 
 
@@ -39,7 +47,7 @@ def mobilenet():
 
 
 def test_one_set_is_filled_by_several_runtimes(tmp_path, images, monkeypatch):
-    """Interrupted on TensorFlow, gone on with on OpenVINO: the same set, the same features, and a word of who made what."""
+    """Interrupted on TensorFlow, gone on with on OpenVINO: the same set and features, and who made what is said."""
     featcache.extract(images, cache=tmp_path / "one", runtime="tensorflow", **SMALL)
     real = tensorflow_runtime.TensorFlowRuntime.__call__
     calls = []

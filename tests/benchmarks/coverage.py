@@ -21,6 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from heads.auditing.leakage import leak_inflation
 from heads.evaluation.intervals import mean_f1, mean_recall, share_interval
 from heads.evaluation.label_permutation import p_values
 from heads.evaluation.paired_tests import differences
@@ -90,6 +91,16 @@ def random_audit(rng: np.random.Generator, patients: int, size: int, torn: int) 
             predicted[test] = far[1] < far[0]
         given.append(predicted)
     return p_values(y, given, groups, int(rng.integers(2**31)))
+
+
+def patients_alike(
+    rng: np.random.Generator, patients: int, size: int, icc: float
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Ten features, the first of which tells a little of a patient's class; labels, and groups."""
+    y = np.repeat(np.arange(patients) % 2, size)
+    X = np.c_[[normals(rng, patients, size, icc) for _ in range(10)]].T
+    X[:, 0] += y
+    return X, y, [str(patient) for patient in np.repeat(np.arange(patients), size)]
 
 
 # -- what is counted -----------------------------------------------------------------------------
@@ -191,6 +202,19 @@ def audits(patients: int, size: int, torn: int, draws: int) -> Row:
     return (patients, size, torn, f"{np.mean(least < 0.01):.4f}", f"{np.mean(least < 0.05):.4f}")
 
 
+def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
+    """The truth is the mean over the draws: what such folds gain on average, on sets of so many patients."""
+    rng = np.random.default_rng([patients, size, int(10 * icc)])
+    found = []
+    for _ in range(draws):
+        inflation = leak_inflation(*patients_alike(rng, patients, size, icc), int(rng.integers(2**31)))
+        assert inflation is not None
+        found.append((inflation["difference"], *inflation["interval"]))
+    gain, low, high = np.array(found).T
+    coverage = "{} ({})".format(*told(list(zip(low, high, strict=True)), float(gain.mean())))
+    return (patients, size, icc, f"{gain.mean():+.3f}", coverage, f"{np.mean(low > 0):.3f}")
+
+
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
     for n in (20, 62, 124, 400):
         yield "alone", shares_alone, (n,)
@@ -210,6 +234,8 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "comparisons", comparisons, (groups, size, 0.9, 0.06, False, draws)
     for patients, size, torn in ((16, 6, 0), (16, 6, 1), (24, 1, 0), (30, 10, 1), (20, 5, 5), (20, 5, 20)):
         yield "audits", audits, (patients, size, torn, draws)
+    for (patients, size), icc in itertools.product(((10, 6), (20, 6), (20, 20), (50, 6)), (0, 0.5)):
+        yield "inflations", inflations, (patients, size, icc, draws)
 
 
 TITLES = {
@@ -233,6 +259,10 @@ TITLES = {
     "audits": (
         "Five shortcut probes on labels dealt at random: how often any has such a p",
         ("patients", "images", "patients of both classes", "p < 0.01", "p < 0.05"),
+    ),
+    "inflations": (
+        "Accuracy gained by folds that tear patients apart: coverage (mean width) of its interval",
+        ("patients", "images", "ICC", "mean gain", "coverage (width)", "interval above 0"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Files of someone else's: bundles, journals, runs and records that lie, and names that would steer a terminal or a spreadsheet."""
+"""Files of someone else's: bundles, journals, runs and records that lie, and names that would steer a terminal."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ from featcache.system import schema, spreadsheet_cells, tensor_files
 from featcache.system.plain_text import printable
 from heads.auditing import audit_record
 from heads.auditing.audit import audit
-from heads.bundles import bundle as bundles
-from heads.bundles.bundle import open_bundle, save_bundle
+from heads.bundles import integrity
+from heads.bundles.bundle import open_bundle
+from heads.bundles.saving import save_bundle
 from heads.evaluation.run_folder import read_table, run_folder, write_table
 from heads.inference.prediction import predict
 from heads.reporting.html_report import report
@@ -95,8 +96,8 @@ def sign(folder: Path, change=lambda about: None) -> Path:
     for name in about["files"]:
         if (folder / name).is_file():
             about["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    about["digest"] = bundles._digest({key: value for key, value in about.items() if key != "digest"})
-    (folder / "bundle.json").write_bytes(bundles._written(about))
+    about["digest"] = integrity.digest({key: value for key, value in about.items() if key != "digest"})
+    (folder / "bundle.json").write_bytes(integrity.written(about))
     return folder
 
 
@@ -243,10 +244,10 @@ def test_a_shard_that_says_odd_things_of_its_runtime(made, tmp_path, runtime):
 
 def test_an_audits_record_that_lies(made, tmp_path):
     f = featcache.load("pixels", data=made / "images", cache=made / "cache")
-    audit_record.keep(tmp_path, f.keys, audit_record.Cautions(["w"], [(f.keys[0], f.keys[1])], "r"))
+    audit_record.write_record(tmp_path, f.keys, audit_record.AuditRecord(["w"], [(f.keys[0], f.keys[1])], "r"))
     (path,) = (tmp_path / "audits").iterdir()
     good = json.loads(path.read_text())
-    assert audit_record.recall(tmp_path, f.keys) is not None
+    assert audit_record.read_record(tmp_path, f.keys) is not None
     for change in (
         {"links": [["00" * 32, "11" * 32]]},
         {"links": [["../x", "y"]]},
@@ -256,20 +257,25 @@ def test_an_audits_record_that_lies(made, tmp_path):
     ):
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(StoreError, match="not a readable record of an audit"):
-            audit_record.heed(f, tmp_path)
+            audit_record.apply_record(f, tmp_path)
 
 
 # -- models whose arrays lie -------------------------------------------------------------------------
 
-_CHILD = "import sys; from heads.inference.prediction import predict; print(predict(sys.argv[1], [sys.argv[2]], cache=sys.argv[3])['rows'])"
+_CHILD = """import sys
+from heads.inference.prediction import predict
+print(predict(sys.argv[1], [sys.argv[2]], cache=sys.argv[3])["rows"])"""
 
 
 def refused(folder: Path, made: Path, tmp_path: Path) -> None:
     """It is refused with our own error, in a process of its own since it may not survive."""
     child = subprocess.run(
         [sys.executable, "-c", _CHILD, str(folder), str(image(made)), str(tmp_path / "c")],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert child.returncode == 1, (child.returncode, child.stdout)
     assert "BundleError" in child.stderr.splitlines()[-1]
 
@@ -485,15 +491,17 @@ def test_a_models_own_failure_is_a_sentence(made, bundle):
 
 
 @pytest.mark.slow
-def test_weights_in_a_keras_file_run_nothing(tmp_path, cli, made):
+def test_weights_in_a_keras_file_run_nothing(tmp_path, cli_process, made):
     """A ``.keras`` file may hold code; as weights, only HDF5 is read."""
     script = (
-        "import keras; m = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: open('owned', 'w') and x)]);"
+        "import keras; evil = keras.layers.Lambda(lambda x: open('owned', 'w') and x);"
+        "m = keras.Sequential([keras.Input((4,)), evil]);"
         "m.save('evil.keras')"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "owned").unlink(missing_ok=True)
-    done = cli("extract", "--data", made / "images", "--backbone", "mobilenet", "--size", 32, "--weights", "evil.keras")
+    options = ("--backbone", "mobilenet", "--size", 32, "--weights", "evil.keras")
+    done = cli_process("extract", "--data", made / "images", *options)
     assert done.code == 4
     assert "not an HDF5 file" in done.err
     assert not (tmp_path / "owned").exists()
@@ -573,16 +581,33 @@ def test_a_signed_line_of_a_journal_that_is_none_is_passed_over(tmp_path, entry)
 @pytest.mark.parametrize(
     "change",
     [
-        {"test": {"accuracy": 2, "accuracy_ci": [0, 1]}}, {"classes": ["a\x1b", "b"]}, {"classes": ["only"]}, {"data": 3},
-        {"test": None}, {"candidates": "9"}, {"per_split": {"train": {"a": -1}}}, {"best_params": []}, {"verb": {}}, {"finished": 1},
+        {"test": {"accuracy": 2, "accuracy_ci": [0, 1]}},
+        {"classes": ["a\x1b", "b"]},
+        {"classes": ["only"]},
+        {"data": 3},
+        {"test": None},
+        {"candidates": "9"},
+        {"per_split": {"train": {"a": -1}}},
+        {"best_params": []},
+        {"verb": {}},
+        {"finished": 1},
     ],
-)  # fmt: skip
+)
 def test_a_run_that_lies_is_refused_by_the_report(tmp_path, change):
     test = {"accuracy": 0.5, "accuracy_ci": [0.4, 0.6], "n": 4, "confusion": [[1, 1], [1, 1]]}
     run = {
-        "verb": "grid", "finished": "2026-01-01T00:00:00", "data": "/d", "classes": ["a", "b"], "model": "knn", "feature_set": "s",
-        "best_params": {}, "candidates": 1, "folds": 2, "best_score": 0.5, "test": test,
-    }  # fmt: skip
+        "verb": "grid",
+        "finished": "2026-01-01T00:00:00",
+        "data": "/d",
+        "classes": ["a", "b"],
+        "model": "knn",
+        "feature_set": "s",
+        "best_params": {},
+        "candidates": 1,
+        "folds": 2,
+        "best_score": 0.5,
+        "test": test,
+    }
     (tmp_path / "runs" / "grid-1").mkdir(parents=True)
     place = tmp_path / "runs" / "grid-1" / "run.json"
     place.write_text(json.dumps(run))
@@ -598,10 +623,16 @@ def test_a_run_that_lies_is_refused_by_the_report(tmp_path, change):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("plain äß猫 $ ' \" =", "plain äß猫 $ ' \" ="), ("\x1b[2J", "\\x1b[2J"), ("\x9b31m", "\\x9b31m"), ("a\rb\x7f", "a\\x0db\\x7f"),
-        ("\u202efdp.exe", "\\u202efdp.exe"), ("\udcff", "\\xff"), ("\ud800", "\\ud800"), ("one\ntwo\t", "one\ntwo\t"),
+        ("plain äß猫 $ ' \" =", "plain äß猫 $ ' \" ="),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\rb\x7f", "a\\x0db\\x7f"),
+        ("\u202efdp.exe", "\\u202efdp.exe"),
+        ("\udcff", "\\xff"),
+        ("\ud800", "\\ud800"),
+        ("one\ntwo\t", "one\ntwo\t"),
     ],
-)  # fmt: skip
+)
 def test_what_a_terminal_would_obey_is_written_out(text, shown):
     assert printable(text) == shown
     assert "\n" not in printable(text, lines=False)
@@ -681,7 +712,7 @@ def test_numbers_stay_numbers(number):
 
 
 def test_the_audits_manifest_gives_the_same_data(tmp_path):
-    """Formulas and outer spaces in classes and names come through ``manifest.csv``, which is made to be given to --data."""
+    """Formulas and outer spaces in classes and names come through ``manifest.csv``, which is made for --data."""
     classes = (FORMULA, " normal ", "'quoted'", "-5")
     write_images(tmp_path / "images", 24, classes=classes, size=16)
     for path in list((tmp_path / "images").rglob("*.png"))[:6]:

@@ -1,4 +1,4 @@
-"""Images unlike those a model learnt from: distances against sklearn and SciPy, false alarms counted, planted shifts."""
+"""Images unlike those a model learnt from: distances as in sklearn and SciPy, false alarms counted, planted shifts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from featcache.data.synthetic import write_sample
 from featcache.spec import FeatureSpec
 from featcache.store.shard import Rows
 from heads.bundles import out_of_distribution
-from heads.bundles.bundle import open_bundle, save_bundle
+from heads.bundles.bundle import open_bundle
 from heads.bundles.out_of_distribution import fit_novelty, image_vectors
+from heads.bundles.saving import save_bundle
 from heads.experiments.head_fit import fit_head
 from heads.inference.prediction import evaluate_bundle, predict
 

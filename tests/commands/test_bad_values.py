@@ -6,17 +6,15 @@ The table is by option, since an option means the same on every verb. A verb or 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 
 import click
 import pytest
+from command_line import run_within
 from pictures import write_images
-from surroundings import OFFLINE
 
 import featcache
-from featcache.commands.console import Finite
+from featcache.commands.options import Finite
 from heads.commands import main as command_line
 
 TOO_LONG = "x" * 300
@@ -54,6 +52,7 @@ BAD = {
     "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
+    "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
 }  # fmt: skip
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
@@ -72,6 +71,7 @@ GIVEN = {
     "report": {},
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
+    "docs": {},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
@@ -148,26 +148,14 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def call(place, monkeypatch, capfd):
+def call(place, monkeypatch):
     """``python cli.py …`` within this process; returns exit code, stdout and stderr."""
     monkeypatch.chdir(place)
     monkeypatch.setattr("featcache.extraction.dask_workers._PATIENCE", 1)
-    for name, value in OFFLINE.items():
-        monkeypatch.setenv(name, value)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
-        monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own stay
-        capfd.readouterr()
-        code = 0
-        try:
-            command_line.main()
-        except SystemExit as end:
-            code = end.code
-        finally:
-            for package in ("featcache", "heads"):
-                logging.getLogger(package).handlers.clear()
-        return code, *capfd.readouterr()
+        done = run_within(place, *arguments)
+        return done.code, done.out, done.err
 
     return run
 
@@ -191,7 +179,7 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 
 
 def test_choices_are_those_of_the_library():
-    from featcache.store.shard import COMPRESSIONS
+    from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
     from heads.experiments.head_models import MODELS
     from heads.experiments.search_plan import METHODS

@@ -41,10 +41,14 @@ def test_split_folders_and_deeper_ones(tmp_path):
 def test_manifests_in_csv_and_parquet_agree(tmp_path):
     write_images(tmp_path / "pictures", 4)
     rows = [
-        {"path": f"pictures/{'covid' if i % 2 == 0 else 'normal'}/{i:04d}.png", "label": "xy"[i % 2],
-         "split": ["train", "", "validation", "TEST"][i], "group": ["p1", "p1", "", "p2"][i]}
+        {
+            "path": f"pictures/{'covid' if i % 2 == 0 else 'normal'}/{i:04d}.png",
+            "label": "xy"[i % 2],
+            "split": ["train", "", "validation", "TEST"][i],
+            "group": ["p1", "p1", "", "p2"][i],
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     pd.DataFrame(rows).to_csv(tmp_path / "m.csv", index=False)
     pd.DataFrame(rows).to_parquet(tmp_path / "m.parquet")
     csv, parquet = open_dataset(tmp_path / "m.csv"), open_dataset(tmp_path / "m.parquet")

@@ -134,6 +134,7 @@ def decode_damaged(whole: bytearray, data: st.DataObject) -> None:
     assert pixels.shape == (8, 8, 3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # which says what it found before it goes on
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP"]), st.data())
 def test_damaged_files_raise_nothing_else(format, data):
@@ -269,8 +270,12 @@ SMALL = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 @pytest.mark.parametrize(
     ("format", "syntax", "options"),
-    [("JPEG", "JPEGBaseline8Bit", {}), ("JPEG2000", "JPEG2000Lossless", {"no_jp2": True}), ("JPEG2000", "JPEG2000Lossless", {})],
-)  # fmt: skip
+    [
+        ("JPEG", "JPEGBaseline8Bit", {}),
+        ("JPEG2000", "JPEG2000Lossless", {"no_jp2": True}),
+        ("JPEG2000", "JPEG2000Lossless", {}),
+    ],
+)
 def test_a_frame_that_promises_more_than_its_header(format, syntax, options):
     own = encapsulated([encoded(Image.fromarray(SMALL), format, **options)], SMALL, syntax)
     np.testing.assert_allclose(decode(own)[:, :, 0].astype(int), decode(dicom(SMALL))[:, :, 0], atol=3)
@@ -345,7 +350,7 @@ def test_a_dicom_with_a_palette_is_in_colour():
         lambda: dicom(RAMP, BitsAllocated=7),
         lambda: dicom(RAMP, RescaleSlope="1e400"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_dicom_is_a_bad_image_or_a_picture(data):
     try:
         data = data()
@@ -358,6 +363,7 @@ def test_a_broken_dicom_is_a_bad_image_or_a_picture(data):
     assert pixels.shape == (16, 16, 3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["plain", "deflated", "jpeg", "rle", "palette", "frames"]), st.data())
 def test_a_damaged_dicom_raises_nothing_else(kind, data):

@@ -20,7 +20,7 @@ from pictures import age, write_images
 from servers import serving
 
 import featcache
-from featcache.data import filesystems
+from featcache.data import filesystems, remote_files
 from featcache.data.dataset import find_images, open_dataset
 from featcache.errors import DataError
 from heads.auditing.audit import audit
@@ -246,7 +246,7 @@ def test_a_server_that_is_not_there(tmp_path):
 
 
 def test_a_server_that_hangs_does_not_hold_for_ever(monkeypatch):
-    monkeypatch.setattr(filesystems, "_ANSWER", 1)
+    monkeypatch.setattr(remote_files, "_ANSWER", 1)
     fsspec.filesystem("http").clear_instance_cache()
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(DataError, match="no answer within 1 s"):
         open_dataset(f"http://127.0.0.1:{deaf.getsockname()[1]}/manifest.csv")
@@ -291,7 +291,7 @@ def test_a_damaged_archive(folder, tmp_path):
 
 
 def test_an_archive_that_promises_too_much(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(filesystems, "MOST_BYTES", 1000)
+    monkeypatch.setattr(remote_files, "MOST_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(folder / "train" / "covid" / "0000.png", "covid/bomb.png")
         archive.writestr("../../normal/bomb.png", bytes(1_000_000))
@@ -305,6 +305,9 @@ def test_plain_paths_never_import_fsspec(folder):
     import subprocess
     import sys
 
-    script = "import sys, featcache.extraction.extract; from featcache.data.dataset import open_dataset; open_dataset(sys.argv[1]); print('fsspec' in sys.modules)"
+    script = (
+        "import sys, featcache.extraction.extract; from featcache.data.dataset import open_dataset; "
+        "open_dataset(sys.argv[1]); print('fsspec' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -30,7 +30,7 @@ from servers import serving
 from surroundings import OFFLINE, ROOT
 
 import featcache
-from featcache.data import filesystems, urls
+from featcache.data import filesystems, remote_files, urls
 from featcache.data.dataset import find_images, open_dataset
 from featcache.data.manifest import read_table
 from featcache.errors import DataError, UsageError
@@ -148,13 +148,25 @@ def test_a_traceback_shows_no_signature(cli, tmp_path):
 
 
 PASSWORDS = [
-    "http://alice:{}@host/a.png", "https://alice:{}@host:8000/x/", "HTTP://alice:{}@host/a.png", "https://{}@host/a.png",
-    "smb://alice:{}@host/share/a.png", "webdav://alice:{}@host/a.png", "ftp://alice:{}@host/a.csv", "sftp://a:{}@host/a",
-    "s4://alice:{}@host/a.png", "abfs://box:{}@account/a.png", "zip::http://alice:{}@host/x.zip",
-    "zip://a.png::http://alice:{}@host/x.zip", "simplecache::zip://a.png::smb://alice:{}@host/x.zip",
-    "http:/alice:{}@host/a.png", "http:\\\\alice:{}@host\\a.png", "http://alice:a/{}@host/a.png",
-    "https://host/x?next=http%3A%2F%2Falice%3A{}%40host%2F", "http://alice%3A{}@host/a.png",
-]  # fmt: skip
+    "http://alice:{}@host/a.png",
+    "https://alice:{}@host:8000/x/",
+    "HTTP://alice:{}@host/a.png",
+    "https://{}@host/a.png",
+    "smb://alice:{}@host/share/a.png",
+    "webdav://alice:{}@host/a.png",
+    "ftp://alice:{}@host/a.csv",
+    "sftp://a:{}@host/a",
+    "s4://alice:{}@host/a.png",
+    "abfs://box:{}@account/a.png",
+    "zip::http://alice:{}@host/x.zip",
+    "zip://a.png::http://alice:{}@host/x.zip",
+    "simplecache::zip://a.png::smb://alice:{}@host/x.zip",
+    "http:/alice:{}@host/a.png",
+    "http:\\\\alice:{}@host\\a.png",
+    "http://alice:a/{}@host/a.png",
+    "https://host/x?next=http%3A%2F%2Falice%3A{}%40host%2F",
+    "http://alice%3A{}@host/a.png",
+]
 
 
 @pytest.mark.parametrize("url", PASSWORDS)
@@ -162,9 +174,12 @@ def test_a_password_is_refused_wherever_it_stands(url, tmp_path):
     url = url.format(SECRET)
     (tmp_path / "m.csv").write_text(f"path,label\na.png,x\n{url},y\n")
     for door in (
-        lambda: open_dataset(url), lambda: find_images(url), lambda: open_dataset(tmp_path / "m.csv"),
-        lambda: find_images(tmp_path / "m.csv"), lambda: featcache.FrozenBackbone("pixels", cache=str(tmp_path)).fit([url]),
-    ):  # fmt: skip
+        lambda: open_dataset(url),
+        lambda: find_images(url),
+        lambda: open_dataset(tmp_path / "m.csv"),
+        lambda: find_images(tmp_path / "m.csv"),
+        lambda: featcache.FrozenBackbone("pixels", cache=str(tmp_path)).fit([url]),
+    ):
         with pytest.raises(DataError, match=r"password or a user's name|no host and port") as found:
             door()
         assert SECRET not in str(found.value)
@@ -175,10 +190,22 @@ def test_a_password_is_refused_wherever_it_stands(url, tmp_path):
 @pytest.mark.parametrize(
     ("url", "named"),
     [
-        ("https://b.s3.amazonaws.com/a.png?X-Amz-Signature=SEC&X-Amz-Date=1&versionId=7", "https://b.s3.amazonaws.com/a.png?versionId=7"),
-        ("https://b.s3.amazonaws.com/a.png?AWSAccessKeyId=SEC&Signature=SEC&Expires=9", "https://b.s3.amazonaws.com/a.png"),
-        ("https://storage.googleapis.com/b/a.png?X-Goog-Signature=SEC&X-Goog-Expires=1", "https://storage.googleapis.com/b/a.png"),
-        ("https://x.blob.core.windows.net/c/a.png?sv=2020&st=1&se=2&sr=b&sp=r&sig=SEC%3D", "https://x.blob.core.windows.net/c/a.png"),
+        (
+            "https://b.s3.amazonaws.com/a.png?X-Amz-Signature=SEC&X-Amz-Date=1&versionId=7",
+            "https://b.s3.amazonaws.com/a.png?versionId=7",
+        ),
+        (
+            "https://b.s3.amazonaws.com/a.png?AWSAccessKeyId=SEC&Signature=SEC&Expires=9",
+            "https://b.s3.amazonaws.com/a.png",
+        ),
+        (
+            "https://storage.googleapis.com/b/a.png?X-Goog-Signature=SEC&X-Goog-Expires=1",
+            "https://storage.googleapis.com/b/a.png",
+        ),
+        (
+            "https://x.blob.core.windows.net/c/a.png?sv=2020&st=1&se=2&sr=b&sp=r&sig=SEC%3D",
+            "https://x.blob.core.windows.net/c/a.png",
+        ),
         ("https://d.cloudfront.net/a.png?Policy=SEC&Signature=SEC&Key-Pair-Id=SEC", "https://d.cloudfront.net/a.png"),
         ("https://host/get?id=7&access_token=SEC", "https://host/get?id=7"),
         ("https://host/get?id=7;X%2DAmz%2DSignature=SEC", "https://host/get?id=7"),
@@ -186,7 +213,7 @@ def test_a_password_is_refused_wherever_it_stands(url, tmp_path):
         ("https://host/get?id=7&x=eyJSEC.SEC.SEC", "https://host/get?id=7"),
         ("zip://a.png::https://host/x.zip?sig=SEC", "zip://a.png::https://host/x.zip"),
     ],
-)  # fmt: skip
+)
 def test_what_signs_is_left_out_of_the_name(url, named):
     url = url.replace("SEC", SECRET)
     found = urls.locate(url)
@@ -200,11 +227,17 @@ def test_what_signs_is_left_out_of_the_name(url, named):
 @pytest.mark.parametrize(
     "url",
     [
-        "https://host/get?id=7", "https://host/wado?requestType=WADO&studyUID=1.2.3&seriesUID=4&objectUID=5", "s3://b/a#1.png",
-        "https://host/get?sp=1&st=2&series=3", "abfs://box@account.dfs.core.windows.net/a.png", "https://host/a@b.png",
-        "http://[::1]:8000/a.png", "github://owner:repository@main/a.png", "https://host/get?key=patient7/a.png",
+        "https://host/get?id=7",
+        "https://host/wado?requestType=WADO&studyUID=1.2.3&seriesUID=4&objectUID=5",
+        "s3://b/a#1.png",
+        "https://host/get?sp=1&st=2&series=3",
+        "abfs://box@account.dfs.core.windows.net/a.png",
+        "https://host/a@b.png",
+        "http://[::1]:8000/a.png",
+        "github://owner:repository@main/a.png",
+        "https://host/get?key=patient7/a.png",
     ],
-)  # fmt: skip
+)
 def test_what_identifies_an_object_is_kept(url):
     assert urls.locate(url) == url
 
@@ -255,12 +288,20 @@ def test_file_urls_are_paths(tmp_path):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ("ftp://127.0.0.1:9/x.csv", "refused"), ("ftp://", "no host"), ("http://[::1/x.csv", "in brackets"),
-        ("http://host:port/x/", "no host and port"), ("http:///x.csv", "no host"), ("s4://b/x", "expected s3://"),
-        ("smb://host/x.csv", "smb|Smb|SMB"), ("http://127.0.0.1:9/\0.csv", "NUL"), ("://x", "cannot be"),
-        ("zip://::/nowhere.zip", "no such file|No such file"), ("zip://a.csv::", "cannot be"), ("http://", "no host"),
+        ("ftp://127.0.0.1:9/x.csv", "refused"),
+        ("ftp://", "no host"),
+        ("http://[::1/x.csv", "in brackets"),
+        ("http://host:port/x/", "no host and port"),
+        ("http:///x.csv", "no host"),
+        ("s4://b/x", "expected s3://"),
+        ("smb://host/x.csv", "smb|Smb|SMB"),
+        ("http://127.0.0.1:9/\0.csv", "NUL"),
+        ("://x", "cannot be"),
+        ("zip://::/nowhere.zip", "no such file|No such file"),
+        ("zip://a.csv::", "cannot be"),
+        ("http://", "no host"),
     ],
-)  # fmt: skip
+)
 def test_odd_urls_get_a_sentence(data, says, tmp_path):
     with pytest.raises(DataError, match=says):
         open_dataset(data)
@@ -304,8 +345,13 @@ def odd(tmp_path):
     return tmp_path / "d"
 
 
-REASONS = {"pipe.png": "a named pipe", "zero.png": "a device", "dead.png": "No such file", "socket.png": "a socket",
-           "flood.png": "more than 1 GB"}  # fmt: skip
+REASONS = {
+    "pipe.png": "a named pipe",
+    "zero.png": "a device",
+    "dead.png": "No such file",
+    "socket.png": "a socket",
+    "flood.png": "more than 1 GB",
+}
 
 
 @pytest.mark.timeout(120)
@@ -382,7 +428,7 @@ class Flood(http.server.BaseHTTPRequestHandler):
 
 @pytest.mark.timeout(120)
 def test_a_server_that_never_ends_is_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(filesystems, "MOST_BYTES", 20_000_000)
+    monkeypatch.setattr(remote_files, "MOST_BYTES", 20_000_000)
     with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Flood)) as server:
         place = f"http://127.0.0.1:{server.server_port}"
         with pytest.raises(OSError, match=r"more than 0\.02 GB"):
@@ -505,9 +551,13 @@ class _Trickle(http.server.SimpleHTTPRequestHandler):
 def ended_by(number: int, server: Trickle, where: Path, *arguments: object) -> tuple[subprocess.Popen, float, str, str]:
     """Run a command until the server trickles, send the signal, and say how long the command took to end."""
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)], cwd=where, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env={**os.environ, **OFFLINE, "no_proxy": "127.0.0.1"},
-    )  # fmt: skip
+        [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
+        cwd=where,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **OFFLINE, "no_proxy": "127.0.0.1"},
+    )
     try:
         assert server.slow.wait(240)
         time.sleep(1)
@@ -595,7 +645,7 @@ def test_ctrl_c_does_not_wait_for_a_slow_server_either(tmp_path):
         (b'path,label\n"' + b"a" * 200_000 + b'",x\n', "field larger"),
         (b"\xff\xfe\x00", "UTF-16"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_manifest(tmp_path, content, says):
     (tmp_path / "m.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
@@ -688,9 +738,12 @@ def test_any_tree_is_read_or_refused_with_a_sentence(tmp_path_factory, entries):
             (root / folder).mkdir(exist_ok=True)
             place = root / folder / name
             {
-                "image": lambda p: p.write_bytes(image.read_bytes()), "text": lambda p: p.write_text("no image"),
-                "pipe": os.mkfifo, "folder": lambda p: p.mkdir(), "link": lambda p: p.symlink_to(root),
-            }[kind](place)  # fmt: skip
+                "image": lambda p: p.write_bytes(image.read_bytes()),
+                "text": lambda p: p.write_text("no image"),
+                "pipe": os.mkfifo,
+                "folder": lambda p: p.mkdir(),
+                "link": lambda p: p.symlink_to(root),
+            }[kind](place)
     with contextlib.suppress(DataError):
         found = open_dataset(root)
         assert sum(found.ignored_kinds.values()) == len(found.ignored)

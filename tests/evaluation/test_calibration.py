@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_within
 from pictures import write_images
 from PIL import Image
 from scipy.special import softmax
@@ -21,17 +20,18 @@ from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from surroundings import GOLDEN, ROOT
+from surroundings import GOLDEN
 
 import featcache
 from featcache.errors import BundleError, UsageError
-from heads.bundles import bundle as bundles
-from heads.bundles.bundle import open_bundle, save_bundle
+from heads.bundles import integrity
+from heads.bundles.bundle import open_bundle
+from heads.bundles.saving import save_bundle
 from heads.evaluation.calibration import METHODS, calibrate, check_calibration, fit_calibration
 from heads.evaluation.intervals import share_interval
 from heads.evaluation.metrics import evaluate, labels_of, scores
 from heads.evaluation.operating_point import choose_threshold, operating_point
-from heads.evaluation.reliability import calibration_figures, reliability
+from heads.evaluation.reliability import calibration_metrics, reliability_bins
 from heads.experiments.head_fit import fit_head
 from heads.inference.prediction import evaluate_bundle, predict
 
@@ -53,7 +53,7 @@ def blurred(n: int, classes: int, seed: int = 0, sharpness: float = 1.0) -> tupl
 @pytest.mark.parametrize("n", [62, 95, 400])
 def test_bins_are_sklearns(n):
     y, p = blurred(n, 2)
-    bins = reliability(y, p)
+    bins = reliability_bins(y, p)
     found, stated = calibration_curve(y, p[:, 1], n_bins=min(10, n // 10), strategy="quantile")
     np.testing.assert_allclose(bins.stated, stated)
     np.testing.assert_allclose(bins.hits / bins.counts, found)
@@ -72,15 +72,15 @@ def test_brier_is_sklearns(classes):
 def test_of_several_classes_it_is_the_label_that_is_judged():
     y, p = blurred(500, 4)
     found, stated = calibration_curve(p.argmax(axis=1) == y, p.max(axis=1), n_bins=10, strategy="quantile")
-    np.testing.assert_allclose(reliability(y, p).hits / reliability(y, p).counts, found)
-    np.testing.assert_allclose(reliability(y, p).stated, stated)
+    np.testing.assert_allclose(reliability_bins(y, p).hits / reliability_bins(y, p).counts, found)
+    np.testing.assert_allclose(reliability_bins(y, p).stated, stated)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_true_probabilities_exceed_chance_in_one_case_of_twenty(classes):
     above = 0
     for seed in range(200):
-        found = calibration_figures(*blurred(60, classes, seed))
+        found = calibration_metrics(*blurred(60, classes, seed))
         above += found["ece"] > found["ece_by_chance"]
     assert 1 <= above <= 22  # 10 expected; binomial tails of 1 in 10,000
 
@@ -88,7 +88,7 @@ def test_true_probabilities_exceed_chance_in_one_case_of_twenty(classes):
 def test_an_overconfident_model_exceeds_chance():
     found = evaluate(*blurred(300, 2, sharpness=4))
     assert found["ece"] > 2 * found["ece_by_chance"]
-    assert all(p == 1 for p in reliability(np.ones(5, int), np.tile([0.0, 1.0], (5, 1))).stated)
+    assert all(p == 1 for p in reliability_bins(np.ones(5, int), np.tile([0.0, 1.0], (5, 1))).stated)
 
 
 # -- mended ----------------------------------------------------------------------------------------
@@ -249,12 +249,11 @@ def fitted(tmp_path_factory):
         "fit-head --task binary --backbone pixels --cache c --out run --epochs 40 --units 4 --activation linear "
         "--dropout 0 --learning-rate 0.0005 --calibrate temperature --sensitivity 0.9"
     )
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), *command.split()], cwd=folder, capture_output=True, text=True, check=True
-    )
+    done = run_within(folder, *command.split())
+    assert done.code == 0, done.err
     f = featcache.load("pixels", task="binary", cache=folder / "c")
     raw = open_bundle(folder / "run" / "bundle").estimator.predict_proba(f.X)
-    return Settled(folder, done.stdout, done.stderr, json.loads((folder / "run" / "run.json").read_text()), f, raw)
+    return Settled(folder, done.out, done.err, json.loads((folder / "run" / "run.json").read_text()), f, raw)
 
 
 def test_fit_head_settles_on_val_and_judges_on_test(fitted):
@@ -348,7 +347,7 @@ def rewritten(folder: Path, change) -> Path:
     about = json.loads((folder / "bundle.json").read_text())
     change(about)
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (folder / "bundle.json").write_bytes(bundles._written({**plain, "digest": bundles._digest(plain)}))
+    (folder / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     return folder
 
 
@@ -432,9 +431,15 @@ def test_vectors_that_are_none_are_refused(fitted, tmp_path):
 def test_warnings_of_callers_are_kept_and_harmless(fitted, tmp_path):
     estimator, f = open_bundle(fitted.bundle).estimator, fitted.features
     save_bundle(
-        tmp_path / "b", estimator, f, np.flatnonzero(f.splits == "train"), task="binary", scores={},
-        cache=fitted.folder / "c", warnings=["labels can be read off the border", "group \x1b[2Jx"],
-    )  # fmt: skip
+        tmp_path / "b",
+        estimator,
+        f,
+        np.flatnonzero(f.splits == "train"),
+        task="binary",
+        scores={},
+        cache=fitted.folder / "c",
+        warnings=["labels can be read off the border", "group \x1b[2Jx"],
+    )
     opened = open_bundle(tmp_path / "b")
     assert opened.warnings == ["labels can be read off the border", "group ?[2Jx"]
     np.testing.assert_array_equal(opened.predict_proba(f), fitted.raw)  # this one has no calibration

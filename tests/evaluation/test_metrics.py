@@ -88,8 +88,8 @@ def test_intervals_over_copies_are_as_wide_as_before():
         assert np.ptp(after[f"{name}_ci"]) == pytest.approx(np.ptp(before[f"{name}_ci"]), rel=0.1)
 
 
-def test_a_model_that_always_says_the_same_has_intervals_around_its_figures():
-    """Every draw of groups gives the same recalls, 1 and 0; the interval must hold the figure all the same."""
+def test_a_model_that_always_says_the_same_has_intervals_around_its_metrics():
+    """Every draw of groups gives the same recalls, 1 and 0; the interval must hold the value all the same."""
     y = np.repeat(np.arange(4), 8)
     found = evaluate(y, np.tile([0.1, 0.1, 0.1, 0.7], (32, 1)))
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"):

@@ -17,11 +17,19 @@ def features(y, splits=None, groups=None, classes=("normal", "covid")) -> Featur
     y = np.asarray(y)
     n = len(y)
     return Features(
-        X=np.ones((n, 3), np.float32), y=y, classes=tuple(classes), paths=[f"/p/{i}.png" for i in range(n)],
+        X=np.ones((n, 3), np.float32),
+        y=y,
+        classes=tuple(classes),
+        paths=[f"/p/{i}.png" for i in range(n)],
         groups=np.array(groups if groups is not None else [str(i) for i in range(n)], dtype=object),
-        splits=np.array(splits if splits is not None else [""] * n, dtype=object), keys=[b"%032d" % i for i in range(n)],
-        feature_set="vgg16-random0-224-00000000", spec=SPEC, pooling="flatten", map_shape=(3,), synthetic=False,
-    )  # fmt: skip
+        splits=np.array(splits if splits is not None else [""] * n, dtype=object),
+        keys=[b"%032d" % i for i in range(n)],
+        feature_set="vgg16-random0-224-00000000",
+        spec=SPEC,
+        pooling="flatten",
+        map_shape=(3,),
+        synthetic=False,
+    )
 
 
 def test_given_parts_are_kept():
@@ -71,11 +79,15 @@ CASES = {
         "test part has no images of covid .it has normal 5.*--classes",
     ),
     "a class missing in train": (
-        {"y": [0] * 20 + [0, 1] * 3, "splits": ["train"] * 20 + ["test"] * 6}, "class 'covid' has 0 images to learn from",
+        {"y": [0] * 20 + [0, 1] * 3, "splits": ["train"] * 20 + ["test"] * 6},
+        "class 'covid' has 0 images to learn from",
     ),
-    "one group only": ({"y": [0, 1] * 10, "groups": ["p"] * 20}, "all 20 images belong to one group, 'p'.*--group-regex"),
+    "one group only": (
+        {"y": [0, 1] * 10, "groups": ["p"] * 20},
+        "all 20 images belong to one group, 'p'.*--group-regex",
+    ),
     "no training rows": ({"y": [0, 1] * 3, "splits": ["test"] * 6}, "no train split"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -90,7 +90,7 @@ def test_the_best_is_kept_and_fitted_on_the_features_themselves(leaderboard):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_model_survives_a_bundle(name, leaderboard, tmp_path):
-    from heads.bundles.bundle import save_bundle
+    from heads.bundles.saving import save_bundle
 
     _, _, cache = leaderboard
     f = featcache.load("mobilenet", task="multiclass", pooling="avg", cache=cache)

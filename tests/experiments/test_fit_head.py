@@ -18,6 +18,7 @@ from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.backbones import registry
+from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import BundleError, DataError, UsageError
 from heads import OwnCNNClassifier
 from heads.bundles.bundle import open_bundle
@@ -204,25 +205,25 @@ def test_a_swapped_missing_or_added_file(copy, nothing_is_loaded):
 
 def test_a_pickle_that_the_description_names(copy, nothing_is_loaded):
     """Somebody who writes the description anew, digests and all, still gets no other file opened."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     (copy / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     about = json.loads((copy / "bundle.json").read_text())
     about["files"]["model.pkl"] = featcache.system.atomic_files.sha256_file(copy / "model.pkl")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="which no bundle holds"):
         open_bundle(copy)
 
 
 def test_a_pickle_dressed_as_a_model(copy):
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     (copy / "head.safetensors").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR." * 20)
     about["files"]["head.safetensors"] = featcache.system.atomic_files.sha256_file(copy / "head.safetensors")
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     with pytest.raises(BundleError, match="not a readable list of tensors"):
         open_bundle(copy)
 
@@ -247,13 +248,13 @@ def test_features_of_another_spec_are_refused(fitted, tmp_path):
 @pytest.mark.slow
 def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
     """A bundle without its network takes weights that are given, but only the right ones."""
-    from heads.bundles import bundle as module
+    from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
     del about["files"]["network.safetensors"]
     (copy / "network.safetensors").unlink()
     plain = {key: value for key, value in about.items() if key != "digest"}
-    (copy / "bundle.json").write_bytes(module._written({**plain, "digest": module._digest(plain)}))
+    (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     image = fitted[0].features.paths[0]
     none = cli("predict", copy, image, "--cache", "fresh")
     assert none.code == 4
@@ -294,6 +295,21 @@ def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     answer = cli("predict", "o/bundle", image, "--cache", "fresh", "--json").json["rows"][0]
     row = next(r for r in csv.DictReader((tmp_path / "o" / "predictions.csv").open()) if r["path"] == str(image))
     assert answer["probabilities"]["covid"] == pytest.approx(float(row["covid"]), abs=1e-5)
+
+
+def test_a_training_of_the_own_cnn_leaves_no_weights_behind(monkeypatch):
+    """TensorFlow keeps a training step's graph, and its variables with it, for as long as the process lives."""
+    built, build = [], OwnCNNClassifier._build
+    monkeypatch.setattr(OwnCNNClassifier, "_build", lambda self: built.append(build(self)) or built[-1])
+    X = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    trained = OwnCNNClassifier(units=4, epochs=1, batch_size=4, random_state=0).fit(X, np.arange(8) % 2)
+    tf, _ = load_tensorflow()
+    network = built[0]
+    variables = [variable.value for variable in (*network.variables, *network.optimizer.variables)]
+    assert len(variables) > 3 * len(trained.weights_)  # weights, and two moments of each
+    held = [tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype) for variable in variables]
+    assert sum(int(tf.size(value)) for value in held) == 0
+    assert trained.predict_proba(X).shape == (8, 2)
 
 
 def test_the_own_cnn_learns_reproduces_and_stops():

@@ -21,7 +21,7 @@ from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.errors import DataError, UsageError
-from heads.evaluation import plots
+from heads.evaluation import comparison_plots
 from heads.experiments.hyperparameter_search import grid
 from heads.experiments.reference import BEST, GRIDS
 from heads.search.candidate_checks import Between
@@ -76,12 +76,13 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
     monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
     caplog.set_level("INFO", logger="heads.experiments")
-    told = []
-    settings = {"units": [8]} if model == "dense" else {"units": [4]}
-    options = {
-        "model": model, "pooling": "avg", "cache": kept, "cv": 2, "params": {"learning_rate": [0.001, 0.01], "epochs": [5, 2], **settings},
-        "on_cell": lambda progress: told.append("measured on a few epochs" in caplog.text),
-    }  # fmt: skip
+    told, cache, units = [], kept, 8
+    if model == "own-cnn":
+        cache, units = tmp_path / "cache", 4
+        featcache.extract(kept.parent / "d", "pixels", size=16, cache=cache)
+    params = {"learning_rate": [0.001, 0.01], "epochs": [5, 2], "units": [units]}
+    options = {"model": model, "pooling": "avg", "cache": cache, "cv": 2, "params": params}
+    options["on_cell"] = lambda progress: told.append("measured on a few epochs" in caplog.text)
     result = grid(**options, out=tmp_path / "o")
     assert told
     assert all(told)
@@ -203,10 +204,10 @@ def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
 
 
 def test_heat_maps_of_one_parameter_and_of_failures():
-    one = plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
+    one = comparison_plots.heat_maps(["C"], [[0.1], [1], [10]], [0.5, np.nan, 0.7], "one")
     assert [text.get_text() for text in one.axes[0].texts] == ["0.500", "0.700"]
     rows = [[a, b, c] for a in (1, 2) for b in ("relu", "sigmoid") for c in (None, 3)]
-    three = plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
+    three = comparison_plots.heat_maps(["a", "b", "c"], rows, np.linspace(0, 1, 8), "three")
     assert sum(axis.get_visible() for axis in three.axes) == 3
 
 

@@ -1,4 +1,4 @@
-"""The same plan on Dask's workers and on several devices: the same set, whoever dies, and clear words where it cannot be."""
+"""The same plan on Dask's workers and on several devices: the same set, whoever dies, and clear words where not."""
 
 from __future__ import annotations
 
@@ -130,9 +130,14 @@ def test_a_killed_worker_loses_only_its_chunk(tmp_path):
                 os.kill(killed[0], signal.SIGKILL)
 
         done = featcache.extract(
-            tmp_path / "images", "pixels", size=512, scheduler=cluster.scheduler_address, cache=tmp_path / "cache",
-            on_progress=kill, commit_rows=8,
-        )  # fmt: skip
+            tmp_path / "images",
+            "pixels",
+            size=512,
+            scheduler=cluster.scheduler_address,
+            cache=tmp_path / "cache",
+            on_progress=kill,
+            commit_rows=8,
+        )
     assert killed
     assert done.computed == 400
     assert (
@@ -286,9 +291,18 @@ def test_a_worker_without_the_package(tmp_path):
         n_workers=0, dashboard_address=None, host="127.0.0.1", silence_logs=50, protocol="tcp"
     ) as cluster:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-dashboard", "--no-nanny"],
-            env={**os.environ, "PYTHONPATH": str(hidden)}, cwd=hidden, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "distributed.cli.dask_worker",
+                cluster.scheduler_address,
+                "--no-dashboard",
+                "--no-nanny",
+            ],
+            env={**os.environ, "PYTHONPATH": str(hidden)},
+            cwd=hidden,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             with dask.Client(cluster, set_as_default=False) as client:
                 client.wait_for_workers(1, timeout=30)
@@ -350,16 +364,18 @@ def test_what_shares_work_is_one_portion():
 
 
 @pytest.mark.slow
-def test_the_verb_makes_a_cluster_of_its_own(cli, tmp_path):
+def test_the_verb_makes_a_cluster_of_its_own(cli_process, tmp_path):
     write_images(tmp_path / "images", 40)
     for option in (("--scheduler", "local:2"), ("--devices", "cpu:2")):
-        done = cli("extract", "--data", "images", "--backbone", "pixels", "--cache", option[0], *option, "--json")
+        done = cli_process(
+            "extract", "--data", "images", "--backbone", "pixels", "--cache", option[0], *option, "--json"
+        )
         assert done.code == 0, done.err
         assert done.json["computed"] == 40
     features = ("--task", "multiclass", "--cache", "grid-cache", "--no-audit", "--scheduler", "local:2", "--json")
-    assert cli("extract", "--backbone", "mobilenet", "--size", 64, "--cache", "grid-cache").code == 0
-    searched = cli("grid", "--pooling", "avg", "--param", "epochs=1,2", *features)
+    assert cli_process("extract", "--backbone", "mobilenet", "--size", 64, "--cache", "grid-cache").code == 0
+    searched = cli_process("grid", "--pooling", "avg", "--param", "epochs=1,2", *features)
     assert searched.code == 0, searched.err
     assert searched.json["fits"] == 6
-    board = cli("baselines", "--pooling", "avg", "--models", "dummy,lda", *features)
+    board = cli_process("baselines", "--pooling", "avg", "--models", "dummy,lda", *features)
     assert board.code == 0, board.err

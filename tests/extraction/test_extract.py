@@ -78,10 +78,17 @@ def test_a_change_of_the_same_size_and_time_is_noticed_when_fresh(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"weights": "random:1"}, {"size": 96}, {"preprocess": "rescale"}, {"layer": "conv_pw_5_relu"}, {"keep": "avg"},
-     {"dtype": "float16"}, {"precision": "mixed_bfloat16"}],
+    [
+        {"weights": "random:1"},
+        {"size": 96},
+        {"preprocess": "rescale"},
+        {"layer": "conv_pw_5_relu"},
+        {"keep": "avg"},
+        {"dtype": "float16"},
+        {"precision": "mixed_bfloat16"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_another_spec_is_another_set_and_the_old_one_stays(tmp_path, images, change):
     cache = tmp_path / "cache"
     first = featcache.extract(images, cache=cache, **SMALL)

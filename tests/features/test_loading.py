@@ -17,9 +17,11 @@ def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
     for seed, split in enumerate(("train", "test")):
         write_images(
-            folder / "d" / split, 16 if split == "train" else 8, ("covid", "normal", "pneumonia_bac", "pneumonia_vir"),
+            folder / "d" / split,
+            16 if split == "train" else 8,
+            ("covid", "normal", "pneumonia_bac", "pneumonia_vir"),
             seed=seed,
-        )  # fmt: skip
+        )
     featcache.extract(folder / "d", "mobilenet", weights="random", size=64, cache=folder / "cache")
     return folder / "cache"
 

@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 import featcache
 from featcache.errors import DataError
-from heads.auditing.audit_record import Cautions, keep
-from heads.bundles.bundle import save_bundle
+from heads.auditing.audit_record import AuditRecord, write_record
+from heads.bundles.saving import save_bundle
 from heads.evaluation.intervals import share_interval
 from heads.evaluation.paired_tests import differences, swapped
 from heads.inference.comparison import compare, paired
@@ -147,7 +147,7 @@ def test_a_class_without_images_has_no_area():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Images whose upper half tells the class, and models that see all of it, none of it, or name the classes backwards."""
+    """Images whose upper half tells the class; models that see all of it, none of it, or name classes backwards."""
     folder = tmp_path_factory.mktemp("kept")
     for seed, (split, count) in enumerate((("train", 80), ("test", 80))):
         for path in write_images(folder / "d" / split, count, size=8, seed=seed):
@@ -259,7 +259,7 @@ def test_copies_count_once_where_a_kept_model_is_judged(kept, tmp_path):
     f = featcache.load("pixels", task="binary", cache=folder / "c")
     key = dict(zip(f.paths, f.keys, strict=True))
     links = [(key[str(a)], key[str(b)]) for a, b in zip(chosen[::2], chosen[1::2], strict=True)]
-    keep(folder / "c", f.keys, Cautions([], links, "elsewhere"))
+    write_record(folder / "c", f.keys, AuditRecord([], links, "elsewhere"))
     found = evaluate_bundle(models["seeing"], tmp_path / "copies", cache=folder / "c", out=tmp_path / "q")["test"]
     assert found["accuracy_ci"] == pytest.approx(share_interval(np.ones(6, bool)))
 

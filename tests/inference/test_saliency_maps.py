@@ -26,12 +26,13 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.features.pooling import pool
 from heads import DenseHeadClassifier, OwnCNNClassifier, own_cnn
-from heads.bundles.bundle import save_bundle
+from heads.bundles.saving import save_bundle
 from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
 from heads.inference.class_activation import contributions
+from heads.inference.overlays import border_share, overlay
 from heads.inference.prediction import predict
-from heads.inference.saliency_maps import border_share, overlay, saliency
+from heads.inference.saliency_maps import saliency
 from heads.training.architectures import ACTIVATIONS, HeadShape
 
 SIDE, CHANNELS = 3, 24
@@ -266,9 +267,14 @@ def planted(tmp_path_factory) -> Planted:
 @pytest.fixture(scope="module")
 def bundle(planted):
     fitted = fit_head(
-        "binary", pooling="flatten", cache=planted.cache, out=planted.folder / "flatten", epochs=30, units=32,
+        "binary",
+        pooling="flatten",
+        cache=planted.cache,
+        out=planted.folder / "flatten",
+        epochs=30,
+        units=32,
         learning_rate=0.001,
-    )  # fmt: skip
+    )
     assert fitted.result["test"]["accuracy"] > 0.85
     return fitted.result["bundle"]
 
@@ -357,7 +363,7 @@ def test_what_the_features_are_and_how_strong_the_evidence_stands_on_every_figur
     planted, bundle, monkeypatch, tmp_path
 ):
     drawn = []
-    monkeypatch.setattr("heads.evaluation.plots.save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr("heads.inference.saliency_maps.save_figure", lambda figure, path: drawn.append(figure))
     saliency(bundle, split="test", cache=planted.cache, out=tmp_path / "s", limit=2)
     assert len(drawn) == 3
     assert all("RANDOM weights" in figure.get_suptitle() for figure in drawn)

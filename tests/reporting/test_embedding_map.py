@@ -21,9 +21,16 @@ def test_a_threshold_decides_on_the_map_too(tmp_path):
         Image.fromarray(pixels).save(path)
     featcache.extract(tmp_path / "d", "pixels", size=16, cache=tmp_path / "c")
     fitted = fit_head(
-        "binary", backbone="pixels", cache=tmp_path / "c", epochs=3, units=8, learning_rate=0.001, out=tmp_path / "run",
-        sensitivity=1.0, audit=False,
-    )  # fmt: skip
+        "binary",
+        backbone="pixels",
+        cache=tmp_path / "c",
+        epochs=3,
+        units=8,
+        learning_rate=0.001,
+        out=tmp_path / "run",
+        sensitivity=1.0,
+        audit=False,
+    )
     points = explore(fitted.result["bundle"], cache=tmp_path / "c", images=False)
     with (tmp_path / "run" / "predictions.csv").open() as file:
         said = {row["path"].split("/")[-1]: row["predicted"] for row in csv.DictReader(file)}

@@ -1,4 +1,4 @@
-"""The HTML report: right figures, warnings first, hostile names harmless, and explored in a real browser."""
+"""The HTML report: right numbers, warnings first, hostile names harmless, and explored in a real browser."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from PIL import Image
 import featcache
 from featcache.errors import DataError, UsageError
 from featcache.system.spreadsheet_cells import plain
-from heads.auditing.audit_record import Cautions, keep
+from heads.auditing.audit_record import AuditRecord, write_record
 from heads.auditing.messages import NOT_AUDITED
 from heads.bundles.bundle import open_bundle
 from heads.evaluation.run_folder import data_title
@@ -56,13 +56,21 @@ def made(tmp_path_factory):
     cache, runs = folder / "cache", folder / "runs"
     featcache.extract(folder / "data.csv", "pixels", size=16, cache=cache)
     fitted = fit_head(
-        backbone="pixels", cache=cache, epochs=4, units=16, activation="linear", learning_rate=0.001,
+        backbone="pixels",
+        cache=cache,
+        epochs=4,
+        units=16,
+        activation="linear",
+        learning_rate=0.001,
         out=runs / "fit-head-1",
-    )  # fmt: skip
+    )
     grid(
-        backbone="pixels", cache=cache, model="knn", params={"n_neighbors": [1, 3], "weights": ["uniform", "distance"]},
+        backbone="pixels",
+        cache=cache,
+        model="knn",
+        params={"n_neighbors": [1, 3], "weights": ["uniform", "distance"]},
         out=runs / "grid-1",
-    )  # fmt: skip
+    )
     evaluate_bundle(fitted.result["bundle"], folder / "elsewhere.csv", cache=cache, out=runs / "evaluate-1")
     return folder, fitted, report(runs, cache=cache)
 
@@ -162,9 +170,12 @@ def test_the_map_is_the_first_dense_layer(made, html):
 def test_a_named_bundle_and_no_images(made, tmp_path):
     folder = made[0]
     result = report(
-        folder / "runs" / "fit-head-1", bundle=folder / "runs/fit-head-1/bundle", cache=folder / "cache", images=False,
+        folder / "runs" / "fit-head-1",
+        bundle=folder / "runs/fit-head-1/bundle",
+        cache=folder / "cache",
+        images=False,
         out=tmp_path / "page.html",
-    )  # fmt: skip
+    )
     assert (result["points"], result["pictures"], len(result["runs"])) == (60, 0, 1)
     assert "data:image" not in (tmp_path / "page.html").read_text()
     empty = report(folder / "runs", cache=tmp_path / "empty", out=tmp_path / "empty.html")
@@ -181,9 +192,9 @@ def test_saliency_lies_over_the_pictures(made, tmp_path, monkeypatch):
         asked.append((maps.shape, pooling))
         return maps.mean(axis=3)
 
-    monkeypatch.setattr("heads.reporting.embedding_map.saliency_maps.contributions", contributions)
+    monkeypatch.setattr("heads.reporting.embedding_map.contributions", contributions)
     monkeypatch.setattr(
-        "heads.reporting.embedding_map.saliency_maps.overlay",
+        "heads.reporting.embedding_map.overlay",
         lambda image, evidence, size: Image.new("RGB", image.size, (255, 0, 0)),
     )
     report(made[0] / "runs", cache=made[0] / "cache", out=tmp_path / "page.html")
@@ -222,29 +233,68 @@ def test_what_is_too_much_is_cut_and_said(made, tmp_path, monkeypatch):
     [
         ({"fit_1": FIT}, "Nobody has checked.", ["No audit of this data"]),
         ({"fit_1": {**FIT, "warnings": [NOT_AUDITED]}}, "Nobody has checked.", ["No audit of this data"]),
-        ({"fit_1": {**FIT, "warnings": ["shortcut: an old finding", NOT_AUDITED]}, "audit_1": CLEAN},
-         "Nothing was found against them.", ["no warning"]),
-        ({"fit_1": {**FIT, "warnings": ["shortcut: kept with the images"]}}, "Not as they stand.", ["kept with", "No audit"]),
+        (
+            {"fit_1": {**FIT, "warnings": ["shortcut: an old finding", NOT_AUDITED]}, "audit_1": CLEAN},
+            "Nothing was found against them.",
+            ["no warning"],
+        ),
+        (
+            {"fit_1": {**FIT, "warnings": ["shortcut: kept with the images"]}},
+            "Not as they stand.",
+            ["kept with", "No audit"],
+        ),
         ({"fit_1": FIT, "audit_1": CLEAN}, "Nothing was found against them.", ["no warning"]),
         ({"fit_1": FIT, "audit_1": AUDIT}, "Not as they stand.", ["The size of the file gives"]),
         ({"fit_1": {**FIT, "synthetic": True}}, "No: nothing here is real.", ["SYNTHETIC", "No audit"]),
         ({"fit_1": {**FIT, "weights": "random0"}, "audit_1": CLEAN}, "Not as they stand.", ["RANDOM weights"]),
         ({"fit_1": {**FIT, "warnings": ["torn groups"]}, "audit_1": CLEAN}, "Not as they stand.", ["torn groups"]),
         (
-            {"fit_1": FIT, "audit_1": CLEAN,
-             "evaluate_1": {**BASE, "verb": "evaluate", "data": "/other", "bundle": "of fit-1", "internal": TEST,
-                            "test": {**TEST, "accuracy": 0.5, "accuracy_ci": [0.4, 0.6]}}},
-            "Not as they stand.", ["On 40 images from elsewhere (other) the same model's accuracy is 0.500"],
+            {
+                "fit_1": FIT,
+                "audit_1": CLEAN,
+                "evaluate_1": {
+                    **BASE,
+                    "verb": "evaluate",
+                    "data": "/other",
+                    "bundle": "of fit-1",
+                    "internal": TEST,
+                    "test": {**TEST, "accuracy": 0.5, "accuracy_ci": [0.4, 0.6]},
+                },
+            },
+            "Not as they stand.",
+            ["On 40 images from elsewhere (other) the same model's accuracy is 0.500"],
         ),
         (
-            {"fit_1": FIT, "audit_1": CLEAN,
-             "evaluate_1": {**BASE, "verb": "evaluate", "data": "/other", "bundle": "of fit-1", "internal": TEST,
-                            "test": {**TEST, "accuracy": 0.8, "accuracy_ci": [0.7, 0.9]}}},
-            "Nothing was found against them.", ["no warning"],
+            {
+                "fit_1": FIT,
+                "audit_1": CLEAN,
+                "evaluate_1": {
+                    **BASE,
+                    "verb": "evaluate",
+                    "data": "/other",
+                    "bundle": "of fit-1",
+                    "internal": TEST,
+                    "test": {**TEST, "accuracy": 0.8, "accuracy_ci": [0.7, 0.9]},
+                },
+            },
+            "Nothing was found against them.",
+            ["no warning"],
         ),
     ],
-    ids=["unaudited", "says so", "old news", "kept", "clean", "warned", "synthetic", "random", "run warns", "falls elsewhere", "holds elsewhere"],
-)  # fmt: skip
+    ids=[
+        "unaudited",
+        "says so",
+        "old news",
+        "kept",
+        "clean",
+        "warned",
+        "synthetic",
+        "random",
+        "run warns",
+        "falls elsewhere",
+        "holds elsewhere",
+    ],
+)
 def test_the_answer(runs, answer, reasons, tmp_path):
     result = report(write_runs(tmp_path / "runs", **runs))
     html = (tmp_path / "runs" / "report.html").read_text()
@@ -266,9 +316,16 @@ def test_all_that_the_audit_found_is_there(tmp_path):
     html = (tmp_path / "runs" / "report.html").read_text()
     text = Page(html).text
     for told in (
-        "0.951 0.91 to 0.98", "the size gives it away " + HOSTILE, "a/1.png = a/2.png", "label conflict",
-        f"{HOSTILE}: 3 images in test and train", "a/3.png: cut short", "a/4.png", "+0.020", "+0.010 to +0.030",
-    ):  # fmt: skip
+        "0.951 0.91 to 0.98",
+        "the size gives it away " + HOSTILE,
+        "a/1.png = a/2.png",
+        "label conflict",
+        f"{HOSTILE}: 3 images in test and train",
+        "a/3.png: cut short",
+        "a/4.png",
+        "+0.020",
+        "+0.010 to +0.030",
+    ):
         assert told in text, told
     assert "<img src=x" not in html
 
@@ -284,7 +341,7 @@ def test_an_audit_elsewhere_is_found_by_the_record_in_the_cache(tmp_path):
         other={**AUDIT, "data": "/data/other"},
     )
     for number, name in enumerate(("old", "other", "new", "gone")):
-        keep(cache, [bytes([number]) * 32], Cautions([], [], str(elsewhere / name)))
+        write_record(cache, [bytes([number]) * 32], AuditRecord([], [], str(elsewhere / name)))
     (cache / "audits" / "torn.json").write_text("{")
     for chosen in (runs, [runs / "fit-1"]):
         result = report(chosen, cache=cache)

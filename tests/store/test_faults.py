@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import resource
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,17 @@ def assert_whole(data: Path, cache: Path) -> None:
     np.testing.assert_array_equal(got.X, wanted.X)
 
 
+def test_every_module_that_changes_a_store_is_watched():
+    """Steps are counted in files of these names: one that is renamed would be passed over, and nobody would see."""
+    for node in ast.parse(FAULTY.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "WATCHED":
+            watched = ast.literal_eval(node.value)
+    modules = Counter(path.name for path in (ROOT / "featcache").rglob("*.py"))
+    assert {name: modules[name] for name in watched} == dict.fromkeys(watched, 1)
+    readers = {"__init__.py", "row_reader.py", "recovery.py"}
+    assert {path.name for path in (ROOT / "featcache" / "store").glob("*.py")} - readers <= set(watched)
+
+
 def test_killed_at_every_step_of_a_commit(tmp_path):
     write_images(tmp_path / "images", 16)
     age(tmp_path / "images")
@@ -74,8 +87,22 @@ def test_killed_at_20_random_moments_and_resumed(tmp_path):
     write_images(data, 600, size=200)
     age(data)
     cache = tmp_path / "cache"
-    command = [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels",
-               "--size", "200", "--batch-size", "8", "--cache", cache, "-q"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "extract",
+        "--data",
+        data,
+        "--backbone",
+        "pixels",
+        "--size",
+        "200",
+        "--batch-size",
+        "8",
+        "--cache",
+        cache,
+        "-q",
+    ]
     before = 0
     for _ in range(20):
         process = subprocess.Popen(command, env={**os.environ, **OFFLINE}, stdout=subprocess.DEVNULL)
@@ -137,10 +164,22 @@ def test_an_interrupt_commits_what_is_done_and_exits_130(tmp_path, signal_number
     age(data)
     cache = tmp_path / "cache"
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels", "--size", "400",
-         "--cache", cache],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "extract",
+            "--data",
+            data,
+            "--backbone",
+            "pixels",
+            "--size",
+            "400",
+            "--cache",
+            cache,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(cache.glob("features/*/*.h5")):
         time.sleep(0.01)
         assert process.poll() is None
@@ -165,10 +204,25 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), "extract", "--data", others, "--backbone", "pixels", "--size", "64",
-         "--cache", cache, "--json"],
-        preexec_fn=limited, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "extract",
+            "--data",
+            others,
+            "--backbone",
+            "pixels",
+            "--size",
+            "64",
+            "--cache",
+            cache,
+            "--json",
+        ],
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 5, done.stderr
     assert "no room left" in done.stderr
     assert '"exit_code": 5' in done.stdout
@@ -186,10 +240,24 @@ def test_a_full_disk_while_exporting_leaves_no_file(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [sys.executable, str(ROOT / "cli.py"), "cache", "export", tmp_path / "out.h5", "--backbone", "pixels",
-         "--data", images, "--cache", tmp_path / "cache"],
-        preexec_fn=limited, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "cache",
+            "export",
+            tmp_path / "out.h5",
+            "--backbone",
+            "pixels",
+            "--data",
+            images,
+            "--cache",
+            tmp_path / "cache",
+        ],
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 5, done.stderr
     assert list(tmp_path.glob("*out.h5*")) == []
     assert list(tmp_path.glob(".tmp-*")) == []
@@ -256,8 +324,20 @@ def test_a_truncated_shard_is_noticed_without_verify(tmp_path, images, cli):
 def test_two_extracts_at_once(tmp_path):
     data = tmp_path / "images"
     write_images(data, 300, size=64)
-    command = [sys.executable, str(ROOT / "cli.py"), "extract", "--data", data, "--backbone", "pixels",
-               "--cache", tmp_path / "cache", "--batch-size", "8", "-q"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "extract",
+        "--data",
+        data,
+        "--backbone",
+        "pixels",
+        "--cache",
+        tmp_path / "cache",
+        "--batch-size",
+        "8",
+        "-q",
+    ]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in both:
         _, err = process.communicate(timeout=120)

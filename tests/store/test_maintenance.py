@@ -25,8 +25,7 @@ from surroundings import ROOT
 
 import featcache
 from featcache.errors import StoreError
-from featcache.store import compaction, maintenance, maintenance_lock, recovery, shard
-from featcache.store import store as store_module
+from featcache.store import compaction, maintenance, maintenance_lock, recovery, set_folder, shard
 from featcache.store.shard import Rows, Shard
 from featcache.store.store import Store
 from featcache.system import atomic_files
@@ -52,8 +51,12 @@ def run(cache: Path, *arguments: str, before=None, **env: str) -> subprocess.Com
     """A verb on the cache, with something done to the process first."""
     return subprocess.run(
         [sys.executable, str(ROOT / "cli.py"), "cache", *arguments, "--cache", str(cache)],
-        capture_output=True, text=True, preexec_fn=before, env={**os.environ, **env}, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        preexec_fn=before,
+        env={**os.environ, **env},
+        check=False,
+    )
 
 
 def heed_modes() -> None:
@@ -264,7 +267,7 @@ def test_what_was_put_right_meanwhile_is_not_removed(tmp_path, extracted, monkey
 # -- compaction, and whoever else is at work -------------------------------------------------------
 
 
-def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, monkeypatch):
+def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, cli_process, monkeypatch):
     cache = tmp_path / "cache"
     with Store(cache) as store:
         for start in range(0, 30, 3):
@@ -274,7 +277,8 @@ def test_maintenance_is_done_by_one_at_a_time(tmp_path, cli, monkeypatch):
 
         def meanwhile(*arguments):
             with ThreadPoolExecutor(3) as pool:
-                others.extend(pool.map(lambda verb: cli("cache", *verb), (["compact"], ["repair"], ["rm", SPEC.id])))
+                verbs = ["compact"], ["repair"], ["rm", SPEC.id]
+                others.extend(pool.map(lambda verb: cli_process("cache", *verb), verbs))
             return real(*arguments)
 
         monkeypatch.setattr(store, "commit", meanwhile)
@@ -357,7 +361,7 @@ def test_a_listing_that_misses_both_the_old_and_the_new_is_not_believed(tmp_path
     with Store(tmp_path) as store:
         name = store.commit(SPEC, rows(1))
         listings = [set(), {name}, {name}]
-        monkeypatch.setattr(store_module, "_shards_in", lambda folder: listings.pop(0) if listings else {name})
+        monkeypatch.setattr(set_folder, "_shards_in", lambda folder: listings.pop(0) if listings else {name})
         assert list(store.on_disk(SPEC.id)) == [name]
 
 

@@ -126,10 +126,18 @@ def test_the_id_reads_as_designed():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("backbone", "vgg19"), ("layer", "block3_pool"), ("weights_digest", "11" * 32), ("size", 64),
-     ("recipe", "decode-2"), ("preprocess", "rescale"), ("keep", "avg"), ("dtype", "float16"),
-     ("precision", "mixed_float16")],
-)  # fmt: skip
+    [
+        ("backbone", "vgg19"),
+        ("layer", "block3_pool"),
+        ("weights_digest", "11" * 32),
+        ("size", 64),
+        ("recipe", "decode-2"),
+        ("preprocess", "rescale"),
+        ("keep", "avg"),
+        ("dtype", "float16"),
+        ("precision", "mixed_float16"),
+    ],
+)
 def test_all_that_decides_a_value_is_in_the_identity(field, value):
     assert replace(SPEC, **{field: value}).hex != SPEC.hex
 
@@ -278,7 +286,8 @@ def test_an_index_of_version_1_is_replaced_and_nothing_is_lost(tmp_path):
             "CREATE TABLE memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
             "CREATE TABLE shards (id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER,"
             " seconds REAL, UNIQUE (feature_set, name));"
-            "CREATE TABLE rows (shard INTEGER, position INTEGER, key BLOB, PRIMARY KEY (shard, position)) WITHOUT ROWID;"
+            "CREATE TABLE rows (shard INTEGER, position INTEGER, key BLOB, PRIMARY KEY (shard, position)) "
+            "WITHOUT ROWID;"
             "PRAGMA user_version=1;"
         )
         db.execute("INSERT INTO shards VALUES (1, ?, ?, ?, 3, 1.0)", (SPEC.id, name, size))
@@ -404,9 +413,20 @@ def _newer(file):
 
 @pytest.mark.parametrize(
     "change",
-    [_soft_link, _external_link, _external_storage, _virtual, _huge, _other_filter, _other_type, _more, _fewer,
-     _not_a_shard, _newer],
-)  # fmt: skip
+    [
+        _soft_link,
+        _external_link,
+        _external_storage,
+        _virtual,
+        _huge,
+        _other_filter,
+        _other_type,
+        _more,
+        _fewer,
+        _not_a_shard,
+        _newer,
+    ],
+)
 def test_hostile_files_are_refused(tmp_path, change):
     with pytest.raises(StoreError):
         Shard(doctored(tmp_path, change))

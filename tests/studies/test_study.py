@@ -181,7 +181,7 @@ def test_on_the_command_line(animals, tmp_path, cli):
     again = cli("study", "--data", animals, *OPTIONS)
     assert again.code == 0, again.err
     assert again.out.count("there already") == len(done.json["steps"])
-    assert f"Can these figures be trusted? {done.json['verdict']}" in again.out
+    assert f"Can these numbers be trusted? {done.json['verdict']}" in again.out
     assert done.json["html"] in again.out
     from_file = cli("study", done.json["config"], "--json")
     assert from_file.json["folder"] == done.json["folder"]

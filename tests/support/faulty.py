@@ -20,8 +20,11 @@ from featcache.store import maintenance
 WATCHED = (
     "atomic_files.py",
     "store.py",
+    "set_folder.py",
+    "last_extract.py",
     "index.py",
     "shard.py",
+    "compression.py",
     "maintenance.py",
     "compaction.py",
     "maintenance_lock.py",

@@ -144,7 +144,7 @@ def prepare(world: Path) -> None:
 
     import featcache
     from heads.auditing.audit import audit
-    from heads.bundles.bundle import save_bundle
+    from heads.bundles.saving import save_bundle
     from heads.evaluation.run_folder import write_json, write_table
     from heads.experiments.baselines import baselines
     from heads.experiments.hyperparameter_search import grid
@@ -207,7 +207,7 @@ def prepare(world: Path) -> None:
 
 def _resigned(folder: Path, rng: random.Random) -> None:
     """A bundle with its description changed, or one of its files, and all hashes made anew."""
-    from heads.bundles import bundle
+    from heads.bundles import integrity
 
     about = json.loads((folder / "bundle.json").read_text())
     if rng.random() < 0.5:
@@ -222,8 +222,8 @@ def _resigned(folder: Path, rng: random.Random) -> None:
         (folder / rng.choice([".net", "x.pkl", "\x1b[2J", "..x"])).write_bytes(b"unnamed")
     try:
         if isinstance(about, dict):
-            about["digest"] = bundle._digest({key: value for key, value in about.items() if key != "digest"})
-        (folder / "bundle.json").write_bytes(bundle._written(about))
+            about["digest"] = integrity.digest({key: value for key, value in about.items() if key != "digest"})
+        (folder / "bundle.json").write_bytes(integrity.written(about))
     except (UnicodeEncodeError, TypeError, RecursionError):
         (folder / "bundle.json").write_text(_dumped(about))
 
@@ -344,7 +344,9 @@ def audit_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
 
     _json_file(next((case / "cache" / "audits").iterdir()), rng)
     return [
-        lambda: audit_record.heed(featcache.load("pixels", data=case / "images", cache=case / "cache"), case / "cache")
+        lambda: audit_record.apply_record(
+            featcache.load("pixels", data=case / "images", cache=case / "cache"), case / "cache"
+        )
     ]
 
 

@@ -82,8 +82,12 @@ def _locked(folder: Path, *arguments: object) -> subprocess.CompletedProcess:
     try:
         return subprocess.run(
             [*drop, sys.executable, str(ROOT / "cli.py"), *map(str, arguments)],
-            cwd=folder.parent, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            cwd=folder.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
     finally:
         for path in places:
             path.chmod(0o755)
@@ -103,7 +107,7 @@ def test_a_read_only_cache_is_told_before_the_audit_works(tmp_path, images, cli)
 def test_the_work_is_not_begun_where_its_results_cannot_be_kept(tmp_path, images, monkeypatch):
     from heads.auditing.audit import audit
 
-    monkeypatch.setattr("heads.auditing.audit.take_looks", lambda *_: pytest.fail("it looked at images first"))
+    monkeypatch.setattr("heads.auditing.audited_images.take_looks", lambda *_: pytest.fail("it looked at images first"))
     with pytest.raises(UsageError, match="/proc/x"):
         audit(images, cache=tmp_path / "cache", out="/proc/x")
     (tmp_path / "taken").mkdir()
@@ -125,8 +129,10 @@ def test_stdout_takes_names_that_are_not_utf8_and_any_encoding():
     for encoding in ("utf-8", "ascii", "latin-1"):
         done = subprocess.run(
             [sys.executable, "-c", script, str(ROOT)],
-            capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding},
-        )  # fmt: skip
+            capture_output=True,
+            check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )
         assert done.returncode == 0, done.stderr
         assert rb"caf\udce9.png" in done.stdout
         assert json.loads(done.stdout.splitlines()[-1])["path"] == "caf\udce9.png"
@@ -134,7 +140,9 @@ def test_stdout_takes_names_that_are_not_utf8_and_any_encoding():
 
 
 def test_figures_draw_every_name_as_it_is_written(tmp_path):
-    from heads.evaluation import plots
+    from heads.evaluation import comparison_plots, plots
+    from heads.evaluation.canvas import save_figure
+    from heads.inference import embedding_plots
 
     classes = ("$a$b$", "caf\udce9", r"$\frac{$")
     rng = np.random.default_rng(0)
@@ -143,11 +151,13 @@ def test_figures_draw_every_name_as_it_is_written(tmp_path):
     drawn = {
         "confusion": plots.confusion(rng.integers(0, 9, (3, 3)), classes, "of $x and $y"),
         "roc": plots.roc(y, probabilities, classes, "$"),
-        "scatter": plots.scatter(rng.normal(size=(60, 2)), y, classes, y == 0, ["$n$\udce9"] * 60, r"$\x$"),
-        "maps": plots.heat_maps(["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"),
+        "scatter": embedding_plots.scatter(rng.normal(size=(60, 2)), y, classes, y == 0, ["$n$\udce9"] * 60, r"$\x$"),
+        "maps": comparison_plots.heat_maps(
+            ["a$b$", "c"], [["$x$", 1], ["$y$", 2], ["\udce9$", 1]], [0.1, 0.2, 0.3], "$$"
+        ),
     }
     for name, figure in drawn.items():
-        path = plots.save(figure, tmp_path / f"{name}.png")
+        path = save_figure(figure, tmp_path / f"{name}.png")
         assert np.ptp(np.asarray(Image.open(path))) > 0
 
 
@@ -186,9 +196,17 @@ def test_the_own_cnn_refuses_what_does_not_fit_and_what_cannot_be():
     with memory_limit("100MB"), pytest.raises(UsageError, match=r"Allow .* MB, or take a smaller batch size"):
         OwnCNNClassifier(epochs=1).fit(X, y)
     for wrong in (
-        {"learning_rate": -1}, {"epochs": 0}, {"batch_size": 0}, {"dropout": 1.5}, {"dropout": float("nan")}, {"units": 0},
-        {"activation": "nosuch"}, {"patience": 0}, {"learning_rate": float("inf")}, {"epochs": "many"},
-    ):  # fmt: skip
+        {"learning_rate": -1},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"dropout": 1.5},
+        {"dropout": float("nan")},
+        {"units": 0},
+        {"activation": "nosuch"},
+        {"patience": 0},
+        {"learning_rate": float("inf")},
+        {"epochs": "many"},
+    ):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             OwnCNNClassifier(**wrong).fit(X, y)
 

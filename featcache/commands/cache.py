@@ -1,119 +1,17 @@
-"""The verbs of stage one. Thin: each calls one function of the library."""
+"""The verbs of ``cache``: look after the store. Thin: each calls one function of the library."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import featcache
 
-from ..errors import BadImage, UsageError
-from .console import (
-    BACKBONE,
-    CLASSES,
-    COUNT,
-    DATA,
-    GROUPS,
-    PREPROCESS,
-    SIDE,
-    TASK,
-    Output,
-    extraction_progress,
-    human_size,
-    shared_options,
-    tell,
-)
-
-if TYPE_CHECKING:
-    from ..extraction.extract_paths import ExtractResult
-
-
-@click.command()
-@DATA
-@click.option("--backbone", default="vgg16", show_default=True, metavar="NAME[,NAME]", help="One or several.")
-@click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
-@click.option("--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: 224].")
-@click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
-@PREPROCESS
-@click.option(
-    "--keep",
-    type=click.Choice(["map", "avg"]),
-    default="map",
-    show_default=True,
-    help="map (and its average) or avg (the average alone).",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float16"]),
-    default="float32",
-    show_default=True,
-    help="What is stored.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="What is computed in.",
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["auto", "tensorflow", "openvino"]),
-    default="auto",
-    show_default=True,
-    help="What computes; openvino is for CPUs.",
-)
-@click.option("--batch-size", type=COUNT, metavar="N", help="Images a step [default: found by trying].")
-@click.option("--devices", metavar="D,D", help="A process for each: gpu:0,gpu:1, or cpu:2.")
-@click.option("--scheduler", metavar="ADDRESS", help="Compute on Dask: tcp://HOST:PORT, or local[:PROCESSES].")
-@click.option("--send-back", is_flag=True, help="Dask's workers do not see the cache: they send shards.")
-@click.option(
-    "--compression", type=click.Choice(["none", "gzip", "zstd"]), default="none", show_default=True, help="Of shards."
-)
-@click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
-@GROUPS
-@shared_options
-def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
-    """Fill the cache: compute the features of every image that has none yet."""
-    names = [name.strip() for name in backbone.split(",") if name.strip()]
-    if not names:
-        raise UsageError("--backbone names no backbone")
-    results = []
-    for name in names:
-        with extraction_progress(output, name) as (on_start, on_progress):
-            result = featcache.extract(
-                backbone=name, cache=cache, on_start=on_start, on_progress=on_progress, **options
-            )
-        results.append(result)
-        if not output.as_json:
-            _list_skipped(result.bad)
-            output.lines(_summary(result))
-    rows = [result.to_dict() for result in results]
-    output.result(rows[0] if len(rows) == 1 else {"feature_sets": rows})
-
-
-def _summary(result: ExtractResult) -> str:
-    shape = " x ".join(map(str, result.shape))
-    marks = (" [SYNTHETIC images]" if result.synthetic else "") + (
-        " [RANDOM weights]" if result.random_weights else ""
-    )
-    parts = [f"{result.computed} computed"]
-    if result.computed:
-        parts[0] += f" in {result.seconds:.1f} s ({result.images_per_second:.1f} images/s)"
-    parts.append(f"{result.reused} reused" + (f", {result.saved_seconds:.0f} s saved" if result.reused else ""))
-    if result.copies:
-        parts.append(f"{result.copies} exact copies")
-    if result.skipped:
-        parts.append(f"{result.skipped} skipped")
-    return f"{result.feature_set}: {result.images} images of {shape}; {'; '.join(parts)}{marks}"
-
-
-def _list_skipped(bad: list[BadImage]) -> None:
-    for image in bad:
-        tell(f"skipped {image.path}: {image.reason}")
+from .console import Output, human_size, shared_options
+from .options import BACKBONE, CLASSES, DATA, GROUPS, TASK
 
 
 @click.group("cache")

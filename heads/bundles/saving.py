@@ -1,0 +1,135 @@
+"""Write a bundle; see :mod:`heads.bundles.bundle` for the format."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import featcache
+from featcache.errors import BundleError
+from featcache.features.loading import Features
+from featcache.store.store import Store
+from featcache.system import atomic_files, tensor_files
+
+from . import serialization
+from .integrity import ABOUT, FORMAT, KEY_BYTES, NETWORK, NOVELTY, TRAINING, VERSION, digest, written
+from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
+
+_log = logging.getLogger(__name__)
+
+
+def save_bundle(
+    folder: str | os.PathLike[str],
+    estimator: Any,
+    features: Features,
+    train_rows: np.ndarray,
+    *,
+    task: str,
+    scores: Mapping[str, Any],
+    cache: str | os.PathLike[str] = "cache",
+    calibration: Mapping[str, Any] | None = None,
+    threshold: Mapping[str, Any] | None = None,
+    warnings: Sequence[str] = (),
+) -> Path:
+    """Write a bundle; the folder appears whole or not at all.
+
+    Parameters
+    ----------
+    folder : where to; it must not exist.
+    estimator : a fitted head, or an sklearn or XGBoost model or pipeline.
+    features : what it was fitted on; ``train_rows`` are the positions of the rows it learnt from.
+    task, scores : recorded.
+    cache : where the frozen network is kept, and the features that tell what is unlike them.
+    calibration, threshold : as :func:`heads.evaluation.calibration.fit_calibration` and
+        :func:`heads.evaluation.operating_point.choose_threshold` give them.
+    warnings : what must stand beside every metric of this model.
+
+    Raises
+    ------
+    BundleError
+        The folder exists, or the model is of a kind that cannot be kept safely.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise BundleError(f"{folder} exists; a bundle is never overwritten. Name another folder")
+    building = folder.parent / f"{atomic_files.PREFIX}{folder.name}"
+    shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
+    building.mkdir(parents=True)
+    try:
+        about = {
+            "task": task,
+            "scores": dict(scores),
+            "calibration": calibration,
+            "threshold": threshold,
+            "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
+        }
+        _fill(building, estimator, features, train_rows, about, cache)
+        os.rename(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def _fill(
+    building: Path,
+    estimator: Any,
+    features: Features,
+    train_rows: np.ndarray,
+    given: Mapping[str, Any],
+    cache: str | os.PathLike[str],
+) -> None:
+    model = serialization.write(building, estimator)
+    with Store(cache) as store:
+        network = store.network(features.spec)
+        if network.exists():
+            tensor_files.place(network, building / NETWORK)
+        novelty = _novelty(store, features, train_rows)
+    if novelty is not None:
+        tensor_files.write_tensors(building / NOVELTY, [novelty.reference])
+    prefixes = np.array([np.frombuffer(features.keys[i][:KEY_BYTES], np.uint8) for i in train_rows])
+    tensor_files.write_tensors(building / TRAINING, [prefixes])
+    about = {
+        "format": FORMAT,
+        "version": VERSION,
+        **given,
+        "classes": list(features.classes),
+        "spec": json.loads(features.spec.to_json()),
+        "pooling": features.pooling,
+        "synthetic": features.synthetic,
+        "model": model,
+        "novelty": None if novelty is None else novelty.about(),
+        "rows": len(train_rows),
+        "versions": {
+            "featcache": featcache.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "xgboost", "numpy")},
+        },
+        "files": {entry.name: atomic_files.sha256_file(entry.path) for entry in os.scandir(building)},
+    }
+    atomic_files.write_bytes(building / ABOUT, written({**about, "digest": digest(about)}))
+
+
+def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:
+    """How far apart the training images are; None where they are too few, or not in this store."""
+    rows = {features.keys[i]: i for i in train_rows}  # the same bytes twice say nothing of distance
+    kept = list(rows)
+    rows = {kept[i]: rows[kept[i]] for i in sample_rows(len(kept))}
+    if features.feature_set not in store.feature_sets() or not rows.keys() <= store.rows(features.feature_set).keys():
+        _log.warning("bundle: its features are not in the cache %s; it cannot tell images unlike them", store.cache)
+        return None
+    vectors, groups = image_vectors(store, features.feature_set, list(rows)), features.groups[list(rows.values())]
+    novelty = fit_novelty(vectors, groups)
+    if novelty is None:
+        _log.warning(
+            "bundle: %d training images are too few, or of too few groups, to tell images unlike them", len(rows)
+        )
+    return novelty

@@ -1,0 +1,63 @@
+"""The verb ``baselines``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK
+
+from .formatting import interval_text, warning_lines, where_line
+from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED
+from .parsing import names
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@TASK
+@BACKBONE
+@POOLING
+@CLASSES
+@DATA
+@GROUPS
+@MEMORY
+@click.option("--models", metavar="A,B", help="Some of the table [default: all].")
+@click.option("--cv", type=FOLDS, default=5, show_default=True, help="Folds, groups kept whole.")
+@SCHEDULER
+@SEED
+@NO_AUDIT
+@OUT
+@shared_options
+def baselines(
+    cache: str, output: Output, classes: str | None, models: str | None, scheduler: str | None, **options: Any
+) -> None:
+    """The leaderboard of classical models, each tuned on its own grid."""
+    from featcache.extraction.dask_workers import searching_on
+
+    from ..experiments.baselines import baselines
+
+    def show(row: dict[str, Any]) -> None:
+        _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
+
+    with searching_on(scheduler):
+        result = baselines(classes=names(classes), models=names(models), cache=cache, on_row=show, **options)
+    lines = [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
+    for row in result["rows"]:
+        test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
+        cv = f"{row['cv_score']:.4f} ± {row['cv_std']:.3f}"
+        on_test = f"{test['accuracy']:>9.4f}{interval_text(test['accuracy_ci'])}"
+        lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
+    output.result(result, *lines, *_sample_lines(result), *warning_lines(result), where_line(result))
+
+
+def _sample_lines(result: dict[str, Any]) -> list[str]:
+    """Which models learnt from fewer rows than others."""
+    counts = {row["n"] for row in result["rows"]}
+    if len(counts) == 1:
+        return []
+    few = [row["name"] for row in result["rows"] if row["n"] == min(counts)]
+    return [f"{', '.join(few)}: a sample of {min(counts):,} of {max(counts):,} training rows"]

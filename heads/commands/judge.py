@@ -1,0 +1,74 @@
+"""The verbs ``predict`` and ``evaluate``: a kept model on new images, and on labelled ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from featcache.commands.console import Output, shared_options
+from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
+
+from .formatting import interval_text, metrics_table, threshold_lines, where_line
+from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@BUNDLE_WEIGHTS
+@SKIP_BAD
+@MEMORY
+@shared_options
+def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
+    """Label new images: files, folders or manifests."""
+    from ..inference.prediction import predict
+
+    result = predict(bundle, images, cache=cache, **options)
+    lines = []
+    for row in result["rows"]:
+        shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
+        lines.append(f"{row['label']:<16} {shares}  {row['path']}")
+        if row["unlike_training"]:
+            lines.append(
+                f"  UNLIKE TRAINING: distance {row['distance']:.3f}, over {result['novelty']['threshold']:.3f}; a guess"
+            )
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
+    if result["synthetic"]:
+        lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
+    output.result(result, *lines)
+
+
+@click.command()
+@click.argument("bundle")
+@DATA
+@GROUPS
+@MEMORY
+@SPLIT
+@BUNDLE_WEIGHTS
+@SKIP_BAD
+@OUT
+@shared_options
+def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
+    """Judge a kept model on other labelled images."""
+    from ..inference.prediction import evaluate_bundle
+
+    result = evaluate_bundle(bundle, cache=cache, **options)
+    lines = metrics_table(result)
+    if result["threshold"]:
+        lines += threshold_lines(result["threshold"], result["classes"][1])
+    if unlike := result["unlike_training"]:
+        lines.append(
+            f"unlike the training images: {unlike['count']} of {result['test']['n']}, {unlike['share']:.3f}"
+            f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
+        )
+    internal = result["internal"]
+    if internal:
+        lines.append(
+            f"when it was made, on its own test images: accuracy {internal['accuracy']:.4f}"
+            f"{interval_text(internal['accuracy_ci'])}"
+        )
+    if result["other_classes"]:
+        lines.append(f"{result['other_classes']} images of classes that the model does not know are left out")
+    lines += [f"warning of this model: {text}" for text in result["warnings"]]
+    output.result(result, *lines, where_line(result))

@@ -1,0 +1,25 @@
+"""Options that several verbs of stage two share."""
+
+from __future__ import annotations
+
+import click
+
+from featcache.commands.options import SEEDS
+
+POOLINGS = click.Choice(["flatten", "avg", "max"])
+POOLING = click.option("--pooling", type=POOLINGS, default="flatten", show_default=True, help="What of the kept map.")
+FOLDS = click.IntRange(2)
+SCHEDULER = click.option(
+    "--scheduler", metavar="ADDRESS", help="Search on Dask: tcp://HOST:PORT, or local[:PROCESSES]."
+)
+NO_AUDIT = click.option(
+    "--no-audit", "audit", is_flag=True, default=True, flag_value=False, help="Do not audit images that never were."
+)
+OUT = click.option("--out", metavar="DIR", help="Folder for the results [default: a new one in ./runs].")
+SEED = click.option(
+    "--seed", type=SEEDS, default=0, show_default=True, help="Of initial weights, batches, dropout and splits."
+)
+BUNDLE_WEIGHTS = click.option(
+    "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
+)
+SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")

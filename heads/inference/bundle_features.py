@@ -1,0 +1,120 @@
+"""Features of images as a kept model wants them, by the very path that training took.
+
+They come through the store, so that an image is computed once and a prediction equals what the cached features give.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from featcache.backbones import registry
+from featcache.backbones import weights as network_weights
+from featcache.data.dataset import Dataset, find_images, label_array
+from featcache.errors import BadImage, BundleError, DataError, UsageError, WeightsError
+from featcache.extraction.extract_paths import extract_paths
+from featcache.extraction.planning import Plan
+from featcache.extraction.request import Resolved, resolve_spec
+from featcache.features.loading import Features, read_or_stay
+from featcache.store.store import Store
+from featcache.system import tensor_files
+
+from ..bundles.bundle import Bundle
+
+_log = logging.getLogger(__name__)
+
+
+def unlabelled_images(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dataset:
+    """Image files, folders (searched to any depth) or manifests as a set; its labels, the first class, mean nothing."""
+    paths = [path for entry in images for path in find_images(entry)]
+    return Dataset("", paths, paths, [bundle.classes[0]] * len(paths), [""] * len(paths), paths)
+
+
+def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) -> tuple[Dataset, int]:
+    """The images of these classes, of one part of the data where asked; and how many of other classes are left out.
+
+    Raises :class:`DataError` where there are none.
+    """
+    if split is not None:
+        dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
+        if not len(dataset):
+            raise DataError(f"{dataset.root}: the data has no {split} split")
+    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in classes)
+    if not len(known):
+        raise DataError(
+            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
+            f"({', '.join(classes)})"
+        )
+    return known, len(dataset) - len(known)
+
+
+def bundle_features(
+    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
+) -> tuple[Features, list[BadImage]]:
+    """Features of the images as the model wants them, computed where they are missing; and the bad images.
+
+    Raises :class:`DataError` for bad images without ``skip_bad``.
+    """
+
+    planned: list[bytes | None] = []  # keys of the very bytes that were planned for; a second look may find others
+
+    def announce(plan: Plan) -> None:
+        planned.extend(plan.keys)
+        if plan.to_compute:
+            _log.info("%s: %d to compute, %d reused", bundle.spec.backbone, len(plan.to_compute), plan.reused)
+
+    with Store(cache) as store:
+        try:
+            result = extract_paths(store, _resolved(bundle, weights, store), dataset.paths, on_start=announce)
+        except WeightsError as error:
+            raise WeightsError(f"{bundle.folder}: {error}") from error
+        if result.bad and not skip_bad:
+            raise DataError(
+                f"{len(result.bad)} of {len(dataset)} images cannot be used; go on without them with --skip-bad",
+                result.bad,
+            )
+        bad = {image.path for image in result.bad}
+        good_rows = [i for i, path in enumerate(dataset.paths) if path not in bad]
+        good = dataset.take(good_rows)
+        keys = [key for i in good_rows if (key := planned[i]) is not None]
+        features = Features(
+            X=read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
+            y=label_array(good.labels, bundle.classes),
+            classes=bundle.classes,
+            paths=good.paths,
+            groups=np.array(good.groups, dtype=object),
+            splits=np.array(good.splits, dtype=object),
+            keys=keys,
+            feature_set=result.feature_set,
+            spec=bundle.spec,
+            pooling=bundle.pooling,
+            map_shape=tuple(result.shape),
+            synthetic=dataset.synthetic or bundle.synthetic,
+            data=dataset.root,
+        )
+    return features, result.bad
+
+
+def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:
+    """How to compute this bundle's features: its own network, else the weights given, else those of the cache."""
+    spec, network = bundle.spec, bundle.network
+    # A misspelt name is told where none is needed, too.
+    source = None if weights is None else network_weights.parse(weights)
+    try:
+        if network is None and source is not None:
+            model = network_weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
+            digest = network_weights.digest(model)
+            if digest != spec.weights_digest:
+                raise BundleError(
+                    f"{bundle.folder}: made with {spec.backbone} weights of digest {spec.weights_digest[:8]}…; "
+                    f"{weights} has {digest[:8]}…. Its features would mean something else to this model"
+                )
+            tensor_files.keep(model, store.network(spec))
+        if network is None and spec.backbone != "pixels":
+            network = store.network(spec) if store.network(spec).exists() else None
+        return resolve_spec(spec, network, store)
+    except UsageError as error:
+        raise BundleError(f"{bundle.folder}: {error}") from error

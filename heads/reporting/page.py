@@ -1,0 +1,193 @@
+"""The page itself: what its template is given, and the template filled in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import featcache
+from featcache.data.filesystems import is_url
+from featcache.spec import are_random
+
+from ..auditing.findings import gravest_first
+from ..evaluation.run_folder import data_title
+from . import charts, tables
+from .run_reader import Collected, Run
+from .thumbnails import data_uri, thumbnail
+from .verdict import Verdict
+
+_CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
+_PAIR_SIDE = 128  # pixels
+# Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
+# Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
+SHAPES = (
+    "M-6.5,0a6.5,6.5 0 1,0 13,0a6.5,6.5 0 1,0 -13,0",
+    "M0,-7.5L7.2,5.5H-7.2Z",
+    "M-5.8,-5.8H5.8V5.8H-5.8Z",
+    "M0,-8L6.5,0L0,8L-6.5,0Z",
+    "M0,7.5L7.2,-5.5H-7.2Z",
+    "M-2.4,-7H2.4V-2.4H7V2.4H2.4V7H-2.4V2.4H-7V-2.4H-2.4Z",
+    "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
+    "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
+)
+_AUDIT: dict[str, Any] = {
+    "duplicates": [],
+    "near_duplicates": [],
+    "split_leaks": {},
+    "group_leaks": [],
+    "shortcuts": [],
+    "unreadable": [],
+    "quality": {},
+    "leak_inflation": None,
+    "warnings": [],
+    "against": None,
+    "images": None,
+    "groups": None,
+    "per_split": {},
+    "classes": [],
+}
+
+
+def render(
+    collected: Collected,
+    verdict: Verdict,
+    elsewhere: list[dict[str, Any]],
+    points: dict[str, Any] | None,
+    missing: str,
+    images: bool,
+) -> bytes:
+    """The page, as UTF-8.
+
+    Parameters
+    ----------
+    collected : the runs, and what belongs to them.
+    verdict : of :func:`heads.reporting.verdict.judge`.
+    elsewhere : of :func:`heads.reporting.tables.elsewhere`.
+    points, missing : the map of :func:`heads.reporting.embedding_map.explore`, or None and why there is none.
+    images : whether pictures of pairs are shown.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("heads.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    files = resources.files("heads.reporting") / "templates"
+    style = (files / "report.css").read_text(encoding="utf-8")
+    scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "explorer.js")]
+    boards = tables.leaderboards(collected.runs)
+    newest = max(collected.runs, key=lambda run: len(run.classes))
+    # One colour and shape a class, whichever table or map it stands in.
+    now = datetime.now()
+    synthetic = any(run.about.get("synthetic") for run in collected.runs)
+    names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
+    page = environment.get_template("report.html").render(
+        data=collected.data,
+        title=data_title(collected.data, synthetic) or "report",
+        now=f"{now.day} {now:%B %Y, %H:%M}",
+        version=featcache.__version__,
+        verdict=verdict,
+        metrics=list(tables.METRICS.values()),
+        boards=boards,
+        runs=collected.runs,
+        left_out=collected.left_out,
+        audit=_audit_view(collected, images),
+        about=_about(newest),
+        confusions=_confusions(boards),
+        elsewhere=elsewhere,
+        points=points,
+        missing=missing,
+        curves=[c for c in map(charts.curves, _heads(collected.runs)) if c],
+        most_curves=_CURVES,
+        searches=[s for s in (charts.search(run) for run in collected.runs if run.verb == "grid") if s],
+        synthetic=synthetic,
+        random=any(are_random(str(run.about.get("weights", ""))) for run in collected.runs),
+        wrong_rows=_wrong(points) if points else [],
+        mark_of={name: i for i, name in enumerate(names)},
+        marks=[names.index(name) for name in points["classes"]] if points else [],
+        colours=COLOURS,
+        shapes=SHAPES,
+        style=style,
+        scripts=scripts,
+        hashes=[_hash(script) for script in scripts],
+        listed=_LISTED,
+    )
+    return page.encode("utf-8", "backslashreplace")  # of names that are not UTF-8
+
+
+def _hash(script: str) -> str:
+    """What a Content-Security-Policy calls a script: nothing else on the page can then run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _heads(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.verb == "fit-head"]
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """What the data is, as a run knows it."""
+    return {name: run.about.get(name) for name in ("images", "groups")} | {
+        "per_split": run.about.get("per_split") or {},
+        "classes": list(run.classes),
+    }
+
+
+def _confusions(boards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The matrices of each table's models: of the best, and of the rest."""
+    confusions = []
+    for table in boards:
+        matrices = []
+        for row in table["rows"]:
+            best = row["cells"][0]
+            note = f"accuracy {best['value']:.3f} ({best['low']:.2f} to {best['high']:.2f}), n = {row['n']}"
+            title = f"{row['name']}, {row['features']}"
+            matrices.append(tables.confusion(row["confusion"], table["classes"], title, note))
+        confusions.append({"classes": table["classes"], "first": matrices[:_MATRICES], "rest": matrices[_MATRICES:]})
+    return confusions
+
+
+def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The misclassified images of the map, the surest errors first."""
+    width = len(points["classes"])
+    rows = [
+        {
+            "row": row,
+            "path": points["path"][row],
+            "label": points["classes"][label],
+            "predicted": points["classes"][predicted],
+            "split": points["splits"][points["split"][row]],
+            "probability": points["probabilities"][row * width + predicted],
+        }
+        for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
+        if label != predicted
+    ]
+    return sorted(rows, key=lambda row: -row["probability"])
+
+
+def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
+    if collected.audit is None:
+        return None
+    audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
+    audit["finished"] = collected.audit.finished
+    pairs = gravest_first(audit["near_duplicates"])
+    audit["near_duplicates"] = pairs
+    audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
+    return audit
+
+
+def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
+    pictures = [
+        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
+    ]
+    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
+    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}

@@ -1,0 +1,3 @@
+"""The browser for the tests of pages."""
+
+from page_runs import browser as browser
