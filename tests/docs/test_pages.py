@@ -93,12 +93,14 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(place), target
 
 
-def test_every_page_is_in_the_list_and_the_readme_leads_to_it():
+def test_every_page_and_example_is_in_the_list_and_the_readme_leads_to_it():
     listed = re.findall(
         r"^- \[([\w-]+)\]\(\1\.md\): \S", (DOCS / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "README")
     assert "docs/README.md" in _LINK.findall(README.read_text(encoding="utf-8"))
+    examples = {path.relative_to(DOCS).as_posix() for path in (DOCS / "examples").glob("*.py")}
+    assert examples <= set(_LINK.findall((DOCS / "README.md").read_text(encoding="utf-8")))
     pictures = {target for page in PAGES for target in _LINK.findall(page.read_text(encoding="utf-8"))}
     assert {path.name for path in (DOCS / "images").iterdir()} <= {Path(target).name for target in pictures}
 

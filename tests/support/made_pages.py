@@ -1,6 +1,6 @@
 """The pages made from the code: ``python tests/support/made_pages.py`` writes docs/commands.md and docs/api.md.
 
-A test compares the two with what the code says today.
+It also puts the graph of the rooms into docs/architecture.md. Tests compare all three with what the code says today.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _entry(name: str, what: Any) -> Iterator[str]:
     is_class = inspect.isclass(what)
     yield from (f"### {name}", "")
     if not (is_class and issubclass(what, BaseException)):
-        yield from ("```python", *_signature(name, what), "```", "")
+        yield from ("```", *_signature(name, what), "```", "")
     yield from (*_documented(what), "")
     if not is_class:
         return
@@ -160,7 +160,7 @@ def _entry(name: str, what: Any) -> Iterator[str]:
         if isinstance(member, property):
             yield from (f"#### {name}.{method}", "")
         else:
-            yield from (f"#### {name}.{method}()", "", "```python", *_signature(method, asked), "```", "")
+            yield from (f"#### {name}.{method}()", "", "```", *_signature(method, asked), "```", "")
         yield from (*_documented(asked), "")
 
 
@@ -235,7 +235,7 @@ def _examples(body: str) -> Iterator[str]:
     for line in body.splitlines():
         now = line.startswith((">>>", "...")) or (code and bool(line.strip()))
         if now != code:
-            yield "```" + ("python" if now else "")
+            yield "```" + ("pycon" if now else "")
         code = now
         yield line if now else _plain(line)
     if code:
@@ -277,8 +277,18 @@ def _plain(text: str) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", _ROLE.sub(r"`\1`", text))
 
 
+def with_graph(page: str) -> str:
+    """The page on architecture with today's graph of the rooms in it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_layout import drawn
+
+    return re.sub(r"(?<=a test holds it:\n\n```\n).*?(?=\n```)", lambda _: drawn(), page, count=1, flags=re.DOTALL)
+
+
 PAGES = {"commands": commands_page, "api": api_page}
 
 if __name__ == "__main__":
     for topic, made in PAGES.items():
         (ROOT / "docs" / f"{topic}.md").write_text(made(), encoding="utf-8")
+    architecture = ROOT / "docs" / "architecture.md"
+    architecture.write_text(with_graph(architecture.read_text(encoding="utf-8")), encoding="utf-8")
