@@ -90,9 +90,21 @@ def api_page() -> str:
     ]
     for face in (featcache, heads):
         lines += [f"## {face.__name__}", "", *textwrap.wrap(_plain(_paragraphs(face)[0]), 100), ""]
-        for name in sorted(face.__all__, key=lambda name: (name[0].isupper(), name)):
-            lines += list(_entry(f"{face.__name__}.{name}", getattr(face, name)))
+        names = [f"{face.__name__}.{name}" for name in sorted(face.__all__, key=lambda name: (name[0].isupper(), name))]
+        for name in names:
+            first = _plain(" ".join(_paragraphs(_named(name))[0].split()))
+            text = f"- [{name}](#{name.replace('.', '').lower()}): {first}"
+            lines += textwrap.wrap(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        lines.append("")
+        for name in names:
+            lines += list(_entry(name, _named(name)))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _named(name: str) -> Any:
+    """What a face offers, by the name behind its dot."""
+    face, _, name = name.partition(".")
+    return getattr({"featcache": featcache, "heads": heads}[face], name)
 
 
 def _verbs(group: click.Group = command_line.cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
