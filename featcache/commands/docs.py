@@ -84,11 +84,13 @@ def _rendered(text: str) -> str:
     """A page as a terminal shows it: as wide as the terminal, with its colours where it has any."""
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
-    console = Console(file=sys.__stdout__)
+    # No backgrounds: nobody knows whether the terminal is dark or light.
+    console = Console(file=sys.__stdout__, theme=Theme({"markdown.code": "bold cyan"}))
     console.width = min(_WIDEST, console.width)
     with console.capture() as capture:
-        console.print(Markdown(for_terminals(text), code_theme="bw", hyperlinks=False))
+        console.print(Markdown(for_terminals(text), code_theme="ansi_dark", hyperlinks=False))
     return capture.get()
 
 

@@ -46,7 +46,7 @@ def prose(page: Path) -> str:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """What a page says to type, as words: lines of its shell blocks, and quoted text that begins with a program or a verb."""
+    """What a page says to type, as words: shell blocks, and quoted text that begins with a program or a verb."""
     lines = []
     for language, block in _FENCED.findall(page.read_text(encoding="utf-8")):
         if language == "sh":
@@ -93,22 +93,23 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(place), target
 
 
-def test_every_page_is_in_the_list_and_the_readme_leads_to_it():
+def test_every_page_and_example_is_in_the_list_and_the_readme_leads_to_it():
     listed = re.findall(
         r"^- \[([\w-]+)\]\(\1\.md\): \S", (DOCS / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "README")
     assert "docs/README.md" in _LINK.findall(README.read_text(encoding="utf-8"))
+    examples = {path.relative_to(DOCS).as_posix() for path in (DOCS / "examples").glob("*.py")}
+    assert examples <= set(_LINK.findall((DOCS / "README.md").read_text(encoding="utf-8")))
     pictures = {target for page in PAGES for target in _LINK.findall(page.read_text(encoding="utf-8"))}
     assert {path.name for path in (DOCS / "images").iterdir()} <= {Path(target).name for target in pictures}
 
 
 @BY_NAME
 def test_every_command_is_one(page):
-    """Verbs, options, choices and numbers of arguments are click's; files that Python and pytest are given are there."""
-    markers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"][
-        "markers"
-    ]
+    """Verbs, options, choices and arguments are click's; files that Python and pytest are given are there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    markers = project["tool"]["pytest"]["ini_options"]["markers"]
     known = {marker.partition(":")[0] for marker in markers}
     for words in commands(page):
         while words and _ASSIGNMENT.fullmatch(words[0]):
@@ -197,7 +198,7 @@ def test_the_readme_holds_the_command_that_ci_runs():
 
 
 def test_words_have_one_meaning():
-    """Each word stands once in the list; the students' report is called the reference, and its title stands in the list."""
+    """Each word stands once in the list, and the students' report is called the reference on every page."""
     text = (DOCS / "concepts.md").read_text(encoding="utf-8")
     words = [word.strip() for row in re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE) for word in row.split(",")]
     words = [word for word in words if word not in ("word", "---")]

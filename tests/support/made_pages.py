@@ -1,6 +1,6 @@
-"""The pages that are made from the code: ``python tests/support/made_pages.py`` writes docs/commands.md and docs/api.md.
+"""The pages made from the code: ``python tests/support/made_pages.py`` writes docs/commands.md and docs/api.md.
 
-A test compares the two with what the code says today.
+It also puts the graph of the rooms into docs/architecture.md. Tests compare all three with what the code says today.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from heads.commands import main as command_line  # noqa: E402
 
 AGAIN = "python tests/support/made_pages.py"
 SHARED = ("--cache", "--json", "-q", "-v")
-_UNSAID = (str, int, float)  # defaults of other types are no value that one would give
+_SAID = (str, int, float)  # defaults of other types are no value that one would give
 _HEADING = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 _NAMES = re.compile(r"\*{0,2}[\w.]+(, \*{0,2}[\w.]+)*")
 _ROLE = re.compile(r":(?:py:)?\w+:`~?([^`]+)`")
@@ -42,8 +42,8 @@ def commands_page() -> str:
         "",
         f"<!-- Made by `{AGAIN}`. -->",
         "",
-        "After an install the command is `featcache`; in a clone `python cli.py` is the same. `featcache VERB --help` shows",
-        "what stands here.",
+        "After an install the command is `featcache`; in a clone `python cli.py` is the same.",
+        "`featcache VERB --help` shows what stands here.",
         "",
         "## Options of every verb",
         "",
@@ -90,9 +90,21 @@ def api_page() -> str:
     ]
     for face in (featcache, heads):
         lines += [f"## {face.__name__}", "", *textwrap.wrap(_plain(_paragraphs(face)[0]), 100), ""]
-        for name in sorted(face.__all__, key=lambda name: (name[0].isupper(), name)):
-            lines += list(_entry(f"{face.__name__}.{name}", getattr(face, name)))
+        names = [f"{face.__name__}.{name}" for name in sorted(face.__all__, key=lambda name: (name[0].isupper(), name))]
+        for name in names:
+            first = _plain(" ".join(_paragraphs(_named(name))[0].split()))
+            text = f"- [{name}](#{name.replace('.', '').lower()}): {first}"
+            lines += textwrap.wrap(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        lines.append("")
+        for name in names:
+            lines += list(_entry(name, _named(name)))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
+
+
+def _named(name: str) -> Any:
+    """What a face offers, by the name behind its dot."""
+    face, _, name = name.partition(".")
+    return getattr({"featcache": featcache, "heads": heads}[face], name)
 
 
 def _verbs(group: click.Group = command_line.cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -124,13 +136,15 @@ def _described(parameter: click.Parameter) -> str:
     elif not takes and not parameter.is_flag:
         takes = "NUMBER" if isinstance(kind, click.IntRange | click.FloatRange) else "TEXT"
     names = ", ".join(parameter.opts)
-    said = (parameter.help or "").strip()
-    default = parameter.default
-    if parameter.show_default and isinstance(default, _UNSAID) and not isinstance(default, bool):
-        said += f" Default: {default}."
-    elif "[default" in said:
-        said = re.sub(r"\s*\[default: (.*?)\]\.?", r". Default: \1.", said).replace("..", ".").lstrip(". ")
-    text = f"- `{names}{' ' if takes else ''}{takes}`: {said}{_bounds(kind)}"
+    said, default = (parameter.help or "").strip(), parameter.default
+    if "[default" in said:
+        said, _, default = said.partition("[default: ")
+        default = default.partition("]")[0]
+    elif not parameter.show_default or isinstance(default, bool) or not isinstance(default, _SAID):
+        default = None
+    sentences = [said.strip().rstrip(".") + "." if said.strip() else "", _bounds(kind)]
+    sentences.append("" if default is None else f"Default: {default}.")
+    text = f"- `{names}{' ' if takes else ''}{takes}`: {' '.join(filter(None, sentences))}"
     return "\n".join(textwrap.wrap(text, 100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False))
 
 
@@ -140,7 +154,8 @@ def _bounds(kind: Any) -> str:
         return ""
     low = "" if kind.min is None else f"{'above' if kind.min_open else 'at least'} {kind.min}"
     high = "" if kind.max is None else f"{'below' if kind.max_open else 'at most'} {kind.max}"
-    return f" ({', '.join(filter(None, (low, high)))})" if low or high else ""
+    bounds = ", ".join(filter(None, (low, high)))
+    return f"{bounds[0].upper()}{bounds[1:]}." if bounds else ""
 
 
 def _entry(name: str, what: Any) -> Iterator[str]:
@@ -148,7 +163,7 @@ def _entry(name: str, what: Any) -> Iterator[str]:
     is_class = inspect.isclass(what)
     yield from (f"### {name}", "")
     if not (is_class and issubclass(what, BaseException)):
-        yield from ("```python", *_signature(name, what), "```", "")
+        yield from ("```", *_signature(name, what), "```", "")
     yield from (*_documented(what), "")
     if not is_class:
         return
@@ -157,7 +172,7 @@ def _entry(name: str, what: Any) -> Iterator[str]:
         if isinstance(member, property):
             yield from (f"#### {name}.{method}", "")
         else:
-            yield from (f"#### {name}.{method}()", "", "```python", *_signature(method, asked), "```", "")
+            yield from (f"#### {name}.{method}()", "", "```", *_signature(method, asked), "```", "")
         yield from (*_documented(asked), "")
 
 
@@ -204,7 +219,7 @@ def _signature(name: str, what: Any) -> list[str]:
 
 
 def _value(default: Any) -> str:
-    """A default as one would write it; what has no such form, such as a function or click's and dataclasses' marks, is …."""
+    """A default as one would write it; what has no such form, such as a function, is …."""
     if isinstance(default, str):
         return f'"{default}"'
     return repr(default) if isinstance(default, int | float | tuple | list | None) else "…"
@@ -220,7 +235,7 @@ def _documented(what: Any) -> list[str]:
         lines += ["", f"**{heading}**", ""]
         if heading == "Examples":
             lines += list(_examples(body))
-        elif heading in ("Notes", "References", "See Also", "Warnings"):
+        elif heading in ("Notes", "References", "Warnings"):
             lines += list(_flowing(body))
         else:
             lines += list(_listed(body))
@@ -232,7 +247,7 @@ def _examples(body: str) -> Iterator[str]:
     for line in body.splitlines():
         now = line.startswith((">>>", "...")) or (code and bool(line.strip()))
         if now != code:
-            yield "```" + ("python" if now else "")
+            yield "```" + ("pycon" if now else "")
         code = now
         yield line if now else _plain(line)
     if code:
@@ -274,8 +289,18 @@ def _plain(text: str) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", _ROLE.sub(r"`\1`", text))
 
 
+def with_graph(page: str) -> str:
+    """The page on architecture with today's graph of the rooms in it."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_layout import drawn
+
+    return re.sub(r"(?<=a test holds it:\n\n```\n).*?(?=\n```)", lambda _: drawn(), page, count=1, flags=re.DOTALL)
+
+
 PAGES = {"commands": commands_page, "api": api_page}
 
 if __name__ == "__main__":
     for topic, made in PAGES.items():
         (ROOT / "docs" / f"{topic}.md").write_text(made(), encoding="utf-8")
+    architecture = ROOT / "docs" / "architecture.md"
+    architecture.write_text(with_graph(architecture.read_text(encoding="utf-8")), encoding="utf-8")
