@@ -71,13 +71,14 @@ def report(
 
     Examples
     --------
-    A page about one head, trained in a second:
+    A page about one search:
 
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from PIL import Image
     >>> import featcache, heads
+    >>> from heads.experiments.hyperparameter_search import grid
     >>> folder = Path(tempfile.mkdtemp())
     >>> rng = np.random.default_rng(0)
     >>> for name, grey in (("covid", 60), ("normal", 160)):
@@ -85,12 +86,13 @@ def report(
     ...     for number in range(12):
     ...         pixels = rng.normal(grey, 20, (64, 64)).clip(0, 255).astype(np.uint8)
     ...         Image.fromarray(pixels).save(folder / "images" / name / f"{number}.png")
-    >>> cache, run = folder / "cache", folder / "runs" / "head"
+    >>> cache, run = folder / "cache", folder / "runs" / "grid"
     >>> extracted = featcache.extract(folder / "images", backbone="pixels", size=16, cache=cache)
-    >>> fitted = heads.fit_head("binary", backbone="pixels", units=4, epochs=2, cache=cache, out=run)
+    >>> neighbours = {"n_neighbors": [1, 3]}
+    >>> found = grid("binary", backbone="pixels", model="knn", params=neighbours, cv=2, cache=cache, out=run)
     >>> result = heads.report(folder / "runs", cache=cache)
-    >>> Path(result["html"]).name, result["verdict"], result["points"]
-    ('report.html', 'Nobody has checked.', 24)
+    >>> Path(result["html"]).name, result["verdict"], len(result["runs"])
+    ('report.html', 'Nobody has checked.', 1)
     """
     collected = collect(runs, audit, audit_record.audit_runs(cache))
     target = Path(out) if out is not None else collected.runs[0].folder.parent / "report.html"
