@@ -227,9 +227,9 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
     assert "no room left" in done.stderr
     assert '"exit_code": 5' in done.stdout
     with Store(cache) as store:
-        report = maintenance.verify(store)
-        assert not report.damaged
-        assert not report.leftovers
+        verification = maintenance.verify(store)
+        assert not verification.damaged
+        assert not verification.leftovers
     assert extract(images, cache).reused == 24
 
 
