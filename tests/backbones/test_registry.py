@@ -136,7 +136,7 @@ IMAGES = np.random.default_rng(5).integers(0, 256, (5, 96, 96, 3), dtype=np.uint
     "name", ["vgg16", "xception", "efficientnetb0", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWER)]
 )
 def test_features_equal_keras_own_prediction(name):
-    """On both runtimes; the small members of all other families, and the networks of the reference, with the slow tests."""
+    """On both runtimes; the small ones of all other families, and the reference's networks, with the slow tests."""
     _, keras = load_tensorflow()
     row = registry.get(name)
     model = _build(row, 96)

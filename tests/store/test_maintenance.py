@@ -1,4 +1,4 @@
-"""Maintenance takes nothing away that it has not proven and replaced, whoever else is at work and whatever lies about."""
+"""Maintenance takes nothing away that it has not proven and replaced, whoever else is at work and whatever is there."""
 
 from __future__ import annotations
 
