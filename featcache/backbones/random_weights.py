@@ -28,7 +28,7 @@ import numpy as np
 
 from .signal_moments import GRID, Signal, activate, added, function_of, inputs_of, kind_of, rounded, times, unweighted
 
-RECIPE = 1  # raise it with any change of what is drawn: it stands in the seed, and in the memo of the digest
+DRAWING = 1  # raise it with any change of what is drawn: it stands in the seed, and in the memo of the digest
 
 _LEAN = 1.5  # deviations
 _CUTTING = 2  # weighted layers whose activations cut at the mean
@@ -128,7 +128,7 @@ class _Setter:
     def _draw(self, shape: Sequence[int]) -> np.ndarray:
         """Odd integers from -65535 to 65535, int32, from the raw bits, which NumPy never changes."""
         size = int(np.prod(shape))
-        stream = np.random.PCG64(np.random.SeedSequence([RECIPE, self._seed, self._drawn]))
+        stream = np.random.PCG64(np.random.SeedSequence([DRAWING, self._seed, self._drawn]))
         self._drawn += 1
         bits = stream.random_raw((size + 3) // 4).astype("<u8", copy=False).view("<u2")[:size]
         return (bits.astype(np.int32) * 2 - _MOST).reshape(shape)

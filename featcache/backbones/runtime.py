@@ -35,9 +35,13 @@ class Runtime(Protocol):
     """
 
     @property
-    def info(self) -> Mapping[str, Any]: ...
+    def info(self) -> Mapping[str, Any]:
+        """What computes: ``name``, and where there is one, ``version`` and ``device``."""
+
     @property
-    def batches(self) -> tuple[int, ...]: ...
+    def batches(self) -> tuple[int, ...]:
+        """Numbers of images a call that are worth trying."""
+
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]: ...
 
 

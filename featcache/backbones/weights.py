@@ -53,8 +53,8 @@ class WeightsSource:
         if self.kind == "file":
             return f"weights:{backbone.name}:file:{atomic_files.sha256_file(self.path)}"
         keras = importlib.metadata.version("keras")
-        recipe = f":recipe-{random_weights.RECIPE}" if self.kind == "random" else ""
-        return f"weights:{backbone.name}:{self.label}{recipe}:keras-{keras}"
+        drawing = f":recipe-{random_weights.DRAWING}" if self.kind == "random" else ""
+        return f"weights:{backbone.name}:{self.label}{drawing}:keras-{keras}"
 
 
 def parse(text: str) -> WeightsSource:

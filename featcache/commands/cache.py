@@ -56,20 +56,22 @@ def cache_verify(cache: str, output: Output, feature_sets: tuple[str, ...]) -> N
     from ..store import maintenance
 
     with featcache.Store(cache) as store:
-        report = maintenance.verify(store, feature_sets)
-    rate = f" ({human_size(report.bytes / report.seconds)}/s)" if report.seconds else ""
-    lines = [f"{shard.feature_set}/{shard.shard}: {shard.reason}" for shard in report.damaged + report.unreadable]
-    if report.set_aside:
-        lines.append(f"{len(report.set_aside)} shard(s) set aside by 'cache repair', to be deleted when you like")
-    if report.leftovers:
-        lines.append(f"{len(report.leftovers)} temporary file(s) of writers that died or are at work; harmless")
-    verdicts = [f"{len(report.damaged)} DAMAGED: run 'cache repair'"] if report.damaged else []
-    if report.unreadable:
-        verdicts.append(f"{len(report.unreadable)} CANNOT BE READ, which says nothing of what they hold")
+        verification = maintenance.verify(store, feature_sets)
+    rate = f" ({human_size(verification.bytes / verification.seconds)}/s)" if verification.seconds else ""
+    lines = [
+        f"{shard.feature_set}/{shard.shard}: {shard.reason}" for shard in verification.damaged + verification.unreadable
+    ]
+    if verification.set_aside:
+        lines.append(f"{len(verification.set_aside)} shard(s) set aside by 'cache repair', to be deleted when you like")
+    if verification.leftovers:
+        lines.append(f"{len(verification.leftovers)} temporary file(s) of writers that died or are at work; harmless")
+    verdicts = [f"{len(verification.damaged)} DAMAGED: run 'cache repair'"] if verification.damaged else []
+    if verification.unreadable:
+        verdicts.append(f"{len(verification.unreadable)} CANNOT BE READ, which says nothing of what they hold")
     verdict = "; ".join(verdicts) or "all sound"
-    lines.append(f"{report.shards} shards, {human_size(report.bytes)}{rate}: {verdict}")
-    output.result(asdict(report), *lines)
-    if report.damaged or report.unreadable:
+    lines.append(f"{verification.shards} shards, {human_size(verification.bytes)}{rate}: {verdict}")
+    output.result(asdict(verification), *lines)
+    if verification.damaged or verification.unreadable:
         raise SystemExit(5)
 
 

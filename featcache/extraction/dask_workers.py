@@ -156,6 +156,7 @@ class DaskWorkers:
         return len(self._hosts)
 
     def threads(self) -> int | None:
+        """Processor threads that each worker may use: of the smallest machine, an equal share."""
         # Workers of one machine share its cores.
         return max(1, min(cores // self._hosts.count(h) for cores, h in zip(self._cores, self._hosts, strict=True)))
 
@@ -166,6 +167,10 @@ class DaskWorkers:
         return joblib.parallel_config("dask", client=self._client)
 
     def run(self, portions: Sequence[Portion], files: Mapping[str, Path]) -> Iterator[PortionResult]:
+        """Compute all portions, in any order; ``files`` are sent, once, to workers that see no store.
+
+        Raises :class:`StoreError` where a portion has taken several workers with it.
+        """
         arguments = []
         if not self.shared:
             content = {place: path.read_bytes() for place, path in files.items()}

@@ -53,9 +53,14 @@ class DeviceProcesses:
         return len(self._devices)
 
     def threads(self) -> int | None:
+        """Processor threads that each process may use: an equal share."""
         return max(1, (os.cpu_count() or 1) // len(self._devices))
 
     def run(self, portions: Sequence[Portion], files: Mapping[str, Path]) -> Iterator[PortionResult]:
+        """Compute all portions, in any order; ``files`` are in the store, which each process opens.
+
+        Raises :class:`StoreError` where every process has died.
+        """
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         idle = [
             ProcessPoolExecutor(1, mp_context=context, initializer=_see_only, initargs=(device,))

@@ -98,7 +98,13 @@ class ExtractResult:
         return are_random(self.weights)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Give plain values, for JSON.
+
+        Returns
+        -------
+        dict
+            Every attribute by name.
+        """
         return asdict(self)
 
 

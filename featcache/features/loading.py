@@ -90,7 +90,18 @@ class Features:
         return len(self.y)
 
     def take(self, rows: np.ndarray | Sequence[int]) -> Features:
-        """Only these rows, given as positions or as a bool mask of shape (n,)."""
+        """Select rows.
+
+        Parameters
+        ----------
+        rows : array of int or bool
+            Positions, or a mask of shape (n,).
+
+        Returns
+        -------
+        Features
+            Only these rows.
+        """
         index = np.asarray(rows)
         if index.dtype == bool:
             index = np.flatnonzero(index)
@@ -106,9 +117,24 @@ class Features:
         )
 
     def split(self, name: str) -> Features:
-        """The rows of one split.
+        """Select the rows of one split.
 
-        Raises :class:`DataError` where the data has no such split.
+        Parameters
+        ----------
+        name : {"train", "val", "test"}
+            Of the data's own splits.
+
+        Returns
+        -------
+        Features
+            Its rows.
+
+        Raises
+        ------
+        DataError
+            The data has no such split.
+        UsageError
+            An unknown name.
         """
         if name not in SPLITS:
             raise UsageError(f"split {name!r} is unknown; expected one of {', '.join(SPLITS)}")
@@ -123,7 +149,13 @@ class Features:
         return self.take(mask)
 
     def to_frame(self) -> pd.DataFrame:
-        """A table: path, label, y, split, group, and features ``f0``, ``f1``, … (flattened)."""
+        """Make a table: path, label, y, split, group, and features ``f0``, ``f1``, … (flattened).
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row an image.
+        """
         import pandas as pd
 
         flat = np.asarray(self.X).reshape(len(self), -1)
@@ -140,7 +172,22 @@ class Features:
         return pd.concat([about, numbers], axis=1)
 
     def to_tf_dataset(self, batch_size: int = 32, shuffle: bool = False, seed: int | None = None) -> Any:
-        """A ``tf.data.Dataset`` of batches ``(X, y)``; shuffled anew in each epoch where asked."""
+        """Make a ``tf.data.Dataset`` of batches ``(X, y)``.
+
+        Parameters
+        ----------
+        batch_size : int, optional
+            Rows a batch.
+        shuffle : bool, optional
+            Shuffle anew in each epoch.
+        seed : int or None, optional
+            Of the shuffling.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Of known length.
+        """
         from ..backbones.tensorflow_setup import load_tensorflow
 
         tf, _ = load_tensorflow()
@@ -191,10 +238,12 @@ def load(
         How a map becomes a row; ``map`` leaves it as it is.
     data : str, path or None, optional
         The images; None takes those of the last extract.
-    weights, layer : str or None, optional
-        Tell feature sets of one backbone apart; ``weights`` is their short name (``imagenet``, ``random0``, ``file``).
+    weights : str or None, optional
+        Short name (``imagenet``, ``random0``, ``file``) that tells feature sets of one backbone apart.
     size : int or None, optional
         The same: side of the square input in pixels.
+    layer : str or None, optional
+        The same: the layer that is kept.
     preprocess : {"model", "rescale"} or None, optional
         The same.
     group_regex : str or None, optional

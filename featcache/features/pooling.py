@@ -21,5 +21,5 @@ def pool(maps: np.ndarray, pooling: str) -> np.ndarray:
 
 
 def pooled(shape: tuple[int, ...], dtype: str | np.dtype, pooling: str) -> np.ndarray:
-    """No rows of maps of this shape, pooled: shape and type of what the pooling gives."""
+    """What pooling makes of no maps at all of this shape: an array of shape (0, …), in the type of pooled rows."""
     return pool(np.empty((0, *shape), dtype), pooling)

@@ -44,13 +44,43 @@ class StoredRows:
 
     Parameters
     ----------
-    store : the store; it may be closed afterwards.
-    feature_set, keys, array, pooling : which rows, of which of the set's arrays, and how a map becomes a row.
+    store : Store
+        The store; it may be closed afterwards.
+    feature_set : str
+        Id of the set.
+    keys : sequence of bytes
+        Its rows, in the wanted order.
+    array : {"map", "avg"}
+        Which of the set's arrays.
+    pooling : {"flatten", "avg", "max", "map"}
+        How a map becomes a row.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n, …)``, as of the array that all rows would make.
+    dtype : numpy.dtype
+        Type of the values.
 
     Raises
     ------
     StoreError
         A row is not there; while reading, a shard is damaged or gone.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> _ = featcache.extract("images", "pixels", size=8)
+    >>> rows = featcache.load("pixels", stream=True).X
+    >>> rows.shape, rows[:2].shape, rows.take([3, 0]).shape
+    ((4, 192), (2, 192), (2, 192))
+    >>> [block.shape for block in rows.blocks(3)]
+    [(3, 192), (1, 192)]
     """
 
     def __init__(self, store: Store, feature_set: str, keys: Sequence[bytes], array: str, pooling: str) -> None:
@@ -98,7 +128,18 @@ class StoredRows:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def take(self, rows: np.ndarray | Sequence[int]) -> StoredRows:
-        """These rows, in this order, still in the store."""
+        """Select rows, which stay in the store.
+
+        Parameters
+        ----------
+        rows : array of int
+            Positions, in the wanted order.
+
+        Returns
+        -------
+        StoredRows
+            These rows.
+        """
         chosen = object.__new__(StoredRows)
         chosen._source, chosen.dtype = self._source, self.dtype
         chosen._keys = [self._keys[i] for i in rows]
@@ -106,7 +147,23 @@ class StoredRows:
         return chosen
 
     def concatenate(self, other: StoredRows) -> StoredRows:
-        """The rows of both, which come from one feature set."""
+        """Put the rows of another selection behind these.
+
+        Parameters
+        ----------
+        other : StoredRows
+            Rows of the same feature set, pooled in the same way.
+
+        Returns
+        -------
+        StoredRows
+            The rows of both.
+
+        Raises
+        ------
+        DataError
+            They are rows of another set, or pooled in another way.
+        """
         mine, theirs = self._source, other._source
         if (mine.cache, mine.feature_set, mine.array, mine.pooling) != (
             theirs.cache,
@@ -129,12 +186,34 @@ class StoredRows:
         return source.feature_set, source.array, source.pooling, tuple(self._keys)
 
     def block_rows(self, dtype: Any = None) -> int:
-        """Rows in a block of :meth:`blocks`."""
+        """Say how many rows a block of :meth:`blocks` has.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype or None, optional
+            Type that the values will be held in; None is the rows' own.
+
+        Returns
+        -------
+        int
+            One at least.
+        """
         width = math.prod(self.shape[1:]) * np.dtype(dtype or self.dtype).itemsize
         return max(1, self._source.block_bytes // max(1, width))
 
     def blocks(self, rows: int | None = None) -> Iterator[np.ndarray]:
-        """All rows in order, some at a time; the next block is read while this one is in use."""
+        """Read all rows in order, some at a time; the next block is read while this one is in use.
+
+        Parameters
+        ----------
+        rows : int or None, optional
+            How many a block; None is what :meth:`block_rows` says.
+
+        Yields
+        ------
+        numpy.ndarray
+            Shape (rows, …), the last block what is left.
+        """
         rows = rows or self.block_rows()
         starts = range(0, len(self), rows)
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:

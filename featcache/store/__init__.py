@@ -1,1 +1,1 @@
-"""The cache: immutable shards of rows, an index over them, and their upkeep."""
+"""The cache: immutable shards of rows, an index over them, and their maintenance."""

@@ -100,24 +100,24 @@ def _described(store: Store, name: str) -> dict[str, Any]:
 def verify(store: Store, feature_sets: Sequence[str] | None = None) -> Verification:
     """Prove every byte of every shard: its SHA-256 must be its name."""
     started = time.perf_counter()
-    report = Verification()
+    verification = Verification()
     for name in store.chosen(feature_sets):
-        report.feature_sets += 1
+        verification.feature_sets += 1
         folder = store.features / name
         sizes = store.on_disk(name)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for shard, (state, reason) in zip(sizes, pool.map(prove, [folder / s for s in sizes]), strict=True):
-                report.shards += 1
-                report.bytes += sizes[shard]
+                verification.shards += 1
+                verification.bytes += sizes[shard]
                 if state is State.DAMAGED:
-                    report.damaged.append(Damage(name, shard, reason))
+                    verification.damaged.append(Damage(name, shard, reason))
                 elif state is State.UNREADABLE:
-                    report.unreadable.append(Damage(name, shard, reason))
+                    verification.unreadable.append(Damage(name, shard, reason))
         with contextlib.suppress(FileNotFoundError):  # a set that is removed meanwhile
-            report.leftovers += [str(path) for path in folder.iterdir() if atomic_files.is_leftover(path.name)]
-        report.set_aside += map(str, _set_aside(folder))
-    report.seconds = round(time.perf_counter() - started, 3)
-    return report
+            verification.leftovers += [str(path) for path in folder.iterdir() if atomic_files.is_leftover(path.name)]
+        verification.set_aside += map(str, _set_aside(folder))
+    verification.seconds = round(time.perf_counter() - started, 3)
+    return verification
 
 
 def remove(store: Store, feature_sets: Sequence[str]) -> dict[str, int]:
@@ -136,17 +136,17 @@ def repair(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str,
     and is listed under ``refused``.
     """
     with alone(store.cache, "cache repair"):
-        report = verify(store, feature_sets)
-        refused = [vars(shard) for shard in report.unreadable]
+        verification = verify(store, feature_sets)
+        refused = [vars(shard) for shard in verification.unreadable]
         kept = lost = mended = 0
-        for damage in report.damaged:
+        for damage in verification.damaged:
             try:
                 sound, rows = _mend(store, damage)
             except StoreError as error:
                 refused.append(vars(damage) | {"reason": f"{damage.reason}; not replaced: {error}"})
                 continue
             kept, lost, mended = kept + sound, lost + rows - sound, mended + 1
-        removed = sum(_sweep(leftover) for leftover in report.leftovers)
+        removed = sum(_sweep(leftover) for leftover in verification.leftovers)
         for trash in store.features.glob(".trash-*"):  # of a removal that was killed
             if not trash.is_symlink():
                 shutil.rmtree(trash, ignore_errors=True)
@@ -159,7 +159,7 @@ def repair(store: Store, feature_sets: Sequence[str] | None = None) -> dict[str,
         for shard in refused:
             _log.warning("%s: kept as it is: shard %s…: %s", shard["feature_set"], shard["shard"][:12], shard["reason"])
     return {
-        "damaged": [vars(damage) for damage in report.damaged],
+        "damaged": [vars(damage) for damage in verification.damaged],
         "mended": mended,
         "refused": refused,
         "set_aside": [str(path) for name in store.chosen(feature_sets) for path in _set_aside(store.features / name)],

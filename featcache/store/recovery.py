@@ -31,12 +31,12 @@ _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | (
 )
 
 
-class SalvageError(StoreError):
+class RecoveryError(StoreError):
     """What a shard holds could not be found out; nothing may be concluded about it."""
 
 
 @dataclass(frozen=True)
-class Salvaged:
+class Recovered:
     """What there was to save.
 
     Attributes
@@ -52,7 +52,7 @@ class Salvaged:
     reason: str = ""
 
 
-def sound_rows(path: Path, hex_digits: str, spec: FeatureSpec | None) -> Salvaged:
+def sound_rows(path: Path, hex_digits: str, spec: FeatureSpec | None) -> Recovered:
     """The rows of a damaged shard that agree with their checksums.
 
     Parameters
@@ -63,7 +63,7 @@ def sound_rows(path: Path, hex_digits: str, spec: FeatureSpec | None) -> Salvage
 
     Raises
     ------
-    SalvageError
+    RecoveryError
         Reading it failed for a reason that is not the shard's.
     """
     command = [
@@ -78,21 +78,21 @@ def sound_rows(path: Path, hex_digits: str, spec: FeatureSpec | None) -> Salvage
     try:
         child = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, cwd=root, check=False)
     except subprocess.TimeoutExpired:
-        raise SalvageError(f"reading it was given up after {_TIMEOUT} s") from None
+        raise RecoveryError(f"reading it was given up after {_TIMEOUT} s") from None
     except OSError as error:
-        raise SalvageError(f"no process could be started to read it ({error.strerror})") from error
+        raise RecoveryError(f"no process could be started to read it ({error.strerror})") from error
     if -child.returncode in _CRASHES:
-        return Salvaged(reason=f"HDF5 crashes on it ({signal.Signals(-child.returncode).name})")
+        return Recovered(reason=f"HDF5 crashes on it ({signal.Signals(-child.returncode).name})")
     head, _, data = child.stdout.partition(b"\n")
     try:
         answer = json.loads(head)
         if child.returncode or "failed" in answer:
             raise ValueError
     except ValueError:
-        raise SalvageError(_complaint(child.returncode, head, child.stderr)) from None
+        raise RecoveryError(_complaint(child.returncode, head, child.stderr)) from None
     if answer.get("reason"):
-        return Salvaged(rows=answer["rows"], reason=answer["reason"])
-    return Salvaged(data, answer["sound"], answer["rows"])
+        return Recovered(rows=answer["rows"], reason=answer["reason"])
+    return Recovered(data, answer["sound"], answer["rows"])
 
 
 def _complaint(code: int, head: bytes, stderr: bytes) -> str:

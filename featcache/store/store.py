@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,11 +29,10 @@ from ..errors import StoreError
 from ..spec import FeatureSpec
 from ..system import atomic_files, schema
 from . import shard
-from .index import Index
+from .feature_sets import FeatureSets
 from .last_extract import LastExtract
-from .maintenance_lock import alone
 from .row_reader import MovedError, Opened, gather_moving, learn
-from .set_folder import is_set, read_spec, shard_sizes, size_in_bytes
+from .set_folder import shard_sizes
 from .shard import Rows, Shard
 
 _T = TypeVar("_T")
@@ -43,20 +40,46 @@ ASIDE = ".damaged"
 _TRIES = 5
 
 
-class Store:
-    """One cache folder. Close it, or use it in a ``with``; open one in each process.
+class Store(FeatureSets):
+    """One cache folder.
+
+    Close it, or use it in a ``with``; open one in each process. Any number of processes may write and read at once.
 
     Parameters
     ----------
-    cache : the folder; it is made when something is first written to it.
+    cache : str or path, optional
+        The folder; it is made when something is first written to it.
+
+    Attributes
+    ----------
+    cache : Path
+        The folder, absolute.
+    features : Path
+        Where its feature sets lie, a folder each.
+    index : Index
+        What is derived from them.
+
+    Raises
+    ------
+    StoreError
+        ``cache`` is a file.
+
+    Examples
+    --------
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number in range(3):
+    ...     Image.new("L", (16, 16), 40 * number).save(f"{number}.png")
+    >>> backbone = featcache.FrozenBackbone("pixels", pooling="flatten", size=8)
+    >>> _ = backbone.fit(["0.png", "1.png", "2.png"])
+    >>> with featcache.Store() as store:
+    ...     (name,) = store.feature_sets()
+    ...     len(store.rows(name)), store.shapes(name)
+    (3, {'map': (8, 8, 3)})
     """
 
     def __init__(self, cache: str | os.PathLike[str] = "cache") -> None:
-        self.cache = Path(cache).expanduser().absolute()
-        if self.cache.exists() and not self.cache.is_dir():
-            raise StoreError(f"{self.cache} is a file; expected a folder for the cache")
-        self.features = self.cache / "features"
-        self.index = Index(self.cache / "index.sqlite")
+        super().__init__(cache)
         self._opened: dict[str, Opened] = {}
         self._last_extract = LastExtract(self.cache / "last-extract.json")
 
@@ -66,90 +89,30 @@ class Store:
     def __exit__(self, *exc: object) -> None:
         self.index.close()
 
-    # -- feature sets --------------------------------------------------------------------------
-
-    def feature_sets(self) -> list[str]:
-        """Ids of the sets that are there, sorted: folders named like one that hold a spec or a shard."""
-        return sorted(name for name in self._entries() if is_set(self.features / name))
-
-    def strangers(self) -> list[str]:
-        """What else lies among the sets: folders and files of others, and those that a writer has just begun."""
-        return sorted(name for name in self._entries() if not is_set(self.features / name))
-
-    def _entries(self) -> list[str]:
-        if not self.features.is_dir():
-            return []
-        return [entry.name for entry in os.scandir(self.features) if not entry.name.startswith(".")]
-
-    def find(self, spec: FeatureSpec) -> str:
-        """The id under which rows of this spec are kept: equal features share a set, whatever the
-        weights were called when it was made.
-        """
-        for name in self.feature_sets():
-            if name.startswith(f"{spec.backbone}-") and name.endswith(f"-{spec.size}-{spec.hex}"):
-                return name
-        return spec.id
-
-    def spec(self, feature_set: str) -> FeatureSpec:
-        """The spec of a set: from ``spec.json``, else from its first readable shard."""
-        return read_spec(self._folder(feature_set))
-
-    def network(self, spec: FeatureSpec) -> Path:
-        """Where the weights of the spec's network are kept (:mod:`featcache.system.tensor_files`)."""
-        return schema.inside(self.cache / "networks", f"{spec.weights_digest}.safetensors")
-
-    def converted(self, spec: FeatureSpec) -> Path:
-        """Where the spec's network is kept as :mod:`featcache.backbones.openvino_runtime` runs it."""
-        return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{spec.hex}.openvino")
-
-    def remove(self, feature_set: str) -> int:
-        """Delete a set; returns the bytes that were freed.
-
-        Raises :class:`StoreError` where there is none, where its folder is a link, and where the disk refuses.
-        """
-        with alone(self.cache, "cache rm"):
-            folder = self.removable(feature_set)
-            freed = size_in_bytes(folder)
-            trash = self.features / f".trash-{uuid.uuid4().hex}"
-            try:
-                os.rename(folder, trash)  # at once, so that no reader finds half a set
-            except OSError as error:
-                raise StoreError(f"{folder}: not removed ({error.strerror}); all of it is still there") from error
-            self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
-            try:
-                shutil.rmtree(trash)
-            except OSError as error:
-                raise StoreError(
-                    f"{feature_set} is removed, but not all of its files could be deleted ({error.strerror}); "
-                    f"delete {trash}"
-                ) from error
-        return freed
-
-    def removable(self, feature_set: str) -> Path:
-        """The folder of a set that :meth:`remove` would delete, or :class:`StoreError`."""
-        folder = self._folder(feature_set)
-        if folder.is_symlink():
-            raise StoreError(
-                f"{folder} is a link to {os.path.realpath(folder)}, and nothing behind a link is deleted; delete that "
-                "folder yourself, then the link"
-            )
-        return folder
-
-    def chosen(self, names: Sequence[str] | None) -> list[str]:
-        """These sets, or all; :class:`StoreError` where one is not there."""
-        known = self.feature_sets()
-        for name in names or ():
-            if name not in known:
-                raise StoreError(f"no feature set {name!r} in {self.cache}; there are: {', '.join(known) or 'none'}")
-        return list(names) if names else known
-
-    def _folder(self, feature_set: str) -> Path:
-        return self.features / self.chosen([feature_set])[0]
-
     # -- writing -------------------------------------------------------------------------------
 
     def commit(self, spec: FeatureSpec, rows: Rows, compression: str = "none") -> str:
-        """Keep rows durably; returns the shard's name. When this returns, no kill can lose them."""
+        """Keep rows durably: when this returns, no kill can lose them.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What the rows are.
+        rows : Rows
+            Keys and arrays.
+        compression : {"none", "gzip", "zstd"}, optional
+            Of the shard.
+
+        Returns
+        -------
+        str
+            The shard's name.
+
+        Raises
+        ------
+        StoreError
+            The rows are not what the spec says, hold NaN or infinite values, or the disk is full or refuses.
+        """
         data = shard.encode(spec, rows, compression)
         name = shard.shard_name(data)
         feature_set = self._keep(spec, name, data)
@@ -159,7 +122,19 @@ class Store:
     def adopt(self, spec: FeatureSpec, name: str, data: bytes) -> None:
         """Keep a shard that another process encoded.
 
-        Raises :class:`StoreError` where the bytes are not what the name says, or belong to another spec.
+        Parameters
+        ----------
+        spec : FeatureSpec
+            What its rows must be.
+        name : str
+            Its name, which tells its bytes.
+        data : bytes
+            The shard.
+
+        Raises
+        ------
+        StoreError
+            The bytes are not what the name says, or belong to another spec.
         """
         if not shard.is_shard_name(name) or shard.shard_name(data) != name:
             raise StoreError(f"shard {name[:12]}… arrived damaged; extract again")
@@ -185,12 +160,38 @@ class Store:
         return feature_set
 
     def discard(self, feature_set: str, name: str) -> None:
-        """Delete one shard."""
+        """Delete one shard.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+        name : str
+            The shard's name.
+        """
         (self._folder(feature_set) / name).unlink(missing_ok=True)
         self.index.drop_shards(feature_set, [name])
 
     def set_aside(self, feature_set: str, name: str) -> Path:
-        """Move a shard out of the set, where nobody reads it; returns its new place."""
+        """Move a shard out of the set, where nobody reads it.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+        name : str
+            The shard's name.
+
+        Returns
+        -------
+        Path
+            Its new place.
+
+        Raises
+        ------
+        StoreError
+            The disk refuses.
+        """
         folder = self._folder(feature_set)
         place = folder / ASIDE / name
         try:
@@ -204,7 +205,23 @@ class Store:
     # -- reading -------------------------------------------------------------------------------
 
     def shards(self, feature_set: str) -> dict[str, tuple[int, int, float]]:
-        """``name -> (bytes, rows, seconds)``, the index brought up to date with the folder first."""
+        """List the shards of a set, the index brought up to date with the folder first.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+
+        Returns
+        -------
+        dict of str to tuple
+            ``name -> (bytes, rows, seconds)``.
+
+        Raises
+        ------
+        StoreError
+            A shard has another size than it was committed with, or is damaged.
+        """
         return self._current(feature_set, self.index.shards)
 
     def _current(self, feature_set: str, ask: Callable[[str], _T]) -> _T:
@@ -240,17 +257,57 @@ class Store:
                 continue
 
     def on_disk(self, feature_set: str) -> dict[str, int]:
-        """``name -> bytes`` of the committed shards, as the folder has them."""
+        """List the committed shards of a set as its folder has them.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+
+        Returns
+        -------
+        dict of str to int
+            ``name -> bytes``.
+        """
         return shard_sizes(self.features / feature_set)
 
     def rows(self, feature_set: str, doubt: bool = False) -> dict[bytes, tuple[str, int]]:
-        """``row key -> (shard, position)`` of every row there is; with ``doubt``, whatever the index says."""
+        """Say where every row of a set stands.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+        doubt : bool, optional
+            Read the shards again, whatever the index says.
+
+        Returns
+        -------
+        dict of bytes to tuple
+            ``row key -> (shard, position)``.
+
+        Raises
+        ------
+        StoreError
+            A shard has another size than it was committed with, or is damaged.
+        """
         if doubt:
             self.index.drop_shards(feature_set, list(self.index.shards(feature_set)))
         return self._current(feature_set, self.index.rows)
 
     def shapes(self, feature_set: str) -> dict[str, tuple[int, ...]]:
-        """Shape of one row of each array; empty for a set without rows."""
+        """Give the shape of one row of each array.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            ``array -> shape``; empty for a set without rows.
+        """
         for name in self.on_disk(feature_set):
             if name not in self._opened:
                 try:
@@ -261,7 +318,21 @@ class Store:
         return {}
 
     def read(self, feature_set: str, keys: Sequence[bytes], array: str) -> np.ndarray:
-        """Rows of one array in the order of ``keys``, array of shape (len(keys), …).
+        """Read rows of one array.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+        keys : sequence of bytes
+            The rows, in the wanted order.
+        array : {"map", "avg"}
+            Which of the set's arrays.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (len(keys), …), in the set's dtype.
 
         Raises
         ------
@@ -271,7 +342,29 @@ class Store:
         return next(self.blocks(feature_set, keys, array, max(1, len(keys))), np.empty(0))
 
     def blocks(self, feature_set: str, keys: Sequence[bytes], array: str, rows: int) -> Iterator[np.ndarray]:
-        """The same, ``rows`` rows at a time."""
+        """Read rows of one array, some at a time.
+
+        Parameters
+        ----------
+        feature_set : str
+            Id of the set.
+        keys : sequence of bytes
+            The rows, in the wanted order.
+        array : {"map", "avg"}
+            Which of the set's arrays.
+        rows : int
+            How many a block.
+
+        Yields
+        ------
+        numpy.ndarray
+            Shape (rows, …), the last block what is left.
+
+        Raises
+        ------
+        StoreError
+            A row is not there, or a shard is damaged.
+        """
         where: Mapping[bytes, tuple[str, int]] = self.rows(feature_set)
         folder = self.features / feature_set
         missing = sum(key not in where for key in keys)
@@ -292,9 +385,21 @@ class Store:
     # -- the last extract ----------------------------------------------------------------------
 
     def remember_extract(self, record: Mapping[str, Any]) -> None:
-        """Keep what was extracted last."""
+        """Keep what was extracted last, as the default of other verbs.
+
+        Parameters
+        ----------
+        record : mapping
+            ``data``, ``synthetic``, ``feature_sets``, ``group_regex`` and ``skipped``.
+        """
         self._last_extract.write(record)
 
     def last_extract(self) -> dict[str, Any]:
-        """What :meth:`remember_extract` kept; empty where there is nothing, or nothing that can be used."""
+        """Read what :meth:`remember_extract` kept.
+
+        Returns
+        -------
+        dict
+            The record; empty where there is nothing, or nothing that can be used.
+        """
         return self._last_extract.read()

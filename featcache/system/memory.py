@@ -29,12 +29,28 @@ def memory_limit(size: int | str | None) -> Iterator[None]:
 
     Parameters
     ----------
-    size : bytes, or a text such as ``2GB``; None leaves what is in force.
+    size : int, str or None
+        Bytes, or a text such as ``2GB``; None leaves what is in force.
+
+    Yields
+    ------
+    None
+        The limit is in force within the ``with``.
 
     Raises
     ------
     UsageError
         A text that is no size.
+
+    Examples
+    --------
+    >>> import featcache
+    >>> with featcache.memory_limit("2GB"):
+    ...     pass  # load, fit and search here
+    >>> with featcache.memory_limit("much"):
+    ...     pass
+    Traceback (most recent call last):
+    featcache.errors.UsageError: --memory 'much': expected a size, such as 500MB or 4GB
     """
     global _limit
     before = _limit
@@ -80,8 +96,9 @@ def resident() -> int:
 
 
 def available(cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that are free, or would be freed on demand: of the machine, of the container, or of the limit, whichever
-    allows least.
+    """Bytes that are free, or would be freed on demand.
+
+    Of the machine, of the container, or of the limit, whichever allows least.
     """
     free = int(psutil.virtual_memory().available)
     if _limit is not None:

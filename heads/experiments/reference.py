@@ -123,7 +123,7 @@ TSNE_OF = ("b-vgg16-tuned", "m-vgg16-tuned", "m-own-tuned")
 # Its toy problem: 32 filters of 3 x 3 x 3 over 120 images of 224 x 224 x 3, 50 times, in seconds.
 CONVOLUTION = {"cpu_seconds": 14.5, "gpu_seconds": 0.31}
 
-# Its grids, and what each found best; both by 3 folds. Without epochs of its own, a grid stops early, at most after the
+# Its grids, and the best of each; both by 3 folds. Without epochs of its own, a grid stops early, at most after the
 # task's number of epochs.
 GRIDS: dict[tuple[str, str], dict[str, list[Any]]] = {
     ("binary", "dense"): {

@@ -19,7 +19,7 @@ from featcache.store.store import Store
 
 NETWORKS = [row for row in registry.TABLE.values() if row.keras_name]
 QUICK = {"vgg16", "xception", "resnet50", "mobilenetv2", "mobilenetv3small", "efficientnetb0", "densenet121"}
-# SHA-256 of all tensors of random:0. Another figure here is another feature set for everyone: raise RECIPE.
+# SHA-256 of all tensors of random:0. Another digest here is another feature set for everyone: raise DRAWING.
 GOLDEN = {
     "xception": "1ee1d518155c04f2b7de5882895c3bc33b2fd821b9f4319d8bcc794b1dba5c33",
     "mobilenetv2": "bfeaacd0cc27d95cbba8d5c3c658d3576198d635c9894dc6aaf457844c50a5ba",
@@ -138,7 +138,7 @@ def test_a_digest_remembered_under_an_earlier_recipe_is_not_taken(tmp_path, imag
     where = {"weights": "random", "size": 64, "cache": tmp_path / "cache"}
     (tmp_path / "cache").mkdir()
     source, row = weights.parse("random"), registry.get("mobilenet")
-    plain = source.memo(row).replace(f":recipe-{random_weights.RECIPE}", "")
+    plain = source.memo(row).replace(f":recipe-{random_weights.DRAWING}", "")
     assert plain != source.memo(row)
     with Store(tmp_path / "cache") as store:
         store.index.remember(plain, "0" * 64)

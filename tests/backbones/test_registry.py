@@ -29,8 +29,8 @@ QUICK = {
 
 SLOWER = sorted((QUICK - {"efficientnetb0"}) | {"resnet50", "vgg19", "inceptionresnetv2"})
 
-# From the layer tables of the report: output at 224 x 224, and parameters.
-REPORT = {
+# From the layer tables of the reference: output at 224 x 224, and parameters.
+REFERENCE = {
     "vgg16": ((7, 7, 512), 14_714_688),
     "vgg19": ((7, 7, 512), 20_024_384),
     "resnet50": ((7, 7, 2048), 23_587_712),
@@ -97,16 +97,16 @@ def _build(row, size):
     [
         pytest.param(row, marks=[] if row.name in QUICK else pytest.mark.slow, id=row.name)
         for row in NETWORKS
-        if row.name not in REPORT  # built below
+        if row.name not in REFERENCE  # built below
     ],
 )
 def test_widths_of_the_table(row):
     _build(row, max(row.min_size, 96))
 
 
-@pytest.mark.parametrize("name", REPORT)
+@pytest.mark.parametrize("name", REFERENCE)
 def test_the_reports_shapes_and_parameters(name):
-    shape, parameters = REPORT[name]
+    shape, parameters = REFERENCE[name]
     model = _build(registry.get(name), 224)
     assert tuple(model.outputs[0].shape[1:]) == shape
     assert model.count_params() == parameters
@@ -136,7 +136,7 @@ IMAGES = np.random.default_rng(5).integers(0, 256, (5, 96, 96, 3), dtype=np.uint
     "name", ["vgg16", "xception", "efficientnetb0", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOWER)]
 )
 def test_features_equal_keras_own_prediction(name):
-    """On both runtimes; the small members of all other families, and the report's networks, with the slow tests."""
+    """On both runtimes; the small ones of all other families, and the reference's networks, with the slow tests."""
     _, keras = load_tensorflow()
     row = registry.get(name)
     model = _build(row, 96)

@@ -37,16 +37,17 @@ def test_rounds_are_interleaved_and_the_first_does_not_count():
         return run
 
     contenders = [
-        Contender("a", runner("a", 1.0), items=10, ours=True), Contender("b", runner("b", 2.0), items=10),
+        Contender("a", runner("a", 1.0), items=10, ours=True),
+        Contender("b", runner("b", 2.0), items=10),
         Contender("c", runner("c", 1.0), items=5),
-    ]  # fmt: skip
+    ]
     seconds = interleaved(contenders, 3, rounds.append)
     assert rounds == [0, 1, 2, 3]
     assert "".join(order) == "abc" + "bca" + "cab" + "abc"
     assert seconds == {"a": [1.0] * 3, "b": [2.0] * 3, "c": [1.0] * 3}
     assert [row["pace"] for row in rows(contenders, seconds)] == [10, 5, 5]
-    found = {(r["of"], r["to"]): (r["times"], r["times_min"], r["times_max"]) for r in ratios(contenders, seconds)}
-    assert found == {("a", "b"): (2, 2, 2), ("a", "c"): (2, 2, 2)}
+    compared = {(r["of"], r["to"]): (r["times"], r["times_min"], r["times_max"]) for r in ratios(contenders, seconds)}
+    assert compared == {("a", "b"): (2, 2, 2), ("a", "c"): (2, 2, 2)}
 
 
 def test_a_contenders_own_clock_or_the_walls():
@@ -68,9 +69,12 @@ def test_operations_of_other_layers():
     _, keras = load_tensorflow()
     layers = keras.layers
     made = [
-        layers.Conv2D(8, 3, groups=2, padding="same"), layers.DepthwiseConv2D(3, padding="same"),
-        layers.SeparableConv2D(16, 3, padding="same"), layers.Flatten(), layers.Dense(5),
-    ]  # fmt: skip
+        layers.Conv2D(8, 3, groups=2, padding="same"),
+        layers.DepthwiseConv2D(3, padding="same"),
+        layers.SeparableConv2D(16, 3, padding="same"),
+        layers.Flatten(),
+        layers.Dense(5),
+    ]
     network = keras.Sequential([keras.Input((10, 10, 4)), *made])
     wanted = 100 * 9 * 2 * 8 + 100 * 9 * 8 + 100 * (9 * 8 + 8 * 16) + 1600 * 5
     assert flops(network) == 2 * wanted
@@ -108,8 +112,10 @@ def test_each_kind(tmp_path, kind):
         assert result["ratios"][0]["times"] > 1
     if kind == "load":
         assert [(r["of"], r["to"]) for r in result["ratios"]] == [
-            ("featcache.load", "np.load"), ("its rows alone, by key", "np.load"), ("cache verify", "SHA-256, one thread"),
-        ]  # fmt: skip
+            ("featcache.load", "np.load"),
+            ("its rows alone, by key", "np.load"),
+            ("cache verify", "SHA-256, one thread"),
+        ]
 
 
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):

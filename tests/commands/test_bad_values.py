@@ -53,7 +53,7 @@ BAD = {
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
     "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
-}  # fmt: skip
+}
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
 GIVEN = {
@@ -239,15 +239,15 @@ PAIRS = [
         ("grid", {"--model": model, "--param": param}, 2, param.partition("=")[0])
         for model in ("dense", "own-cnn")
         for param in (
-            "learning_rate=-1", "learning_rate=nan", "epochs=0", "epochs=1.5", "batch_size=0", "dropout=1", "dropout=abc",
-            "units=0", "units=abc", "activation=nosuch", "patience=0",
+            *("learning_rate=-1", "learning_rate=nan", "epochs=0", "epochs=1.5", "batch_size=0", "dropout=1"),
+            *("dropout=abc", "units=0", "units=abc", "activation=nosuch", "patience=0"),
         )
     ),
     *(
         ("fit-head", {"--model": "own-cnn", option: value}, 2, option)
         for option, value in (
-            ("--learning-rate", "-1"), ("--epochs", "0"), ("--batch-size", "0"), ("--dropout", "1"), ("--units", "64,64"),
-            ("--units", "0"), ("--activation", "nosuch"), ("--patience", "0"),
+            *(("--learning-rate", "-1"), ("--epochs", "0"), ("--batch-size", "0"), ("--dropout", "1")),
+            *(("--units", "64,64"), ("--units", "0"), ("--activation", "nosuch"), ("--patience", "0")),
         )
     ),
     ("fit-head", {"--model": "own-cnn", "--l2": "0.1"}, 2, "l2"),
@@ -260,14 +260,14 @@ PAIRS = [
     ("audit", {"--group-regex": "("}, 2, "group-regex"),
     ("evaluate", {"--split": "val"}, 3, "val"),
     ("extract", {"--layer": "nosuch"}, 2, "nosuch"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("verb", "given", "code", "word"), PAIRS, ids=lambda v: str(v)[:60])
 def test_what_is_bad_together_is_named(verb, given, code, word, call):
     arguments = arguments_of(verb, given)
-    found, out, err = call(*arguments)
-    assert found == code, (arguments, out, err)
+    ended, out, err = call(*arguments)
+    assert ended == code, (arguments, out, err)
     assert "Traceback" not in err
     assert word.lstrip("-").replace("-", "_") in json.loads(out.splitlines()[-1])["error"].replace("-", "_")
 

@@ -77,10 +77,10 @@ def test_a_limit_decides_what_stays_in_the_store(place):
 def test_a_limit_too_small_for_one_head_is_refused_with_the_figures(place, tmp_path):
     with (
         featcache.memory_limit(memory.resident() + 200_000_000),
-        pytest.raises(UsageError, match="too little") as found,
+        pytest.raises(UsageError, match="too little") as caught,
     ):
         fit_head("binary", cache=place / "cache", out=tmp_path / "run", epochs=1, units=63)
-    assert "pooling avg" in str(found.value)
+    assert "pooling avg" in str(caught.value)
     assert not (tmp_path / "run" / "bundle").exists()
 
 
@@ -145,18 +145,18 @@ def in_memory(place, tmp_path_factory):
 def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
     monkeypatch.setattr("heads.search.streaming_pca.MOST_ROWS", 300)
     names = [row["name"] for row in in_memory["rows"]]
-    found = baselines("binary", cache=place / "cache", models=names, cv=3, out=tmp_path / "run")
+    result = baselines("binary", cache=place / "cache", models=names, cv=3, out=tmp_path / "run")
     assert "features stay in the store" in caplog.text
-    about = found["reduced"]
+    about = result["reduced"]
     assert about["of"] == 768
     assert about["components"] >= 16
     assert in_memory["reduced"] is None
     told = f"{about['components']} principal components of 768 columns ({about['variance']:.1%} of the variance)"
-    assert any(told in text for text in found["warnings"])
-    assert any(told in text for text in open_bundle(found["bundle"]).warnings)
+    assert any(told in text for text in result["warnings"])
+    assert any(told in text for text in open_bundle(result["bundle"]).warnings)
     assert not any("components" in text for text in in_memory["warnings"])
     theirs = {row["name"]: row for row in in_memory["rows"]}
-    for row in found["rows"]:
+    for row in result["rows"]:
         assert row["columns"] == about["components"]
         assert row["n"] == (300 if row["name"] == "svm-linear" else 480)
         assert theirs[row["name"]]["n"] == 480
@@ -164,26 +164,25 @@ def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
         # 120 test images: three of them are 0.025.
         assert row["test"]["accuracy"] == pytest.approx(theirs[row["name"]]["test"]["accuracy"], abs=0.026), row["name"]
     # The bundle judges features as the store has them, and gives what the leaderboard gave.
-    again = evaluate_bundle(found["bundle"], split="test", cache=place / "cache", out=tmp_path / "e")
-    assert again["test"]["accuracy"] == found["rows"][0]["test"]["accuracy"]
-    assert again["test"]["loss"] == pytest.approx(found["rows"][0]["test"]["loss"], rel=1e-4)
-    rows = predict(found["bundle"], [place / "data" / "test"], cache=place / "cache")["rows"]
+    again = evaluate_bundle(result["bundle"], split="test", cache=place / "cache", out=tmp_path / "e")
+    assert again["test"]["accuracy"] == result["rows"][0]["test"]["accuracy"]
+    assert again["test"]["loss"] == pytest.approx(result["rows"][0]["test"]["loss"], rel=1e-4)
+    rows = predict(result["bundle"], [place / "data" / "test"], cache=place / "cache")["rows"]
     assert len(rows) == 120
 
 
 @pytest.mark.parametrize("model", ["random-forest", "xgboost", "knn"])
 def test_bundles_of_other_models(place, model, short, tmp_path):
-    found = grid("binary", model=model, cache=place / "cache", cv=2, out=tmp_path / "run", params=_one(model))
-    assert found["reduced"]["of"] == 768
-    assert any(text.startswith("components: ") for text in found["warnings"])
-    again = evaluate_bundle(found["bundle"], split="test", cache=place / "cache", out=tmp_path / "e")
-    assert again["test"]["accuracy"] == found["test"]["accuracy"]
+    result = grid("binary", model=model, cache=place / "cache", cv=2, out=tmp_path / "run", params=_one(model))
+    assert result["reduced"]["of"] == 768
+    assert any(text.startswith("components: ") for text in result["warnings"])
+    again = evaluate_bundle(result["bundle"], split="test", cache=place / "cache", out=tmp_path / "e")
+    assert again["test"]["accuracy"] == result["test"]["accuracy"]
 
 
 def _one(model: str) -> dict[str, list]:
-    return {"random-forest": {"max_features": ["sqrt"]}, "xgboost": {"learning_rate": [0.3]}, "knn": {"n_neighbors": [5]}}[
-        model
-    ]  # fmt: skip
+    forest, boosting, neighbours = {"max_features": ["sqrt"]}, {"learning_rate": [0.3]}, {"n_neighbors": [5]}
+    return {"random-forest": forest, "xgboost": boosting, "knn": neighbours}[model]
 
 
 def test_a_search_of_heads_is_that_in_memory(place, short, monkeypatch, tmp_path):
@@ -203,12 +202,12 @@ def test_a_search_of_heads_is_that_in_memory(place, short, monkeypatch, tmp_path
 
 
 def test_tsne_draws_a_sample(place, short, tmp_path):
-    found = tsne(task="binary", cache=place / "cache", limit=40, out=tmp_path / "t")
-    assert (found["rows"], found["of"]) == (40, COUNT)
+    drawn = tsne(task="binary", cache=place / "cache", limit=40, out=tmp_path / "t")
+    assert (drawn["rows"], drawn["of"]) == (40, COUNT)
     assert len((tmp_path / "t" / "tsne.csv").read_text().splitlines()) == 41
     # Raw features are drawn as they are: no more of them than fit.
-    found = tsne(task="binary", cache=place / "cache", out=tmp_path / "u")
-    assert 100 < found["rows"] < COUNT
+    drawn = tsne(task="binary", cache=place / "cache", out=tmp_path / "u")
+    assert 100 < drawn["rows"] < COUNT
     with pytest.raises(UsageError, match="at least 4"):
         tsne(task="binary", cache=place / "cache", limit=3)
 
@@ -278,9 +277,13 @@ def within(limit: int, folder: Path, *arguments: object) -> dict:
 
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, *map(str, arguments), "--json", "--memory", f"{limit / 1e6:.0f}MB"],
-            capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            preexec_fn=join, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            preexec_fn=join,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     held = int(done.stderr.split("PEAK")[-1])
     assert held < limit, f"{held / 1e6:.0f} MB"

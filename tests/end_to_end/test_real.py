@@ -156,10 +156,10 @@ def test_baselines_on_components_from_the_store(kept, monkeypatch, tmp_path):
                 patch.setattr(memory, "available", lambda: 440 * 25_088 * 4 * 4 - 1)  # the features stay in the store
                 patch.setattr(streaming_pca, "_components", lambda *_: count)
             out = tmp_path / str(count)
-            found = baselines("multiclass", backbone="vgg16", data=data, cache=cache, models=names, out=out)
-        accuracies = {row["name"]: row["test"]["accuracy"] for row in found["rows"]}
-        shares = {row["name"]: row["cv_score"] for row in found["rows"]}
-        share = 1.0 if count is None else found["reduced"]["variance"]
+            board = baselines("multiclass", backbone="vgg16", data=data, cache=cache, models=names, out=out)
+        accuracies = {row["name"]: row["test"]["accuracy"] for row in board["rows"]}
+        shares = {row["name"]: row["cv_score"] for row in board["rows"]}
+        share = 1.0 if count is None else board["reduced"]["variance"]
         print(count, share, {name: (round(shares[name], 3), round(accuracies[name], 3)) for name in names})  # noqa: T201
         return {"variance": share, "test": accuracies, "cv": shares}
 

@@ -37,9 +37,15 @@ def fitted(tmp_path_factory):
     featcache.extract(None, "mobilenet", weights="random", size=64, cache=folder / "cache")
     epochs: list[int] = []
     done = fit_head(
-        "multiclass", pooling="avg", cache=folder / "cache", out=folder / "run", epochs=12, learning_rate=0.003,
-        units=(32, 16), on_epoch=lambda epoch, latest: epochs.append(epoch),
-    )  # fmt: skip
+        "multiclass",
+        pooling="avg",
+        cache=folder / "cache",
+        out=folder / "run",
+        epochs=12,
+        learning_rate=0.003,
+        units=(32, 16),
+        on_epoch=lambda epoch, latest: epochs.append(epoch),
+    )
     assert epochs == list(range(1, 13))
     return done, folder / "cache", folder / "run" / "bundle"
 
@@ -58,10 +64,8 @@ def test_the_result_and_its_files(fitted):
     assert result["made"] == ["val"]
     assert (result["train"]["n"], result["val"]["n"], result["test"]["n"]) == (76, 20, 32)
     assert result["hyperparameters"]["units"] == [32, 16]
-    assert {p.name for p in run.iterdir()} == {
-        "bundle", "run.json", "history.csv", "predictions.csv", "curves.png", "confusion.png", "roc.png",
-        "precision_recall.png", "reliability.png",
-    }  # fmt: skip
+    figures = {f"{name}.png" for name in ("curves", "confusion", "roc", "precision_recall", "reliability")}
+    assert {p.name for p in run.iterdir()} == {"bundle", "run.json", "history.csv", "predictions.csv", *figures}
     assert json.loads((run / "run.json").read_text()) == json.loads(json.dumps(result))
     assert all(p.stat().st_size > 10_000 for p in run.glob("*.png"))
     rows = list(csv.DictReader((run / "predictions.csv").open()))
@@ -104,8 +108,8 @@ def test_an_image_is_judged_as_its_cached_features_are(fitted, cli, tmp_path):
     copies = [Path(shutil.copy(path, tmp_path / f"{i}.png")) for i, path in enumerate(paths)]
     answer = cli("predict", "b", *copies, "--cache", "fresh", "--json").json
     wanted = done.probabilities[::9]
-    found = [list(row["probabilities"].values()) for row in answer["rows"]]
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    given = [list(row["probabilities"].values()) for row in answer["rows"]]
+    np.testing.assert_allclose(given, wanted, atol=1e-5)
     assert [row["label"] for row in answer["rows"]] == [done.features.classes[i] for i in wanted.argmax(axis=1)]
     assert [row["path"] for row in answer["rows"]] == [str(path) for path in copies]
     people = cli("predict", "b", tmp_path, "--cache", "fresh")  # a folder; and the sample says what it is
@@ -282,10 +286,9 @@ def test_a_bundle_is_never_overwritten(fitted, cli):
 def test_the_own_cnn_from_pixels_to_prediction(tmp_path, cli):
     write_images(tmp_path / "d" / "train", 16, size=20)
     write_images(tmp_path / "d" / "test", 8, size=20, seed=1)
-    done = cli(
-        "fit-head", "--no-audit", "--task", "binary", "--model", "own-cnn", "--data", "d", "--epochs", 2, "--units", 8,
-        "--checkpoint", "--out", "o", "--json",
-    )  # fmt: skip
+    settings = ("--epochs", 2, "--units", 8, "--checkpoint")
+    asked = ("--no-audit", "--task", "binary", "--model", "own-cnn", "--data", "d", *settings)
+    done = cli("fit-head", *asked, "--out", "o", "--json")
     assert done.code == 0, done.err
     result = done.json
     total = 1_792 + 36_928 + 23_888_000 + 128 * 8 + 8 + 8 + 1  # the reference's layers, with 8 units
@@ -378,9 +381,13 @@ def test_a_line_for_each_epoch_on_a_terminal(fitted, tmp_path):
         "avg",
     ]
     process = subprocess.Popen(
-        [*command, "--epochs", "3"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=write, text=True,
+        [*command, "--epochs", "3"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        text=True,
         env={**os.environ, **OFFLINE, "TERM": "xterm"},
-    )  # fmt: skip
+    )
     os.close(write)
     shown = b""
     while True:

@@ -42,8 +42,8 @@ def kept(tmp_path_factory):
 
 
 def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
-    call = ("grid", "--no-audit", "--cache", kept, "--pooling", "avg", "--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10",
-            "--param", "units=8x4", "--json")  # fmt: skip
+    values = ("--param", "learning_rate=0.001,0.01", "--param", "epochs=5,10", "--param", "units=8x4")
+    call = ("grid", "--no-audit", "--cache", kept, "--pooling", "avg", *values, "--json")
     done = cli(*call, "--out", "o")
     assert done.code == 0, done.err
     result = done.json
@@ -134,9 +134,9 @@ def test_grids_of_the_baselines(kept, model, tmp_path):
 @pytest.mark.slow
 def test_random_halving_and_nested(kept, tmp_path):
     space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}
-    found = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
-    assert found["candidates"] == 3
-    assert 1e-4 <= found["best_params"]["learning_rate"] <= 1e-1
+    drawn = grid(params=space, method="random", iterations=3, pooling="avg", cache=kept, out=tmp_path / "r")
+    assert drawn["candidates"] == 3
+    assert 1e-4 <= drawn["best_params"]["learning_rate"] <= 1e-1
     with pytest.raises(UsageError, match="needs values"):
         grid(params=space, pooling="avg", cache=kept)
     few = {"learning_rate": [1e-4, 1e-3, 1e-2], "epochs": [9]}
@@ -186,8 +186,8 @@ def test_bad_calls(kept, cli, options, code, message):
 def test_an_interrupt_leaves_a_table_and_goes_on(kept, tmp_path):
     grid(params={"epochs": [1]}, cache=kept, out=tmp_path / "first")  # makes the journal
     values = ",".join(str(round(0.01 * i, 2)) for i in range(1, 60))
-    call = [sys.executable, ROOT / "cli.py", "grid", "--no-audit", "--cache", kept, "--param", "learning_rate=0.001",
-            "--param", f"dropout={values}", "--param", "epochs=40"]  # fmt: skip
+    params = ("--param", "learning_rate=0.001", "--param", f"dropout={values}", "--param", "epochs=40")
+    call = [sys.executable, ROOT / "cli.py", "grid", "--no-audit", "--cache", kept, *params]
     env = {**os.environ, **OFFLINE}
     process = subprocess.Popen([*call, "--out", "a"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
     journal = next((kept / "searches").glob("multiclass-dense-*.journal"))

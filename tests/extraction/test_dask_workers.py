@@ -68,9 +68,9 @@ def assert_the_same(cache: Path, images: Path, wanted) -> None:
     assert (found.keys, found.feature_set) == (wanted.keys, wanted.feature_set)
     np.testing.assert_allclose(found.X, wanted.X, rtol=1e-5, atol=1e-6 * np.abs(wanted.X).max())
     with Store(cache) as store:
-        report = maintenance.verify(store)
-        assert report.damaged == []
-        assert report.shards > 1
+        verification = maintenance.verify(store)
+        assert verification.damaged == []
+        assert verification.shards > 1
 
 
 @pytest.mark.parametrize("way", ["shared", "sent back", "devices"])

@@ -30,6 +30,11 @@ from featcache.store.store import Store
 FAULTY = ROOT / "tests" / "support" / "faulty.py"
 
 
+def command(*arguments: object) -> list[str]:
+    """``python cli.py …``."""
+    return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
+
+
 def extract(data: Path, cache: Path, **options) -> featcache.ExtractResult:
     return featcache.extract(data, "pixels", size=16, cache=cache, commit_rows=8, batch_size=8, **options)
 
@@ -87,25 +92,12 @@ def test_killed_at_20_random_moments_and_resumed(tmp_path):
     write_images(data, 600, size=200)
     age(data)
     cache = tmp_path / "cache"
-    command = [
-        sys.executable,
-        str(ROOT / "cli.py"),
-        "extract",
-        "--data",
-        data,
-        "--backbone",
-        "pixels",
-        "--size",
-        "200",
-        "--batch-size",
-        "8",
-        "--cache",
-        cache,
-        "-q",
-    ]
+    given = command(
+        "extract", "--data", data, "--backbone", "pixels", "--size", "200", "--batch-size", "8", "--cache", cache, "-q"
+    )
     before = 0
     for _ in range(20):
-        process = subprocess.Popen(command, env={**os.environ, **OFFLINE}, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(given, env={**os.environ, **OFFLINE}, stdout=subprocess.DEVNULL)
         time.sleep(random.uniform(0.3, 1.3))
         process.kill()
         process.wait()
@@ -117,7 +109,7 @@ def test_killed_at_20_random_moments_and_resumed(tmp_path):
         if before == 600:
             shutil.rmtree(cache)
             before = 0
-    subprocess.run(command, check=True)
+    subprocess.run(given, check=True)
     clean = featcache.extract(data, "pixels", size=200, cache=tmp_path / "clean")
     assert clean.computed == 600
     got, wanted = (featcache.load("pixels", data=data, cache=c) for c in (cache, tmp_path / "clean"))
@@ -164,19 +156,7 @@ def test_an_interrupt_commits_what_is_done_and_exits_130(tmp_path, signal_number
     age(data)
     cache = tmp_path / "cache"
     process = subprocess.Popen(
-        [
-            sys.executable,
-            str(ROOT / "cli.py"),
-            "extract",
-            "--data",
-            data,
-            "--backbone",
-            "pixels",
-            "--size",
-            "400",
-            "--cache",
-            cache,
-        ],
+        command("extract", "--data", data, "--backbone", "pixels", "--size", "400", "--cache", cache),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -204,20 +184,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "cli.py"),
-            "extract",
-            "--data",
-            others,
-            "--backbone",
-            "pixels",
-            "--size",
-            "64",
-            "--cache",
-            cache,
-            "--json",
-        ],
+        command("extract", "--data", others, "--backbone", "pixels", "--size", "64", "--cache", cache, "--json"),
         preexec_fn=limited,
         capture_output=True,
         text=True,
@@ -227,9 +194,9 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
     assert "no room left" in done.stderr
     assert '"exit_code": 5' in done.stdout
     with Store(cache) as store:
-        report = maintenance.verify(store)
-        assert not report.damaged
-        assert not report.leftovers
+        verification = maintenance.verify(store)
+        assert not verification.damaged
+        assert not verification.leftovers
     assert extract(images, cache).reused == 24
 
 
@@ -240,9 +207,7 @@ def test_a_full_disk_while_exporting_leaves_no_file(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "cli.py"),
+        command(
             "cache",
             "export",
             tmp_path / "out.h5",
@@ -252,7 +217,7 @@ def test_a_full_disk_while_exporting_leaves_no_file(tmp_path, images):
             images,
             "--cache",
             tmp_path / "cache",
-        ],
+        ),
         preexec_fn=limited,
         capture_output=True,
         text=True,
@@ -324,21 +289,10 @@ def test_a_truncated_shard_is_noticed_without_verify(tmp_path, images, cli):
 def test_two_extracts_at_once(tmp_path):
     data = tmp_path / "images"
     write_images(data, 300, size=64)
-    command = [
-        sys.executable,
-        str(ROOT / "cli.py"),
-        "extract",
-        "--data",
-        data,
-        "--backbone",
-        "pixels",
-        "--cache",
-        tmp_path / "cache",
-        "--batch-size",
-        "8",
-        "-q",
-    ]
-    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    given = command(
+        "extract", "--data", data, "--backbone", "pixels", "--cache", tmp_path / "cache", "--batch-size", "8", "-q"
+    )
+    both = [subprocess.Popen(given, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in both:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err

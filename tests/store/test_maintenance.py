@@ -1,4 +1,4 @@
-"""Upkeep takes nothing away that it has not proven and replaced, whoever else is at work and whatever lies about."""
+"""Maintenance takes nothing away that it has not proven and replaced, whoever else is at work and whatever is there."""
 
 from __future__ import annotations
 
@@ -99,11 +99,11 @@ def test_a_device_that_fails_is_no_damage(tmp_path, extracted, monkeypatch, numb
 
     monkeypatch.setattr(atomic_files, "sha256_file", failing)
     with Store(tmp_path / "cache") as store:
-        report = maintenance.verify(store)
+        verification = maintenance.verify(store)
         done = maintenance.repair(store)
         assert len(store.rows(extracted.name)) == 24
     assert victim.exists()
-    assert (report.damaged, [found.shard for found in report.unreadable]) == ([], [victim.name])
+    assert (verification.damaged, [found.shard for found in verification.unreadable]) == ([], [victim.name])
     assert [found["shard"] for found in done["refused"]] == [victim.name]
 
 

@@ -76,8 +76,9 @@ def without_seconds(value):
 
 def test_every_step_is_done_once(done):
     _, _, first, second = done
-    names = ["extract pixels", "audit", "baselines pixels", "fit-head pixels", "evaluate baselines-pixels",
-             "evaluate fit-head-pixels", "report"]  # fmt: skip
+    fits = ["baselines pixels", "fit-head pixels"]
+    judged = ["evaluate baselines-pixels", "evaluate fit-head-pixels"]
+    names = ["extract pixels", "audit", *fits, *judged, "report"]
     assert [step["name"] for step in first["steps"]] == names
     assert [step["name"] for step in second["steps"]] == names
     assert not any(step["skipped"] for step in first["steps"])
@@ -189,13 +190,12 @@ def test_on_the_command_line(animals, tmp_path, cli):
 
 
 def test_two_backbones_with_a_search(animals, tmp_path, cli):
-    done = cli(
-        "study", "--data", animals, "--backbone", "pixels,mobilenet", "--weights", "random", "--size", 32, "--grid",
-        "--pooling", "avg", "--baselines", "none", "--json",
-    )  # fmt: skip
+    networks = ("--backbone", "pixels,mobilenet", "--weights", "random", "--size", 32)
+    steps = ("--grid", "--pooling", "avg", "--baselines", "none")
+    done = cli("study", "--data", animals, *networks, *steps, "--json")
     assert done.code == 0, done.err
-    names = ["extract pixels", "extract mobilenet", "audit", "fit-head pixels", "grid pixels", "fit-head mobilenet",
-             "grid mobilenet", "report"]  # fmt: skip
+    fits = [f"{verb} {backbone}" for backbone in ("pixels", "mobilenet") for verb in ("fit-head", "grid")]
+    names = ["extract pixels", "extract mobilenet", "audit", *fits, "report"]
     assert [step["name"] for step in done.json["steps"]] == names
     networks = read_study(done.json["config"]).made.networks
     assert [network.backbone for network in networks] == ["pixels", "mobilenet"]
@@ -256,9 +256,13 @@ def test_nothing_to_show_is_the_first_error(animals, tmp_path):
 def start(tmp_path: Path, animals: Path) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "cli.py"), "study", "--data", animals, *OPTIONS, "--out", tmp_path / "s"]
     return subprocess.Popen(
-        list(map(str, command)), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        list(map(str, command)),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, **OFFLINE},
-    )  # fmt: skip
+    )
 
 
 def wait_for(pattern: str, folder: Path, process: subprocess.Popen) -> None:
@@ -281,7 +285,7 @@ def test_a_kill_costs_no_finished_step(moment, animals, tmp_path, done):
     assert result["failed"] == []
     assert {Path(s["run"]).name for s in result["steps"] if s["skipped"] and "run" in s} >= finished
     for name in ("baselines pixels", "fit-head pixels"):  # as of the same images when nothing was killed
-        one, other = (told_by(by_name(found)[name]["run"]) for found in (result, done[2]))
+        one, other = (told_by(by_name(run)[name]["run"]) for run in (result, done[2]))
         assert without_seconds(one) == without_seconds(other), name
 
 
@@ -353,9 +357,9 @@ def test_places_in_a_file_count_from_its_folder(tmp_path):
     (tmp_path / "a" / "s.toml").write_text(
         "[study]\ndata = '../xrays'\nagainst = 's3://bucket/x'\nweights = 'w.weights.h5'\n"
     )
-    found = read_study(tmp_path / "a" / "s.toml").study
-    assert (found.data, found.against) == (str(tmp_path / "xrays"), "s3://bucket/x")
-    assert found.weights == str(tmp_path / "a" / "w.weights.h5")
+    read = read_study(tmp_path / "a" / "s.toml").study
+    assert (read.data, read.against) == (str(tmp_path / "xrays"), "s3://bucket/x")
+    assert read.weights == str(tmp_path / "a" / "w.weights.h5")
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)
@@ -366,13 +370,24 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size
 def test_a_file_read_back_says_the_same(tmp_path_factory, text, names, seed, flag):
     place = tmp_path_factory.getbasetemp() / "back.toml"
     asked = Settings(
-        data="/data/x" + text.replace("/", ""), classes=tuple(names), group_regex=text, seed=seed, grid=flag,
-        backbones=tuple(names), memory=text,
-    )  # fmt: skip
+        data="/data/x" + text.replace("/", ""),
+        classes=tuple(names),
+        group_regex=text,
+        seed=seed,
+        grid=flag,
+        backbones=tuple(names),
+        memory=text,
+    )
     made = Made(
-        featcache=text, finished=text, folder=text, html=text, verdict=text, data=Images(seed, text),
-        networks=(Network(text, text, text, text),), steps={text: text},
-    )  # fmt: skip
+        featcache=text,
+        finished=text,
+        folder=text,
+        html=text,
+        verdict=text,
+        data=Images(seed, text),
+        networks=(Network(text, text, text, text),),
+        steps={text: text},
+    )
     write_study(place, StudyFile(asked, made))
     assert read_study(place) == StudyFile(asked, made)
 

@@ -20,6 +20,7 @@ from featcache.store import maintenance
 WATCHED = (
     "atomic_files.py",
     "store.py",
+    "feature_sets.py",
     "set_folder.py",
     "last_extract.py",
     "index.py",
