@@ -44,7 +44,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory) -> Path:
-    """An environment with the wheel, outside the clone; what it depends on is taken from the one that runs the tests."""
+    """An environment with the wheel, outside the clone; what it depends on comes from the one that runs the tests."""
     folder = tmp_path_factory.mktemp("installed")
     done = run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -61,8 +61,8 @@ if __name__ == "__main__":
     print(f"{result.images} images: {result.computed} computed on {SCHEDULER}, {len(result.bad)} bad")
 
 # %% [markdown]
-# After a kill, or when images have come, the same call computes what is missing. Nothing is missing now, so no worker is
-# asked to do anything.
+# After a kill, or when images have come, the same call computes what is missing. Nothing is missing now, so no worker
+# is asked to do anything.
 
 # %%
 if __name__ == "__main__":

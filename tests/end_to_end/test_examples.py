@@ -19,7 +19,7 @@ SAYS = {
         r"0\.\d\d of the test images right, from paths to labels",
     ],
     "is_my_accuracy_real.py": [
-        r"same hospital: 1\.00 right of 20",
+        r"same hospital: +1\.00 right of 20",
         r"border +1\.00 .* SHORTCUT",
         r"other hospital's images: +0\.50 right of 32",
         r"it calls 32 of them normal and 0 of them covid",
