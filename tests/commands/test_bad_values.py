@@ -52,7 +52,6 @@ BAD = {
     "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
-    "TOPIC": ["", "nosuch", "../README", NUL, TOO_LONG],
 }
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
@@ -71,7 +70,6 @@ GIVEN = {
     "report": {},
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
-    "docs": {},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
