@@ -1,4 +1,4 @@
-"""How often 95% intervals hold the truth, and how often tests cry out for nothing: the tables of docs/coverage.md.
+"""How often 95% intervals hold the truth, and how often tests raise false alarms: the tables of docs/coverage.md.
 
     python tests/benchmarks/coverage.py --out docs/coverage.md         # 4,000 draws of each; an hour on 2 cores
     python tests/benchmarks/coverage.py --only shares --draws 400      # a part, sooner
@@ -286,7 +286,7 @@ def main() -> None:
             tables[name].append(row)
             print(name, *row, file=sys.stderr, flush=True)  # noqa: T201
     text = [
-        "# How often intervals hold, and tests cry out for nothing", "",
+        "# How often intervals hold, and tests raise false alarms", "",
         f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line: nominal 95% (between 0.943 and 0.957",
         "by chance alone with 4,000). Rows of a group are alike by the intra-class correlation (ICC). Wanted: 0.93 to 0.97 from 10",
         "groups on, or more where so few errors come in whole numbers; with fewer groups no less, and the width beside it.", "",
