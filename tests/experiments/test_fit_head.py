@@ -304,7 +304,7 @@ def test_a_training_of_the_own_cnn_leaves_no_weights_behind(monkeypatch):
     """TensorFlow keeps a training step's graph, and its variables with it, for as long as the process lives."""
     built, build = [], OwnCNNClassifier._build
     monkeypatch.setattr(OwnCNNClassifier, "_build", lambda self: built.append(build(self)) or built[-1])
-    X = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    X = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     trained = OwnCNNClassifier(units=4, epochs=1, batch_size=4, random_state=0).fit(X, np.arange(8) % 2)
     tf, _ = load_tensorflow()
     network = built[0]
