@@ -48,8 +48,8 @@ def require_room(shape: HeadShape, limit: int | None) -> None:
     if limit - held < more:
         raise UsageError(
             f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB with the data in "
-            f"it, and one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling avg) "
-            "or units"
+            f"it, and one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling "
+            "avg) or units"
         )
 
 
