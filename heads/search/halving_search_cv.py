@@ -34,22 +34,22 @@ class FastHalvingGridSearchCV(AcceleratedSearch, HalvingGridSearchCV):
         What the candidates of the first round get.
     aggressive_elimination : bool, default=False
         Whether the first round is repeated until few enough candidates are left for the last one.
-    scoring : str, callable, list, tuple or dict, optional
-        What is measured, as in sklearn; the model's own ``score`` where None.
-    n_jobs : int, optional
-        Fits side by side, where a way to share them does not fill the processor by itself.
-    refit : bool, str or callable, default=True
-        Whether the best candidate is fitted on all rows, and by which metric it is the best.
     cv : int, splitter or iterable, default=5
         The folds.
-    verbose : int, default=0
-        Prints what sklearn prints: from 1 on the number of fits, from 2 on a line for each, from 3 on its score.
+    scoring : str, callable, list, tuple or dict, optional
+        What is measured, as in sklearn; the model's own ``score`` where None.
+    refit : bool, str or callable, default=True
+        Whether the best candidate is fitted on all rows, and by which metric it is the best.
     error_score : "raise" or float, default=nan
         The score of a candidate that cannot be fitted.
     return_train_score : bool, default=True
         Whether rows learnt from are scored, too.
     random_state : int, RandomState or None, optional
         What the drawing of rows starts from.
+    n_jobs : int, optional
+        Fits side by side, where a way to share them does not fill the processor by itself.
+    verbose : int, default=0
+        Prints what sklearn prints: from 1 on the number of fits, from 2 on a line for each, from 3 on its score.
     journal : path-like, optional
         File of finished cells, kept as they finish. A search that was killed goes on from it.
     restart : bool, default=False

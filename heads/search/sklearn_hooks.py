@@ -16,8 +16,8 @@ into this module.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
+import pkgutil
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,19 +59,7 @@ class Hook:
 
     def find(self) -> Any:
         """The object; raises an AttributeError or ImportError where it is gone."""
-        module, names = self.path, list[str]()
-        while True:
-            try:
-                found: Any = importlib.import_module(module)
-                break
-            except ModuleNotFoundError:
-                module, _, name = module.rpartition(".")
-                names.insert(0, name)
-                if not module:
-                    raise
-        for name in names:
-            found = getattr(found, name)
-        return found
+        return pkgutil.resolve_name(self.path)
 
     def fault(self) -> str:
         """What is wrong with it, in words; empty where nothing is."""

@@ -1,9 +1,9 @@
-"""``OwnCNNClassifier``: the report's own network, trained end to end on pixels, as an sklearn classifier."""
+"""``OwnCNNClassifier``: the reference's own network, trained end to end on pixels, as an sklearn classifier."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,41 +12,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.backbones.weights import seeded
-from featcache.errors import UsageError
 from featcache.features.stored_rows import StoredRows
-from featcache.system import memory
 
-from .architectures import HeadShape, own_cnn, own_cnn_sizes
-from .epoch_classifier import EpochClassifier, Layer, OnEpoch, Prepared, check_stored
+from .architectures import HeadShape, own_cnn
+from .cnn_memory import PREDICT_BATCH, require_room
+from .epoch_classifier import EpochClassifier, Layer, OnEpoch, check_stored
+from .epoch_watch import EpochWatch
+from .image_batches import image_batches
 from .train_spec import TrainSpec
-
-_PREDICT_BATCH = 32
-_trained: set[tuple[int, int, int, int]] = set()  # here before: what one takes is part of what this process holds since
-# Measured on a CPU as growth of the process's peak, in multiples of the weights' bytes and of one image's activations:
-# weights, gradients, Adam's two moments and their copies in passing; activations and their gradients; Keras' own.
-_OF_WEIGHTS, _OF_ACTIVATIONS, _BESIDES = 9, 2.2, 100_000_000
-
-
-def bytes_of(size: int, units: int, n_classes: int, batch_size: int) -> int:
-    """What training the network on images of ``size`` pixels, and predicting with it, takes at its peak."""
-    parameters, values = own_cnn_sizes(n_classes, size, units)
-    return int(4 * (_OF_WEIGHTS * parameters + max(_OF_ACTIVATIONS * batch_size, _PREDICT_BATCH) * values)) + _BESIDES
-
-
-def require_room(size: int, units: int, n_classes: int, batch_size: int) -> None:
-    """Raise :class:`UsageError` where the network does not fit below the limit in force; without one nothing is asked."""
-    limit = memory.limit()
-    shape = (size, units, n_classes, batch_size)
-    if limit is None or shape in _trained:
-        return
-    held, more = memory.resident(), bytes_of(*shape)
-    if limit - held < more:
-        raise UsageError(
-            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB, and training the own CNN "
-            f"on {batch_size} images of {size} x {size} at once takes {more / 1e6:,.0f} MB more. Allow "
-            f"{(held + more) / 1e6:,.0f} MB, or take a smaller batch size"
-        )
-    _trained.add(shape)
 
 
 class OwnCNNClassifier(EpochClassifier):
@@ -57,18 +30,56 @@ class OwnCNNClassifier(EpochClassifier):
 
     Parameters
     ----------
-    units : int
+    units : int, default=64
         Width of the second dense layer; the first has 128.
-    activation : str
+    activation : {"relu", "sigmoid", "tanh", "elu", "gelu", "linear"}, default="relu"
         Of the dense layers.
-    dropout, learning_rate, epochs, batch_size, class_weight, patience, checkpoint, validation_fraction, random_state
-        As in :class:`heads.DenseHeadClassifier`.
+    dropout : float, default=0.25
+        Share of each dense layer that a training step leaves out.
+    learning_rate : float, default=0.001
+        Of Adam.
+    epochs : int, default=40
+        How often each image is learnt from.
+    batch_size : int, default=32
+        Images of one step.
+    class_weight : None, "balanced" or dict, default=None
+        As everywhere in sklearn.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss, and go back to the best weights.
+    checkpoint : bool, default=False
+        Run all epochs, and keep the weights of the lowest validation loss.
+    validation_fraction : float, default=0.2
+        Share of the images set aside, stratified, where ``patience`` or ``checkpoint`` needs some and ``fit`` is
+        given none.
+    random_state : int, RandomState or None, default=None
+        What initial weights, order and dropout are drawn from.
 
     Attributes
     ----------
-    classes_, weights_, history_, n_iter_, best_epoch_
-        As in :class:`heads.DenseHeadClassifier`.
-    image_shape_ : tuple, (size, size, 3)
+    classes_ : array of shape (n_classes,)
+        The labels, sorted.
+    image_shape_ : tuple of int
+        (size, size, 3).
+    weights_ : list of float32 arrays
+        In Keras' order.
+    history_ : dict of str to list of float
+        Learning curves: ``loss``, ``accuracy``, and ``val_loss``, ``val_accuracy`` where there was validation.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        The epoch that the weights are from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from heads import OwnCNNClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(12) % 2
+    >>> X = rng.integers(0, 100, (12, 16, 16, 3), dtype=np.uint8)
+    >>> X[y == 1] += 100  # one class is brighter
+    >>> network = OwnCNNClassifier(4, epochs=2, batch_size=6, random_state=0).fit(X, y)
+    >>> network.predict_proba(X).shape
+    (12, 2)
     """
 
     def __init__(
@@ -112,21 +123,63 @@ class OwnCNNClassifier(EpochClassifier):
 
         Parameters
         ----------
-        X : uint8 array of shape (n_samples, size, size, 3)
-        y, sample_weight, groups, validation_data, on_epoch
-            As in :meth:`heads.DenseHeadClassifier.fit`.
+        X : uint8 array of shape (n_samples, size, size, 3), or :class:`featcache.StoredRows` of that shape
+            Decoded images.
+        y : array of shape (n_samples,)
+            Their labels.
+        sample_weight : array of shape (n_samples,), optional
+            What each image counts in the loss.
+        groups : array of shape (n_samples,), optional
+            Which images belong together, such as those of one patient: what ``patience`` or ``checkpoint`` sets aside
+            to validate on are whole groups.
+        validation_data : (X, y), optional
+            Images to validate on after each epoch.
+        on_epoch : callable, optional
+            Called after each epoch with its number, from 1, and a list of one dict, the curves' latest values.
+
+        Returns
+        -------
+        OwnCNNClassifier
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            Fewer than two classes, unknown classes in the validation data, or images of another shape.
+        UsageError
+            A parameter that no fit can take, or a network that does not fit below the memory limit.
         """
         return self._fit(X, y, sample_weight, groups, validation_data, on_epoch)
 
     def fit_stages(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, stages: Sequence[int],
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        stages: Sequence[int],
         on_stage: Callable[[int, OwnCNNClassifier], None],
-    ) -> None:  # fmt: skip
-        """Train for the most of ``stages`` epochs; after each of them ``on_stage(epochs, network)`` is called with what a
-        training of so many gives."""
+    ) -> None:
+        """Train once, and give what trainings of several lengths would.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, size, size, 3)
+            As in :meth:`fit`.
+        y : array of shape (n_samples,)
+            As in :meth:`fit`.
+        sample_weight : array of shape (n_samples,), or None
+            As in :meth:`fit`.
+        groups : array of shape (n_samples,), or None
+            As in :meth:`fit`.
+        stages : sequence of int
+            Numbers of epochs.
+        on_stage : callable
+            Called after each of them as ``on_stage(epochs, network)``.
+        """
         longest = clone(self).set_params(epochs=max(stages))
 
-        def at_epoch(epoch: int, watch: _Watch) -> None:
+        def at_epoch(epoch: int, watch: EpochWatch) -> None:
             for stage in stages:
                 if stage == epoch or (watch.stopped and stage > epoch):
                     on_stage(stage, copy.copy(longest)._adopt(watch).set_params(epochs=stage))
@@ -134,17 +187,34 @@ class OwnCNNClassifier(EpochClassifier):
         longest._fit(X, y, sample_weight, groups, None, None, at_epoch)
 
     def check(self) -> None:
+        """Raise for a parameter that no fit can take, whatever the data.
+
+        Raises
+        ------
+        UsageError
+            Names the parameter and what is expected.
+        """
         TrainSpec(
-            learning_rate=self.learning_rate, dropout=self.dropout, epochs=self.epochs, batch_size=self.batch_size,
-            patience=self.patience, checkpoint=self.checkpoint,
-        )  # fmt: skip
+            learning_rate=self.learning_rate,
+            dropout=self.dropout,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            checkpoint=self.checkpoint,
+        )
         HeadShape(1, 2, (self.units,), self.activation)
         self._check_validation_fraction()
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, validation_data: tuple[Any, Any] | None,
-        on_epoch: OnEpoch | None, at_epoch: Callable[[int, _Watch], None] | None = None,
-    ) -> OwnCNNClassifier:  # fmt: skip
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any,
+        validation_data: tuple[Any, Any] | None,
+        on_epoch: OnEpoch | None,
+        at_epoch: Callable[[int, EpochWatch], None] | None = None,
+    ) -> OwnCNNClassifier:
         self.check()
         ready = self.prepare(X, y, sample_weight, validation_data, groups)
         _, keras = load_tensorflow()  # which takes room, too
@@ -153,23 +223,17 @@ class OwnCNNClassifier(EpochClassifier):
             model = self._build()
         loss = "binary_crossentropy" if len(self.classes_) == 2 else "sparse_categorical_crossentropy"
         model.compile(keras.optimizers.Adam(self.learning_rate), loss, metrics=["accuracy"], jit_compile=False)
-        watch = _Watch(keras, self.patience, self.checkpoint, on_epoch, at_epoch)
-        validation = self._batches(ready, ready.val_rows, None) if len(ready.val_rows) else None
-        batches = self._batches(ready, ready.rows, np.random.default_rng([ready.seed, 1]))
+        watch = EpochWatch(keras, self.patience, self.checkpoint, on_epoch, at_epoch)
+        validation = image_batches(self.batch_size, ready, ready.val_rows, None) if len(ready.val_rows) else None
+        batches = image_batches(self.batch_size, ready, ready.rows, np.random.default_rng([ready.seed, 1]))
+        besides = {"epochs": self.epochs, "shuffle": False, "verbose": 0, "callbacks": [watch.callback]}
         try:
-            model.fit(
-                batches,
-                validation_data=validation,
-                epochs=self.epochs,
-                shuffle=False,
-                verbose=0,
-                callbacks=[watch.callback],
-            )
+            model.fit(batches, validation_data=validation, **besides)
             return self._adopt(watch)
         finally:
             _let_go(model)
 
-    def _adopt(self, watch: _Watch) -> OwnCNNClassifier:
+    def _adopt(self, watch: EpochWatch) -> OwnCNNClassifier:
         self.weights_ = watch.best_weights or watch.callback.model.get_weights()
         self.history_ = {name: list(values) for name, values in watch.history.items()}
         self.n_iter_ = len(watch.history["loss"])
@@ -177,7 +241,18 @@ class OwnCNNClassifier(EpochClassifier):
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, size, size, 3), or :class:`featcache.StoredRows` of that shape
+            Decoded images.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
         last = self._run(X, self.to_keras())
         if last.shape[1] == 1:
             last = np.concatenate([1 - last, last], axis=1)
@@ -185,25 +260,54 @@ class OwnCNNClassifier(EpochClassifier):
         return last / last.sum(axis=1, keepdims=True)  # float32's softmax adds up to 1 only nearly
 
     def hidden(self, X: Any) -> np.ndarray:
-        """Activations of the first dense layer, array of shape (n_samples, 128), as t-SNE draws them."""
+        """Activations of the first dense layer, as t-SNE draws them.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, size, size, 3), or :class:`featcache.StoredRows` of that shape
+            Decoded images.
+
+        Returns
+        -------
+        array of shape (n_samples, 128)
+            After the activation.
+        """
         _, keras = load_tensorflow()
         model = self.to_keras()
         first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dense))
         return self._run(X, keras.Model(model.inputs[0], first.output))
 
     def to_keras(self) -> Any:
-        """The network as a ``keras.Model`` from images to probabilities, weights and all."""
+        """The network as an ordinary Keras model.
+
+        Returns
+        -------
+        keras.Model
+            From images to probabilities, weights and all.
+        """
         check_is_fitted(self)
         model = self._build()
         model.set_weights(self.weights_)
         return model
 
     def weight_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of ``weights_``."""
+        """Shapes of ``weights_``.
+
+        Returns
+        -------
+        list of tuple of int
+            In Keras' order.
+        """
         return [tuple(variable.shape) for variable in self._build().weights]
 
     def layers(self) -> list[Layer]:
-        """The layer table, the input not counted."""
+        """The layer table, the input not counted.
+
+        Returns
+        -------
+        list of Layer
+            Name, shape of the output, and parameters of each.
+        """
         check_is_fitted(self)
         return [
             Layer(layer.name, tuple(layer.output.shape[1:]), layer.count_params())
@@ -216,8 +320,8 @@ class OwnCNNClassifier(EpochClassifier):
 
     def _run(self, X: Any, model: Any) -> np.ndarray:
         X = self._checked(X, reset=False)
-        starts = range(0, len(X), _PREDICT_BATCH)
-        return np.concatenate([model(X[s : s + _PREDICT_BATCH], training=False).numpy() for s in starts])
+        starts = range(0, len(X), PREDICT_BATCH)
+        return np.concatenate([model(X[s : s + PREDICT_BATCH], training=False).numpy() for s in starts])
 
     def _checked(self, *arrays: Any, reset: bool) -> Any:
         if isinstance(arrays[0], StoredRows):
@@ -236,26 +340,6 @@ class OwnCNNClassifier(EpochClassifier):
             raise ValueError(f"X holds images of {X.shape[1:]}; this network was fitted on {self.image_shape_}")
         return checked
 
-    def _batches(self, ready: Prepared, rows: np.ndarray, rng: np.random.Generator | None) -> Any:
-        """Batches ``(X, y, weight)`` as a ``tf.data.Dataset``, in a new order each epoch where ``rng`` is given."""
-        tf, _ = load_tensorflow()
-        count = -(-len(rows) // self.batch_size)
-
-        def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-            order = rows if rng is None else rng.permutation(rows)
-            for start in range(0, len(order), self.batch_size):
-                part = order[start : start + self.batch_size]
-                weight = np.ones(len(part), np.float32) if rng is None else ready.weight[part]
-                yield ready.X[part], ready.codes[part], weight
-
-        signature = (
-            tf.TensorSpec((None, *ready.X.shape[1:]), ready.X.dtype),
-            tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((None,), tf.float32),
-        )
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(count)).prefetch(tf.data.AUTOTUNE)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -264,43 +348,12 @@ class OwnCNNClassifier(EpochClassifier):
 
 
 def _let_go(model: Any) -> None:
-    """Have a trained network hold nothing: TensorFlow keeps the graph of Keras' training step for good, and with it the
-    variables, so that each training would leave weights and moments behind (287 MB at 224 pixels)."""
+    """Have a trained network hold nothing.
+
+    TensorFlow keeps the graph of Keras' training step for good, and with it the variables: each training would leave
+    weights and moments behind (287 MB at 224 pixels).
+    """
     tf, _ = load_tensorflow()
     for variable in {id(v): v for v in [*model.variables, *model.optimizer.variables]}.values():
         empty = tf.zeros((0,), variable.dtype)
         tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=empty, validate_shape=False)
-
-
-class _Watch:
-    """After each epoch: note the figures, keep the best weights, stop where patience has run out."""
-
-    def __init__(
-        self, keras: Any, patience: int | None, checkpoint: bool, on_epoch: OnEpoch | None,
-        at_epoch: Callable[[int, _Watch], None] | None,
-    ) -> None:  # fmt: skip
-        self.history: dict[str, list[float]] = {}
-        self.best_weights: list[np.ndarray] | None = None
-        self.best_epoch = 0
-        self.stopped = False
-        self._best = np.inf
-        self._watching = patience is not None or checkpoint
-        self._patience, self._on_epoch, self._at_epoch = patience, on_epoch, at_epoch
-        self.callback = keras.callbacks.LambdaCallback(on_epoch_end=self._end_of_epoch)
-
-    def _end_of_epoch(self, epoch: int, logs: dict[str, float]) -> None:
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
-        if self._on_epoch:
-            self._on_epoch(epoch + 1, [dict(logs)])
-        if self._watching:
-            self._keep_best(epoch + 1, logs["val_loss"])
-        if self._at_epoch:
-            self._at_epoch(epoch + 1, self)
-
-    def _keep_best(self, epoch: int, loss: float) -> None:
-        model = self.callback.model
-        if loss < self._best:
-            self._best, self.best_epoch, self.best_weights = loss, epoch, model.get_weights()
-        elif self._patience is not None and epoch - self.best_epoch >= self._patience:
-            model.stop_training = self.stopped = True

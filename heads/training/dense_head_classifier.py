@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import special
 from sklearn.utils.validation import check_is_fitted
 
 from featcache.system import memory
 
-from . import engine
-from .architectures import BN_EPSILON, HeadShape, dense_head
+from . import engine, numpy_forward
+from .architectures import HeadShape, dense_head
 from .epoch_classifier import EpochClassifier, Layer, OnEpoch, Prepared, blocks
 from .train_spec import Job, TrainedHead, TrainSpec
-
-
-@dataclass(frozen=True)
-class _Hidden:
-    """A hidden layer's part in one pass: what enters its activation, what batch normalisation multiplies by (ones where
-    there is none), and what leaves it."""
-
-    kernel: np.ndarray
-    before: np.ndarray
-    scale: np.ndarray
-    output: np.ndarray
 
 
 class DenseHeadClassifier(EpochClassifier):
@@ -34,40 +20,69 @@ class DenseHeadClassifier(EpochClassifier):
 
     Parameters
     ----------
-    units : int or tuple of int
+    units : int or tuple of int, default=256
         Width of each hidden layer.
-    activation : {"relu", "sigmoid", "tanh", "elu", "gelu", "linear"}
-    dropout : float
+    activation : {"relu", "sigmoid", "tanh", "elu", "gelu", "linear"}, default="relu"
+        Of the hidden layers.
+    dropout : float, default=0.25
         Share of each hidden layer that a training step leaves out; not used with ``batch_norm``.
-    batch_norm : bool
+    batch_norm : bool, default=False
         Batch normalisation after each hidden layer, in place of dropout.
-    l2 : float
+    l2 : float, default=0.0
         Penalty on the squares of the hidden kernels.
-    optimizer : {"adam", "adamw", "sgd"}
-    learning_rate, momentum, weight_decay : float
-        ``momentum`` is for sgd, ``weight_decay`` for adamw.
-    epochs, batch_size : int
-    shuffle : bool
+    optimizer : {"adam", "adamw", "sgd"}, default="adam"
+        As in Keras.
+    learning_rate : float, default=0.001
+        Of the optimiser.
+    momentum : float, default=0.0
+        Of sgd.
+    weight_decay : float, default=0.004
+        Of adamw.
+    epochs : int, default=40
+        How often each row is learnt from.
+    batch_size : int, default=32
+        Rows of one step.
+    shuffle : bool, default=True
         Whether each epoch takes the rows in a new order.
-    class_weight : None, "balanced" or dict
+    class_weight : None, "balanced" or dict, default=None
         As everywhere in sklearn.
     patience : int, optional
         Stop after so many epochs without a lower validation loss, and go back to the best weights.
-    checkpoint : bool
+    checkpoint : bool, default=False
         Run all epochs, and keep the weights of the lowest validation loss.
-    validation_fraction : float
+    validation_fraction : float, default=0.2
         Share of the rows set aside, stratified, where ``patience`` or ``checkpoint`` needs some and ``fit`` is
         given none.
-    random_state : int, RandomState or None
+    random_state : int, RandomState or None, default=None
+        What initial weights, order and dropout are drawn from.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+        The labels, sorted.
     n_features_in_ : int
-    weights_ : list of arrays, in Keras' order
-    history_ : dict of learning curves: loss, accuracy, and val_loss, val_accuracy where there was validation
-    n_iter_ : int, epochs run
-    best_epoch_ : int, the epoch that the weights are from
+        Width of the rows.
+    weights_ : list of float32 arrays
+        In Keras' order.
+    history_ : dict of str to list of float
+        Learning curves: ``loss``, ``accuracy``, and ``val_loss``, ``val_accuracy`` where there was validation.
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        The epoch that the weights are from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from heads import DenseHeadClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.array(["covid", "normal"])[np.arange(40) % 2]
+    >>> X = rng.normal(size=(40, 16)) + 2 * (y == "covid")[:, None]
+    >>> head = DenseHeadClassifier(8, epochs=30, learning_rate=0.01, random_state=0).fit(X, y)
+    >>> head.predict(X[:2]).tolist()
+    ['covid', 'normal']
+    >>> head.predict_proba(X).shape
+    (40, 2)
     """
 
     def __init__(
@@ -124,20 +139,30 @@ class DenseHeadClassifier(EpochClassifier):
         Parameters
         ----------
         X : array of shape (n_samples, n_features), or :class:`featcache.StoredRows` of that shape
+            The features.
         y : array of shape (n_samples,)
+            Their labels.
         sample_weight : array of shape (n_samples,), optional
+            What each row counts in the loss.
         groups : array of shape (n_samples,), optional
             Which rows belong together, such as images of one patient: what ``patience`` or ``checkpoint`` sets aside to
             validate on are whole groups. :class:`heads.FastGridSearchCV` hands on the groups that it is given.
         validation_data : (X, y), optional
             Rows to validate on after each epoch.
         on_epoch : callable, optional
-            Called after each epoch; see :func:`heads.training.engine.train`.
+            Called after each epoch with its number, from 1, and a list of one dict, the curves' latest values.
+
+        Returns
+        -------
+        DenseHeadClassifier
+            Itself, fitted.
 
         Raises
         ------
         ValueError
             Fewer than two classes, unknown classes in the validation data, or features that are not finite.
+        UsageError
+            A parameter that no fit can take, or a head that does not fit below the memory limit.
         """
         self.check()
         ready = self.prepare(X, y, sample_weight, validation_data, groups)
@@ -146,12 +171,34 @@ class DenseHeadClassifier(EpochClassifier):
         return self.adopt(engine.train(ready.X, ready.codes, shape, [job], on_epoch)[0])
 
     def check(self) -> None:
+        """Raise for a parameter that no fit can take, whatever the data.
+
+        Raises
+        ------
+        UsageError
+            Names the parameter and what is expected.
+        """
         self._spec(0)
         self._shape(1, 2)
         self._check_validation_fraction()
 
     def job(self, ready: Prepared, rows: np.ndarray | None = None) -> tuple[HeadShape, Job]:
-        """What the engine is to train; ``rows`` says where in a larger array the prepared rows stand."""
+        """What the engine is asked for, for data that :meth:`prepare` has checked.
+
+        Parameters
+        ----------
+        ready : Prepared
+            What :meth:`prepare` gave.
+        rows : int array, optional
+            Where the rows of ``ready`` stand in what the engine is given.
+
+        Returns
+        -------
+        shape : HeadShape
+            The head's tensors.
+        job : Job
+            Rows, weights and settings.
+        """
         train, val = ready.rows, ready.val_rows
         if rows is not None:
             train, val = rows[train], rows[val]
@@ -159,7 +206,18 @@ class DenseHeadClassifier(EpochClassifier):
         return self._shape(ready.X.shape[1], len(self.classes_)), job
 
     def adopt(self, trained: TrainedHead) -> DenseHeadClassifier:
-        """Take over a head that the engine trained; returns self, fitted."""
+        """Take over a head that the engine trained.
+
+        Parameters
+        ----------
+        trained : TrainedHead
+            Weights, learning curves and epochs.
+
+        Returns
+        -------
+        DenseHeadClassifier
+            Itself, fitted.
+        """
         self.weights_ = trained.weights
         self.history_ = trained.history
         self.n_iter_ = trained.epochs_run
@@ -189,25 +247,40 @@ class DenseHeadClassifier(EpochClassifier):
     # -- what a fitted one gives ---------------------------------------------------------------
 
     def hidden(self, X: Any) -> np.ndarray:
-        """Activations of the first hidden layer, array of shape (n_samples, units), as t-SNE draws them."""
+        """Activations of the first hidden layer, as t-SNE draws them.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or :class:`featcache.StoredRows` of that shape
+            The features.
+
+        Returns
+        -------
+        array of shape (n_samples, units)
+            Before batch normalisation, where there is one.
+        """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        return np.concatenate([self._activate(x @ self.weights_[0] + self.weights_[1]) for x in blocks(X)])
+        kernel, bias = self.weights_[:2]
+        return np.concatenate([numpy_forward.activated(self.activation, x @ kernel + bias) for x in blocks(X)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or :class:`featcache.StoredRows` of that shape
+            The features.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
-        return np.concatenate([self._probabilities(x) for x in blocks(X)])
-
-    def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        for layer in self._hidden_layers(X):
-            X = layer.output
-        logits = (X @ self.weights_[-2] + self.weights_[-1]).astype(np.float64)
-        if logits.shape[1] == 1:
-            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        shape = self._fitted_shape()
+        return np.concatenate([numpy_forward.probabilities(shape, self.weights_, x) for x in blocks(X)])
 
     def logit_gradient(self, X: np.ndarray, target: np.ndarray) -> np.ndarray:
         """How a class's logit changes with each feature.
@@ -215,49 +288,49 @@ class DenseHeadClassifier(EpochClassifier):
         Parameters
         ----------
         X : float32 array of shape (n_samples, n_features)
+            The features.
         target : int array of shape (n_samples,)
             Positions in ``classes_``. Of two classes, which share one output, the first has the negative of its logit.
 
         Returns
         -------
-        array of shape (n_samples, n_features), dropout and batch normalisation as in prediction
+        array of shape (n_samples, n_features)
+            With dropout and batch normalisation as in prediction.
         """
         check_is_fitted(self)
-        layers = list(self._hidden_layers(X))
-        last = self.weights_[-2].T
-        gradient = last[target] if len(last) > 1 else last * np.where(target == 1, 1, -1)[:, None].astype(last.dtype)
-        for layer in reversed(layers):
-            gradient = (gradient * self._slope(layer.before) * layer.scale) @ layer.kernel.T
-        return gradient
-
-    def _hidden_layers(self, X: np.ndarray) -> Iterator[_Hidden]:
-        shape = self._shape(X.shape[1], len(self.classes_))
-        at = 0
-        for _ in shape.units:
-            kernel, bias = self.weights_[at : at + 2]
-            before = X @ kernel + bias
-            X, scale = self._activate(before), np.ones_like(bias)
-            at += 2
-            if shape.batch_norm:
-                gamma, beta, mean, variance = self.weights_[at : at + 4]
-                X = (X - mean) / np.sqrt(variance + BN_EPSILON) * gamma + beta
-                scale = gamma / np.sqrt(variance + BN_EPSILON)
-                at += 4
-            yield _Hidden(kernel, before, scale, X)
+        return numpy_forward.logit_gradient(self._fitted_shape(), self.weights_, X, target)
 
     def to_keras(self) -> Any:
-        """The head as a ``keras.Model`` from features to probabilities, weights and all."""
+        """The head as an ordinary Keras model.
+
+        Returns
+        -------
+        keras.Model
+            From features to probabilities, weights and all.
+        """
         check_is_fitted(self)
-        return dense_head(self._shape(self.n_features_in_, len(self.classes_)), self.dropout, self.l2, self.weights_)
+        return dense_head(self._fitted_shape(), self.dropout, self.l2, self.weights_)
 
     def weight_shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of ``weights_``, known from the parameters and the input's width alone."""
-        return self._shape(self.n_features_in_, len(self.classes_)).weight_shapes
+        """Shapes of ``weights_``, known from the parameters and the input's width alone.
+
+        Returns
+        -------
+        list of tuple of int
+            In Keras' order.
+        """
+        return self._fitted_shape().weight_shapes
 
     def layers(self) -> list[Layer]:
-        """The layer table, the input not counted."""
+        """The layer table, the input not counted.
+
+        Returns
+        -------
+        list of Layer
+            Name, shape of the output, and parameters of each.
+        """
         check_is_fitted(self)
-        shape = self._shape(self.n_features_in_, len(self.classes_))
+        shape = self._fitted_shape()
         table = []
         for inputs, outputs in shape.widths[:-1]:
             table.append(Layer(f"dense, {self.activation}", (outputs,), inputs * outputs + outputs))
@@ -267,29 +340,5 @@ class DenseHeadClassifier(EpochClassifier):
         last = "sigmoid" if outputs == 1 else "softmax"
         return [*table, Layer(f"output, {last}", (outputs,), inputs * outputs + outputs)]
 
-    def _activate(self, x: np.ndarray) -> np.ndarray:
-        if self.activation == "relu":
-            return np.maximum(x, 0)
-        if self.activation == "sigmoid":
-            return special.expit(x)
-        if self.activation == "tanh":
-            return np.tanh(x)
-        if self.activation == "elu":
-            return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-        if self.activation == "gelu":
-            return (0.5 * x * (1 + special.erf(x / np.sqrt(2)))).astype(x.dtype)
-        return x
-
-    def _slope(self, x: np.ndarray) -> np.ndarray:
-        """Derivative of :meth:`_activate`."""
-        if self.activation == "relu":
-            return (x > 0).astype(x.dtype)
-        if self.activation == "sigmoid":
-            return special.expit(x) * special.expit(-x)
-        if self.activation == "tanh":
-            return 1 - np.tanh(x) ** 2
-        if self.activation == "elu":
-            return np.exp(np.minimum(x, 0))
-        if self.activation == "gelu":
-            return (special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)).astype(x.dtype)
-        return np.ones_like(x)
+    def _fitted_shape(self) -> HeadShape:
+        return self._shape(self.n_features_in_, len(self.classes_))

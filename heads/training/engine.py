@@ -1,10 +1,10 @@
 """The training engine: trains one head, or a stack of heads, on features in memory or in the store.
 
 Keras' ``fit`` spends most of a small step outside the arithmetic. Here whole epochs, their shuffled batches and
-the validation after each, are one XLA program (:mod:`heads.training.xla_program`). A stack is heads of one shape that differ in
-learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program and the
-processor's cores, and each is computed by the very program that computes it alone. Features that stay in the store are
-read some batches ahead, in the order in which the same batches would be taken from memory.
+the validation after each, are one XLA program (:mod:`heads.training.xla_program`). A stack is heads of one shape that
+differ in learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program
+and the processor's cores, and each is computed by the very program that computes it alone. Features that stay in the
+store are read some batches ahead, in the order in which the same batches would be taken from memory.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ from .training_state import Stack, require_finite
 
 SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
 COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
-_trained: set[HeadShape] = set()  # here before: what one takes is part of what this process holds since
+# Shapes that were trained in this process before. It has not given back the memory of the first, so another head of the
+# shape takes no more than the process already holds.
+_trained: set[HeadShape] = set()
 
 
 def bytes_of(shape: HeadShape) -> int:
-    """What a head takes in training: weights and what the optimiser keeps for them, the best so far, and copies in
-    passing; more of these while one large head is handed over."""
+    """Bytes that a head takes while it is trained.
+
+    Six times its weights: the weights themselves, what the optimiser keeps for them, the best so far, and copies on the
+    way. Of a large head twice that, since more copies of it are there while it is handed over.
+    """
     return (12 if shape.parameters["total"] >= SMALL else 6) * 4 * shape.parameters["total"]
 
 
@@ -42,8 +47,9 @@ def require_room(shape: HeadShape, limit: int | None) -> None:
     held, more = memory.resident(), bytes_of(shape) + COMPILER
     if limit - held < more:
         raise UsageError(
-            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB with the data in it, and "
-            f"one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling avg) or units"
+            f"memory: {limit / 1e6:,.0f} MB are too little; the process holds {held / 1e6:,.0f} MB with the data in "
+            f"it, and one of these heads takes {more / 1e6:,.0f} MB more. Allow more, or take fewer features (pooling "
+            "avg) or units"
         )
 
 
@@ -65,7 +71,7 @@ def train(
     y : int array of shape (n,), classes counted from 0.
     shape : the heads' shape; all of a stack share it.
     jobs : the heads; their specs agree in ``TrainSpec.program``.
-    on_epoch : called after each epoch with its number, from 1, and each head's latest figures.
+    on_epoch : called after each epoch with its number, from 1, and the latest values of each head's curves.
     stages, on_stage : after each of these numbers of epochs, ``on_stage(job, epochs, head)`` is called with what each
         job's head would be if it had been trained for so many: a shorter training is the beginning of a longer one.
         With it nothing is returned: the heads of the last stage were handed over already.

@@ -54,7 +54,7 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
     random_state: Any
 
     def check(self) -> None:
-        """Raise :class:`UsageError` for a parameter that no fit can take, whatever the data."""
+        """Raise for a parameter that no fit can take, whatever the data."""
         raise NotImplementedError
 
     def _check_validation_fraction(self) -> None:
@@ -73,9 +73,32 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
     def prepare(
         self, X: Any, y: Any, sample_weight: Any = None, validation: tuple[Any, Any] | None = None, groups: Any = None
     ) -> Prepared:
-        """Check the data and set what a fit starts from; ``classes_`` and ``n_features_in_`` are known afterwards.
+        """Check the data, and set what a fit starts from.
 
-        Rows to validate on that are set aside here, for lack of ``validation``, are whole groups.
+        Afterwards ``classes_`` and the width of the rows are known.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, ...), or :class:`featcache.StoredRows` of that shape
+            The rows.
+        y : array of shape (n_samples,)
+            Their labels.
+        sample_weight : array of shape (n_samples,), optional
+            What each row counts.
+        validation : (X, y), optional
+            Rows to validate on. Where they are needed and not given, some are set aside.
+        groups : array of shape (n_samples,), optional
+            Which rows belong together: those set aside are whole groups.
+
+        Returns
+        -------
+        Prepared
+            Checked rows, which of them to learn from, weights and a seed.
+
+        Raises
+        ------
+        ValueError
+            Data that no head can learn from.
         """
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
@@ -114,11 +137,33 @@ class EpochClassifier(ClassifierMixin, BaseEstimator):
         return X_val, np.searchsorted(self.classes_, y_val)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities, array of shape (n_samples, n_classes), in the order of ``classes_``."""
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, ...)
+            Rows as ``fit`` takes them.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
         raise NotImplementedError
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, array of shape (n_samples,)."""
+        """The most probable class of each row.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, ...), or :class:`featcache.StoredRows` of that shape
+            Rows as ``fit`` takes them.
+
+        Returns
+        -------
+        array of shape (n_samples,)
+            Labels out of ``classes_``.
+        """
         check_is_fitted(self)
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
@@ -151,8 +196,8 @@ def groups_aside(codes: np.ndarray, groups: np.ndarray, fraction: float, seed: i
             taken[group], aside = True, aside + counts[group]
     if not taken.any():
         raise ValueError(
-            f"found {len(counts)} groups of {counts.shape[1]} classes; to stop early needs one to validate on besides one of "
-            "each class to learn from. Give more groups, validation_data, or neither patience nor checkpoint"
+            f"found {len(counts)} groups of {counts.shape[1]} classes; to stop early needs one to validate on besides "
+            "one of each class to learn from. Give more groups, validation_data, or neither patience nor checkpoint"
         )
     return np.flatnonzero(~taken[groups]), np.flatnonzero(taken[groups])
 

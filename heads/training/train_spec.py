@@ -31,36 +31,21 @@ class TrainSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        share, count = "0 or more, and less than 1", "a whole number, at least 1"
         checks = (
-            (self.optimizer in OPTIMIZERS, f"optimizer {self.optimizer!r}", f"one of {', '.join(OPTIMIZERS)}"),
-            (
-                _number(self.learning_rate) and self.learning_rate > 0,
-                f"learning_rate {self.learning_rate!r}",
-                "a number, more than 0",
-            ),
-            (
-                _number(self.dropout) and 0 <= self.dropout < 1,
-                f"dropout {self.dropout!r}",
-                "0 or more, and less than 1",
-            ),
-            (_number(self.l2) and self.l2 >= 0, f"l2 {self.l2!r}", "0 or more"),
-            (
-                _number(self.momentum) and 0 <= self.momentum < 1,
-                f"momentum {self.momentum!r}",
-                "0 or more, and less than 1",
-            ),
-            (_number(self.weight_decay) and self.weight_decay >= 0, f"weight_decay {self.weight_decay!r}", "0 or more"),
-            (_count(self.epochs), f"epochs {self.epochs!r}", "a whole number, at least 1"),
-            (_count(self.batch_size), f"batch_size {self.batch_size!r}", "a whole number, at least 1"),
-            (
-                self.patience is None or _count(self.patience),
-                f"patience {self.patience!r}",
-                "a whole number, at least 1, or None",
-            ),
+            (self.optimizer in OPTIMIZERS, "optimizer", f"one of {', '.join(OPTIMIZERS)}"),
+            (_number(self.learning_rate) and self.learning_rate > 0, "learning_rate", "a number, more than 0"),
+            (_number(self.dropout) and 0 <= self.dropout < 1, "dropout", share),
+            (_number(self.l2) and self.l2 >= 0, "l2", "0 or more"),
+            (_number(self.momentum) and 0 <= self.momentum < 1, "momentum", share),
+            (_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", "0 or more"),
+            (_count(self.epochs), "epochs", count),
+            (_count(self.batch_size), "batch_size", count),
+            (self.patience is None or _count(self.patience), "patience", f"{count}, or None"),
         )
-        for good, found, expected in checks:
+        for good, name, expected in checks:
             if not good:
-                raise UsageError(f"{found} is out of range; expected {expected}")
+                raise UsageError(f"{name} {getattr(self, name)!r} is out of range; expected {expected}")
 
     @property
     def program(self) -> tuple[object, ...]:

@@ -22,10 +22,12 @@ KNN = {"n_neighbors": [1, 3, 4], "weights": ["uniform", "distance"]}
 MODELS = {
     "knn": (KNeighborsClassifier(), KNN),
     "knn, rows of unit length": (
-        make_pipeline(Normalizer(), KNeighborsClassifier()), {f"kneighborsclassifier__{k}": v for k, v in KNN.items()},
+        make_pipeline(Normalizer(), KNeighborsClassifier()),
+        {f"kneighborsclassifier__{k}": v for k, v in KNN.items()},
     ),
     "knn, weighted columns": (
-        KNeighborsClassifier(metric_params={"w": np.linspace(0, 9, 200)}, algorithm="brute"), {"n_neighbors": [1, 4]},
+        KNeighborsClassifier(metric_params={"w": np.linspace(0, 9, 200)}, algorithm="brute"),
+        {"n_neighbors": [1, 4]},
     ),
     "logistic": (LogisticRegression(max_iter=3000), {"C": [0.01, 1, 100]}),
     "logistic, newton-cg": (LogisticRegression(solver="newton-cg", max_iter=3000), {"C": [0.01, 1, 100]}),
@@ -34,7 +36,7 @@ MODELS = {
     "svm, calibrated": (CalibratedClassifierCV(SVC(kernel="linear"), ensemble=False), {"estimator__C": [0.1, 1]}),
     "nu-svm": (NuSVC(), {"nu": [0.1, 0.3]}),
     "ridge": (RidgeClassifier(), {"alpha": [0.1, 1, 100]}),
-}  # fmt: skip
+}
 
 
 def data(kind: str, seed: int, classes: int, n: int = 60, d: int = 200) -> tuple[np.ndarray, np.ndarray]:

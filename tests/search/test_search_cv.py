@@ -110,19 +110,23 @@ PLAIN = [
         {"pca__n_components": [5, 10], "logisticregression__C": [0.1, 1]},
     ),
     (make_pipeline(StandardScaler(), SVC()), {"svc__C": [0.1, 1]}),
-    (make_pipeline(Normalizer(), LinearDiscriminantAnalysis(solver="lsqr")), {"lineardiscriminantanalysis__shrinkage": [0.1, 0.9]}),
+    (
+        make_pipeline(Normalizer(), LinearDiscriminantAnalysis(solver="lsqr")),
+        {"lineardiscriminantanalysis__shrinkage": [0.1, 0.9]},
+    ),
     (RandomForestClassifier(random_state=0), {"n_estimators": [5, 12], "max_depth": [2, 4]}),
     (ExtraTreesClassifier(random_state=0), {"n_estimators": [5, 12]}),
     (GradientBoostingClassifier(random_state=0), {"n_estimators": [4, 8]}),
     (HistGradientBoostingClassifier(random_state=0, early_stopping=False), {"max_iter": [4, 8]}),
     (XGBClassifier(random_state=0), {"n_estimators": [4, 8], "max_depth": [2, 3]}),
-]  # fmt: skip
+]
 
 
 def small(estimator, grid):
     """Two values of each parameter, and few trees, to be quick."""
-    trees = {name: 10 for name in estimator.get_params() if name.split("__")[-1] in ("n_estimators", "max_iter")
-             and not any(solver in str(estimator) for solver in ("Logistic", "SVC"))}  # fmt: skip
+    solver = any(name in str(estimator) for name in ("Logistic", "SVC"))  # whose max_iter are no trees
+    sizes = [] if solver else [p for p in estimator.get_params() if p.split("__")[-1] in ("n_estimators", "max_iter")]
+    trees = dict.fromkeys(sizes, 10)
     return estimator.set_params(**trees), {name: list(values)[:2] for name, values in grid.items()}
 
 
@@ -134,10 +138,8 @@ def small(estimator, grid):
 )
 def test_scores_equal_sklearns(estimator, grid, classes, all_answered):
     X, y, groups = data(classes)
-    options = {
-        "cv": StratifiedGroupKFold(3), "scoring": ["accuracy", "balanced_accuracy"], "refit": "balanced_accuracy",
-        "return_train_score": True,
-    }  # fmt: skip
+    scoring = {"scoring": ["accuracy", "balanced_accuracy"], "refit": "balanced_accuracy"}
+    options = {"cv": StratifiedGroupKFold(3), "return_train_score": True, **scoring}
     theirs = GridSearchCV(clone(estimator), grid, **options).fit(X, y, groups=groups)
     if not any(
         name in str(estimator) for name in ("LogisticRegression", "KNeighbors")
@@ -238,8 +240,8 @@ def test_what_a_score_looks_at_is_respected(all_answered):
         return rows.shape[1] + model.score(rows, labels)
 
     for search in (GridSearchCV, FastGridSearchCV):
-        found = search(LogisticRegression(), {"C": [0.1, 1]}, cv=3, scoring=width).fit(X, y)
-        assert found.best_score_ > 240
+        fitted = search(LogisticRegression(), {"C": [0.1, 1]}, cv=3, scoring=width).fit(X, y)
+        assert fitted.best_score_ > 240
     theirs = GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=3, scoring=make_scorer(accuracy_score)).fit(X, y)
     all_answered()
     ours = FastGridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=3, scoring=make_scorer(accuracy_score)).fit(X, y)
@@ -252,17 +254,16 @@ def test_sample_weights_frames_and_lists_of_models():
     frame = pd.DataFrame(X, columns=[f"f{i}" for i in range(X.shape[1])])
     labels = np.array(["no", "yes"])[y]
     head = DenseHeadClassifier(8, epochs=3, random_state=0)
+    steps = [
+        {"svc": [SVC(C=0.5), LogisticRegression(), RandomForestClassifier(5, random_state=0)]},
+        {"standardscaler": ["passthrough", StandardScaler(with_mean=False)]},
+    ]
     for model, grid, extra in (
         (LogisticRegression(), {"C": [0.1, 1]}, {"sample_weight": weight}),
         (head, {"epochs": [1, 3]}, {"sample_weight": weight}),
         (make_pipeline(StandardScaler(), SVC()), {"svc__C": [0.1, 1]}, {"svc__sample_weight": weight}),
-        (
-            make_pipeline(StandardScaler(), SVC()),
-            [{"svc": [SVC(C=0.5), LogisticRegression(), RandomForestClassifier(5, random_state=0)]},
-             {"standardscaler": ["passthrough", StandardScaler(with_mean=False)]}],
-            {},
-        ),
-    ):  # fmt: skip
+        (make_pipeline(StandardScaler(), SVC()), steps, {}),
+    ):
         theirs = GridSearchCV(model, grid, cv=3).fit(frame, labels, **extra)
         ours = FastGridSearchCV(model, grid, cv=3).fit(frame, labels, **extra)
         np.testing.assert_allclose(
@@ -347,12 +348,18 @@ def test_sklearns_own_tests_hold(tmp_path):
         "from heads.search.search_cv import FastGridSearchCV, FastRandomizedSearchCV\n"
         "m.GridSearchCV, m.RandomizedSearchCV = FastGridSearchCV, FastRandomizedSearchCV\n"
     )
+    plugins = ["-p", "in_their_place", "-p", "no:cacheprovider"]
+    options = ["-q", "--no-header", "-x", "-W", "ignore", "--pyargs", "sklearn.model_selection.tests.test_search"]
+    before = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]  # another sklearn's, maybe
+    places = os.pathsep.join([*before, str(tmp_path), str(ROOT)])
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "in_their_place", "-p", "no:cacheprovider", "-q", "--no-header", "-x",
-         "-W", "ignore", "--pyargs", "sklearn.model_selection.tests.test_search"],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "PYTEST_ADDOPTS": ""},
-    )  # fmt: skip
+        [sys.executable, "-m", "pytest", *plugins, *options],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": places, "PYTEST_ADDOPTS": ""},
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert int(done.stdout.rsplit(" passed", 1)[0].split()[-1]) > 100
 
@@ -468,7 +475,7 @@ print(json.dumps(keep))
 def test_killed_at_ten_random_moments_and_resumed(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(SEARCH)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])}
 
     def start(journal: str) -> subprocess.Popen:
         return subprocess.Popen([sys.executable, script, tmp_path / journal], stdout=subprocess.PIPE, env=env)

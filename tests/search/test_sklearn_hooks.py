@@ -1,4 +1,4 @@
-"""The searches where sklearn or joblib are not what they were: sklearn's ordinary way, said once; and what it prints."""
+"""The searches where sklearn or joblib are not what they were: sklearn's ordinary way, said once; what it prints."""
 
 from __future__ import annotations
 
@@ -162,7 +162,8 @@ RELEASES = {
         "takes no split_progress",
     ),
     "routing renamed": (
-        rename(SEARCH, old="_get_routed_params_for_fit", new="_route"), "there is no .*_get_routed_params_for_fit",
+        rename(SEARCH, old="_get_routed_params_for_fit", new="_route"),
+        "there is no .*_get_routed_params_for_fit",
     ),
     "routing takes others": (
         behind(f"{SEARCH}.BaseSearchCV._get_routed_params_for_fit", any_arguments),
@@ -177,10 +178,11 @@ RELEASES = {
     "effective_n_jobs takes others": (behind(f"{BACKEND}.effective_n_jobs", any_arguments), "effective_n_jobs takes"),
     "no active backend": (rename("joblib.parallel", old="get_active_backend", new="_now"), "no .*get_active_backend"),
     "batches renamed": (
-        rename("joblib.parallel.BatchedCalls", old="items", new="calls"), "does not take results from a backend",
+        rename("joblib.parallel.BatchedCalls", old="items", new="calls"),
+        "does not take results from a backend",
     ),
     "backend not asked": (behind(f"{SEARCH}.Parallel", no_backend), "asks no backend"),
-}  # fmt: skip
+}
 if importlib.util.find_spec("sklearn.callback"):
     callbacks = [f"sklearn.callback.{name}" for name in ("_callback_support", "_callback_context")]
     RELEASES["callbacks renamed"] = (
@@ -292,10 +294,12 @@ def _lines(text: str) -> list[str]:
 SEARCHES = {
     "grid": (GridSearchCV, FastGridSearchCV, {"param_grid": GRID}),
     "random": (
-        RandomizedSearchCV, FastRandomizedSearchCV, {"param_distributions": GRID, "n_iter": 2, "random_state": 0},
+        RandomizedSearchCV,
+        FastRandomizedSearchCV,
+        {"param_distributions": GRID, "n_iter": 2, "random_state": 0},
     ),
     "halving": (HalvingGridSearchCV, FastHalvingGridSearchCV, {"param_grid": GRID, "factor": 2, "random_state": 0}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2, 3, 10])

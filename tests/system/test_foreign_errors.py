@@ -175,7 +175,7 @@ import numpy as np, sys
 from featcache.system import memory
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from heads import OwnCNNClassifier
-from heads.training.cnn_classifier import bytes_of
+from heads.training.cnn_memory import bytes_of
 load_tensorflow()
 X = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
 before = memory.resident()

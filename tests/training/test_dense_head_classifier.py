@@ -86,7 +86,7 @@ def test_early_stopping_with_rows_set_aside_or_given(data):
     assert stopped.best_epoch_ == int(np.argmin(stopped.history_["val_loss"])) + 1
     seen = []
     given = head(epochs=4, checkpoint=True).fit(
-        X[:60], y[:60], validation_data=(X[60:], y[60:]), on_epoch=lambda epoch, figures: seen.append((epoch, figures))
+        X[:60], y[:60], validation_data=(X[60:], y[60:]), on_epoch=lambda epoch, curves: seen.append((epoch, curves))
     )
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4]
     assert set(seen[0][1][0]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
@@ -126,14 +126,14 @@ def test_bad_input_is_told(data):
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(2, 23_935_041), (4, 23_935_236)])
-def test_the_reports_own_cnn_has_the_reports_parameters(classes, parameters):
+def test_the_references_own_cnn_has_its_parameters(classes, parameters):
     assert own_cnn(classes).count_params() == parameters
 
 
 @pytest.mark.parametrize(
     ("classes", "trainable"), [(2, 6_423_041), (4, 6_423_812)]
-)  # of the head on VGG16's map, as the report's tables have them
-def test_the_reports_head_has_the_reports_parameters(classes, trainable):
+)  # of the head on VGG16's map, as the reference's tables have them
+def test_the_references_head_has_its_parameters(classes, trainable):
     shape = HeadShape(25_088, classes)
     assert shape.parameters == {"total": trainable, "trainable": trainable}
     assert dense_head(shape).count_params() == trainable

@@ -34,9 +34,15 @@ def keras_fit(X, y, shape: HeadShape, spec: TrainSpec, weights, validation=None,
     loss = "binary_crossentropy" if shape.n_outputs == 1 else "sparse_categorical_crossentropy"
     model.compile(optimizer, loss, metrics=["accuracy"])
     history = model.fit(
-        X, y, epochs=spec.epochs, batch_size=spec.batch_size, shuffle=False, verbose=0,
-        validation_data=validation, sample_weight=sample_weight,
-    )  # fmt: skip
+        X,
+        y,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        shuffle=False,
+        verbose=0,
+        validation_data=validation,
+        sample_weight=sample_weight,
+    )
     return model.get_weights(), history.history
 
 
