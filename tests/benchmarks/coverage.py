@@ -286,11 +286,14 @@ def main() -> None:
             tables[name].append(row)
             print(name, *row, file=sys.stderr, flush=True)  # noqa: T201
     text = [
-        "# How often intervals hold, and tests raise false alarms", "",
-        f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line: nominal 95% (between 0.943 and 0.957",
-        "by chance alone with 4,000). Rows of a group are alike by the intra-class correlation (ICC). Wanted: 0.93 to 0.97 from 10",
-        "groups on, or more where so few errors come in whole numbers; with fewer groups no less, and the width beside it.", "",
-    ]  # fmt: skip
+        "# How often intervals hold, and tests raise false alarms",
+        "",
+        f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line: nominal 95%",
+        "(between 0.943 and 0.957 by chance alone with 4,000). Rows of a group are alike by the intra-class",
+        "correlation (ICC). Wanted: 0.93 to 0.97 from 10 groups on, or more where so few errors come in whole numbers;",
+        "with fewer groups no less, and the width beside it.",
+        "",
+    ]
     for name, rows in tables.items():
         title, header = TITLES[name]
         text += [f"## {title}", "", "| " + " | ".join(header) + " |", "| " + " | ".join("---" for _ in header) + " |"]

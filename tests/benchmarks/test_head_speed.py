@@ -2,7 +2,8 @@
 
     pytest tests/benchmarks/test_head_speed.py -s
 
-The reference's head (dense 256, dropout 0.25, Adam) on 104 rows, batches of 32; compiled and warm. Each round times both.
+The reference's head (dense 256, dropout 0.25, Adam) on 104 rows, batches of 32; compiled and warm. Each round times
+both.
 """
 
 from __future__ import annotations

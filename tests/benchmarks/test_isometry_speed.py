@@ -2,8 +2,9 @@
 
     pytest tests/benchmarks/test_isometry_speed.py -s
 
-Six values of C, three folds, 316 rows of 25,088 features in four classes. With FEATCACHE_CACHE naming a cache that holds
-the VGG16 features of a dataset of that kind, on those (training rows of its last extract); else on made ones, as sparse.
+Six values of C, three folds, 316 rows of 25,088 features in four classes. With FEATCACHE_CACHE naming a cache that
+holds the VGG16 features of a dataset of that kind, on those (training rows of its last extract); else on made ones,
+as sparse.
 """
 
 from __future__ import annotations

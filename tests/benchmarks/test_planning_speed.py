@@ -2,8 +2,9 @@
 
     pytest tests/benchmarks/test_planning_speed.py -s
 
-Empty files on a local disk, whose keys are made up and remembered; ``row_keys`` of all of them, in turn with the code of
-the former layout of the index (version 2: the path as text, size and modification time as numbers), which is kept here.
+Empty files on a local disk, whose keys are made up and remembered; ``row_keys`` of all of them, in turn with the
+code of the former layout of the index (version 2: the path as text, size and modification time as numbers), which is
+kept here.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def test_planning(tmp_path):
     for how, of in (("median", statistics.median), ("least", min)):
         former, ours, whole = (of(seconds) for seconds in taken.values())
         print(  # noqa: T201
-            f"\n{FILES:,} files, {how} of {ROUNDS}: keys by size and time {former:.3f} s, by inode and change time, too, "
-            f"{ours:.3f} s, a whole plan {whole:.3f} s; {(ours - former) / (whole - ours + former):+.1%} of a plan"
+            f"\n{FILES:,} files, {how} of {ROUNDS}: keys by size and time {former:.3f} s, by inode and change time, "
+            f"too, {ours:.3f} s, a whole plan {whole:.3f} s; {(ours - former) / (whole - ours + former):+.1%} of a plan"
         )
     print(f"median of the differences: {more * 1000:.0f} ms, {more / (whole - more):+.1%} of the least plan")  # noqa: T201

@@ -26,14 +26,25 @@ def points() -> dict:
     y = rng.normal(0, 0.25, COUNT) + 0.5 * np.sin(label * math.pi / 2)
     predicted = np.where(rng.random(COUNT) < 0.05, (label + 1) % 4, label)
     return {
-        "classes": CLASSES, "splits": ["train", "test"], "x": x.round(4).tolist(), "y": y.round(4).tolist(),
-        "label": label.tolist(), "predicted": predicted.tolist(),
+        "classes": CLASSES,
+        "splits": ["train", "test"],
+        "x": x.round(4).tolist(),
+        "y": y.round(4).tolist(),
+        "label": label.tolist(),
+        "predicted": predicted.tolist(),
         "probabilities": rng.dirichlet(np.ones(4), COUNT).round(4).ravel().tolist(),
-        "split": rng.integers(0, 2, COUNT).tolist(), "path": [f"train/covid/patient_{i:05d}.png" for i in range(COUNT)],
-        "picture": [i if i < 2000 else -1 for i in range(COUNT)], "pictures": ["data:image/jpeg;base64," + "A" * 3000] * 2000,
-        "overlays": [], "all": COUNT, "wrong": int((label != predicted).sum()), "before": "", "saliency": "none here",
-        "feature_set": "vgg16-imagenet-224-0", "task": "multiclass",
-    }  # fmt: skip
+        "split": rng.integers(0, 2, COUNT).tolist(),
+        "path": [f"train/covid/patient_{i:05d}.png" for i in range(COUNT)],
+        "picture": [i if i < 2000 else -1 for i in range(COUNT)],
+        "pictures": ["data:image/jpeg;base64," + "A" * 3000] * 2000,
+        "overlays": [],
+        "all": COUNT,
+        "wrong": int((label != predicted).sum()),
+        "before": "",
+        "saliency": "none here",
+        "feature_set": "vgg16-imagenet-224-0",
+        "task": "multiclass",
+    }
 
 
 def test_twenty_thousand_images(browser, tmp_path, monkeypatch):  # noqa: F811
@@ -56,8 +67,14 @@ def test_twenty_thousand_images(browser, tmp_path, monkeypatch):  # noqa: F811
     timed("load", lambda: page.goto(Path(result["html"]).as_uri()))
     page.locator(".stage").evaluate("stage => stage.scrollIntoView({block: 'center', behavior: 'instant'})")
     box = page.locator("#map-canvas").bounding_box()
-    for selector in ("[name=class][value='0']", "[name=error][value=wrong]", "[name=error][value=all]",
-                     "[name=class][value='0']", "[name=split][value='0']", "[name=split][value='0']"):  # fmt: skip
+    for selector in (
+        "[name=class][value='0']",
+        "[name=error][value=wrong]",
+        "[name=error][value=all]",
+        "[name=class][value='0']",
+        "[name=split][value='0']",
+        "[name=split][value='0']",
+    ):
         timed("filter", lambda selector=selector: page.locator(selector).evaluate("box => box.click()"))
     for k in range(20):
         timed("hover", lambda k=k: page.mouse.move(box["x"] + 150 + 15 * k, box["y"] + 150 + 10 * k))

@@ -1,4 +1,4 @@
-"""The store, the index and the plan from ten thousand to a million images: time, memory and bytes, as a table and a figure.
+"""The store, the index and the plan from ten thousand to a million images: time, memory, bytes; a table and a figure.
 
     FEATCACHE_FIGURE=scale.png pytest tests/benchmarks/test_scale.py -s
 
@@ -58,14 +58,16 @@ with Store(place / "cache") as store:
         store.commit(SPEC, Rows(keys[block], {"avg": vectors[block]}, 1.0, {"name": "made up"}))
     found = store.on_disk(SPEC.id)
 index = (place / "cache" / "index.sqlite").stat().st_size
-print(json.dumps({"fill": time.perf_counter() - started, "shards": len(found), "store": sum(found.values()), "index": index}))
+spent = {"fill": time.perf_counter() - started, "shards": len(found), "store": sum(found.values()), "index": index}
+print(json.dumps(spent))
 """
 PLAN = """
 SPEC = replace(SPEC, size=int(sys.argv[3]))  # of another size nothing is there yet
 started = time.perf_counter()
 with Store(place / "cache") as store:
     todo = plan(store, SPEC, open_dataset(place / sys.argv[2]).paths)
-print(json.dumps({"seconds": time.perf_counter() - started, "peak": peak(), "reused": todo.reused, "jobs": len(todo.to_compute)}))
+spent = {"seconds": time.perf_counter() - started, "peak": peak()}
+print(json.dumps(spent | {"reused": todo.reused, "jobs": len(todo.to_compute)}))
 """
 LS = """
 started = time.perf_counter()
@@ -129,15 +131,32 @@ def draw(rows: list[dict[str, float]], to: Path) -> None:
 
     images = [row["images"] for row in rows]
     panels = (
-        ("Time", "seconds", 1.0,
-         {"plan, folder": "folder_seconds", "plan, CSV": "csv_seconds", "plan, Parquet": "parquet_seconds",
-          "plan, folder, nothing there": "new_seconds",
-          "cache ls": "ls_seconds"}),
-        ("Peak memory of the process", "MB", 1e6,
-         {"plan, folder": "folder_peak", "plan, CSV": "csv_peak", "plan, Parquet": "parquet_peak",
-          "plan, folder, nothing there": "new_peak", "cache ls": "ls_peak"}),
+        (
+            "Time",
+            "seconds",
+            1.0,
+            {
+                "plan, folder": "folder_seconds",
+                "plan, CSV": "csv_seconds",
+                "plan, Parquet": "parquet_seconds",
+                "plan, folder, nothing there": "new_seconds",
+                "cache ls": "ls_seconds",
+            },
+        ),
+        (
+            "Peak memory of the process",
+            "MB",
+            1e6,
+            {
+                "plan, folder": "folder_peak",
+                "plan, CSV": "csv_peak",
+                "plan, Parquet": "parquet_peak",
+                "plan, folder, nothing there": "new_peak",
+                "cache ls": "ls_peak",
+            },
+        ),
         ("On disk", "MB", 1e6, {"index.sqlite": "index", "shards (8 numbers a row)": "store"}),
-    )  # fmt: skip
+    )
     figure, axes = plt.subplots(1, len(panels), figsize=(13, 4.2), layout="constrained")
     for axis, (title, unit, scale, lines) in zip(axes, panels, strict=True):
         for (label, name), marker in zip(lines.items(), "os^vD", strict=False):
@@ -159,11 +178,22 @@ def test_scale(tmp_path):
     to = Path(os.environ.get("FEATCACHE_FIGURE", tmp_path / "scale.png"))
     draw(rows, to)
     columns = {
-        "images": ("images", 1), "shards": ("shards", 1), "plan folder s": ("folder_seconds", 1),
-        "plan CSV s": ("csv_seconds", 1), "plan Parquet s": ("parquet_seconds", 1), "plan new s": ("new_seconds", 1), "ls s": ("ls_seconds", 1),
-        "plan MB": ("folder_peak", 1e6), "CSV MB": ("csv_peak", 1e6), "Parquet MB": ("parquet_peak", 1e6), "new MB": ("new_peak", 1e6),
-        "ls MB": ("ls_peak", 1e6), "index MB": ("index", 1e6), "store MB": ("store", 1e6), "commit s": ("fill", 1),
-    }  # fmt: skip
+        "images": ("images", 1),
+        "shards": ("shards", 1),
+        "plan folder s": ("folder_seconds", 1),
+        "plan CSV s": ("csv_seconds", 1),
+        "plan Parquet s": ("parquet_seconds", 1),
+        "plan new s": ("new_seconds", 1),
+        "ls s": ("ls_seconds", 1),
+        "plan MB": ("folder_peak", 1e6),
+        "CSV MB": ("csv_peak", 1e6),
+        "Parquet MB": ("parquet_peak", 1e6),
+        "new MB": ("new_peak", 1e6),
+        "ls MB": ("ls_peak", 1e6),
+        "index MB": ("index", 1e6),
+        "store MB": ("store", 1e6),
+        "commit s": ("fill", 1),
+    }
     print(f"\n{' | '.join(columns)}")  # noqa: T201
     for row in rows:
         print(" | ".join(f"{row[name] / scale:,.6g}"[:9] for name, scale in columns.values()))  # noqa: T201

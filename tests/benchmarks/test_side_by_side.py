@@ -2,8 +2,8 @@
 
     pytest tests/benchmarks/test_side_by_side.py -s
 
-What it prints is what ``python cli.py benchmark KIND --json`` prints. Contenders that are not installed (scikeras, torch
-with timm) are left out, and named.
+What it prints is what ``python cli.py benchmark KIND --json`` prints. Contenders that are not installed (scikeras,
+torch with timm) are left out, and named.
 """
 
 from __future__ import annotations

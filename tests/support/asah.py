@@ -1,5 +1,5 @@
-"""113 patients with a burst aneurysm (Turck et al. 2010, Intensive Care Medicine 36:107), whom the documentation of R's pROC
-uses: a poor outcome, the protein S100B in serum in µg/l, and the WFNS grade."""
+"""113 patients with a burst aneurysm (Turck et al. 2010, Intensive Care Medicine 36:107), whom the documentation of
+R's pROC uses: a poor outcome, the protein S100B in serum in µg/l, and the WFNS grade."""
 
 import numpy as np
 

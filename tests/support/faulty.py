@@ -1,7 +1,7 @@
 """A process that works on a store and is killed on purpose: ``python faulty.py DATA CACHE STEP [compact]``.
 
-It extracts pixels, or compacts; it counts every call into C that the store's own modules make meanwhile, and kills itself
-with SIGKILL right before the STEP-th. With STEP 0 it runs through and prints the count.
+It extracts pixels, or compacts; it counts every call into C that the store's own modules make meanwhile, and kills
+itself with SIGKILL right before the STEP-th. With STEP 0 it runs through and prints the count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trouble for everything that is read from files of someone else's: ``python tests/support/fuzz_foreign.py --minutes 30``.
+"""Trouble for all that is read from someone else's files: ``python tests/support/fuzz_foreign.py --minutes 30``.
 
 Each case takes a small sound world (images, cache, bundles, runs), writes one of its files anew with values swapped,
 deleted and replaced (paths that lead out, control characters, numbers beyond all bounds, NaN, depth), signs it again
@@ -36,12 +36,61 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 _LIMIT = 240  # seconds that a case may take
 _HOSTILE = [
-    None, True, False, 0, -1, 1, 2, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.5, 1e308, float("nan"), float("inf"),
-    "", "x", "0", [], {}, [[]], {"": None}, "../../outside/x", "..", ".", "/", "/etc/passwd", "a/b", "a\\b", "C:\\x", "~", ".net",
-    "../outside/.net", "../../../../../../tmp/outside", "x\0y", "\x1b[2J\x1b]0;owned\x07", "a\nb", "a\rb", "\x9b31m", "\u202eabc",
-    "\ud800", "\udcff", "=cmd|' /C calc'!A0", "%s%n{0}$HOME`id`", "file:///etc/passwd", "vgg16", "pixels", "nan",
-    "A" * 300, "B" * 40_000, "ä ß 猫", "0" * 64, "<script>alert(1)</script>",
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    2**31,
+    2**63,
+    -(2**63),
+    10**400,
+    0.5,
+    -0.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "0",
+    [],
+    {},
+    [[]],
+    {"": None},
+    "../../outside/x",
+    "..",
+    ".",
+    "/",
+    "/etc/passwd",
+    "a/b",
+    "a\\b",
+    "C:\\x",
+    "~",
+    ".net",
+    "../outside/.net",
+    "../../../../../../tmp/outside",
+    "x\0y",
+    "\x1b[2J\x1b]0;owned\x07",
+    "a\nb",
+    "a\rb",
+    "\x9b31m",
+    "\u202eabc",
+    "\ud800",
+    "\udcff",
+    "=cmd|' /C calc'!A0",
+    "%s%n{0}$HOME`id`",
+    "file:///etc/passwd",
+    "vgg16",
+    "pixels",
+    "nan",
+    "A" * 300,
+    "B" * 40_000,
+    "ä ß 猫",
+    "0" * 64,
+    "<script>alert(1)</script>",
+]
 
 
 class Hung(BaseException):
@@ -194,9 +243,16 @@ def prepare(world: Path) -> None:
     calibration = {"method": "sigmoid", "rows": 9, "slope": [-1.0], "intercept": [0.1]}
     for name, model in models.items():
         save_bundle(
-            world / "bundles" / name, model, f, rows, task="multiclass", scores={"test": found["test"]}, cache=cache,
-            calibration=calibration if name == "forest" else None, warnings=["a warning"],
-        )  # fmt: skip
+            world / "bundles" / name,
+            model,
+            f,
+            rows,
+            task="multiclass",
+            scores={"test": found["test"]},
+            cache=cache,
+            calibration=calibration if name == "forest" else None,
+            warnings=["a warning"],
+        )
     shutil.copytree(Path(found["bundle"]), world / "bundles" / "neighbours")
     (world / "outside").mkdir()
     (world / "outside" / ".net").write_bytes(b"a network that no hash covers")
@@ -364,10 +420,15 @@ def journal_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
     params = {"n_neighbors": [1, 3]}
     return [
         lambda: grid(
-            "multiclass", model="knn", params=params, backbone="pixels", data=case / "images", cache=case / "cache",
+            "multiclass",
+            model="knn",
+            params=params,
+            backbone="pixels",
+            data=case / "images",
+            cache=case / "cache",
             out=case / "runs" / "new",
         )
-    ]  # fmt: skip
+    ]
 
 
 def runs_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
@@ -560,9 +621,14 @@ def fuzz(
         world, progress = base / "cases" / "world", base / "progress"
         world.mkdir(parents=True)
         environment = {
-            **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "MPLCONFIGDIR": str(base),
-            "PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "HOME": str(base),
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "MPLCONFIGDIR": str(base),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "HOME": str(base),
+        }
         me = [sys.executable, __file__]
         subprocess.run([*me, "--prepare", str(world)], env=environment, check=True)
         while cases or (cases is None and time.monotonic() - begun < seconds):
@@ -574,9 +640,12 @@ def fuzz(
             plan = base / "plan.json"
             plan.write_text(json.dumps(part))
             child = subprocess.Popen(
-                [*me, "--work", str(world), str(plan), str(progress)], env=environment, stdout=subprocess.PIPE, text=True,
+                [*me, "--work", str(world), str(plan), str(progress)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
                 errors="replace",
-            )  # fmt: skip
+            )
             try:
                 limit = None if cases is not None else max(1.0, seconds - (time.monotonic() - begun)) + _LIMIT
                 out, _ = child.communicate(timeout=limit)

@@ -1,4 +1,4 @@
-"""Feature sets made up for tests: rows with a signal, committed as an extract commits them, and files that stand for images."""
+"""Feature sets made up for tests: rows with a signal, committed as an extract does, and files that stand for images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _BLOCK = 256
 
 
 def write_set(place: Path, count: int, shape: tuple[int, int, int] = (7, 7, 512), spec: FeatureSpec = VGG16) -> str:
-    """``place/data`` with ``count`` files of two classes in three parts, and ``place/cache`` with a map of this shape of
-    each, as if VGG16 had made it; returns the feature set's name.
+    """``place/data`` with ``count`` files of two classes in three parts, and ``place/cache`` with a map of this
+    shape of each, as if VGG16 had made it; returns the feature set's name.
 
     A map is the positive part of a few directions that all share, in four of which the classes differ, and noise.
     """
@@ -49,8 +49,13 @@ def write_set(place: Path, count: int, shape: tuple[int, int, int] = (7, 7, 512)
             maps = np.maximum(rows, 0).reshape(-1, *shape)
             arrays = {"map": maps, "avg": maps.mean(axis=(1, 2))}
             store.commit(spec, Rows(keys[start : start + _BLOCK], arrays, 1.0, {"name": "made up"}))
-        store.remember_extract({
-            "data": str(place / "data"), "synthetic": False, "group_regex": None, "skipped": [],
-            "feature_sets": {spec.backbone: spec.id},
-        })  # fmt: skip
+        store.remember_extract(
+            {
+                "data": str(place / "data"),
+                "synthetic": False,
+                "group_regex": None,
+                "skipped": [],
+                "feature_sets": {spec.backbone: spec.id},
+            }
+        )
     return spec.id

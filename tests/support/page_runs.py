@@ -12,27 +12,68 @@ import pytest
 HOSTILE = "</script><img src=x onerror=hacked=1>"
 
 TEST = {
-    "accuracy": 0.9, "accuracy_ci": [0.8, 0.95], "balanced_accuracy": 0.88, "balanced_accuracy_ci": [0.79, 0.94],
-    "macro_f1": 0.87, "macro_f1_ci": [0.77, 0.93], "roc_auc": None, "roc_auc_ci": None, "loss": 0.3, "n": 40,
-    "confusion": [[18, 2], [2, 18]], "recall": {"a": 0.9, "b": 0.9}, "recall_ci": {"a": [0.7, 0.98], "b": [0.7, 0.98]},
-}  # fmt: skip
+    "accuracy": 0.9,
+    "accuracy_ci": [0.8, 0.95],
+    "balanced_accuracy": 0.88,
+    "balanced_accuracy_ci": [0.79, 0.94],
+    "macro_f1": 0.87,
+    "macro_f1_ci": [0.77, 0.93],
+    "roc_auc": None,
+    "roc_auc_ci": None,
+    "loss": 0.3,
+    "n": 40,
+    "confusion": [[18, 2], [2, 18]],
+    "recall": {"a": 0.9, "b": 0.9},
+    "recall_ci": {"a": [0.7, 0.98], "b": [0.7, 0.98]},
+}
 BASE = {"task": "binary", "classes": ["a", "b"], "feature_set": "vgg16-imagenet-224-0", "synthetic": False}
-FIT = {**BASE, "verb": "fit-head", "model": "dense", "hyperparameters": {"units": 8}, "epochs_run": 1, "best_epoch": 1,
-       "test": TEST, "made": [], "weights": "imagenet"}  # fmt: skip
+FIT = {
+    **BASE,
+    "verb": "fit-head",
+    "model": "dense",
+    "hyperparameters": {"units": 8},
+    "epochs_run": 1,
+    "best_epoch": 1,
+    "test": TEST,
+    "made": [],
+    "weights": "imagenet",
+}
 AUDIT = {
-    **BASE, "verb": "audit", "images": 80, "groups": 70, "per_split": {"train": {"a": 21, "b": 19}},
+    **BASE,
+    "verb": "audit",
+    "images": 80,
+    "groups": 70,
+    "per_split": {"train": {"a": 21, "b": 19}},
     "duplicates": [{"paths": ["a/1.png", "a/2.png"], "labels": ["a", "a"], "splits": ["train", "test"]}],
     "near_duplicates": [
-        {"a": "a/1.png", "b": "b/1.png", "similarity": 0.99, "labels": ["a", "b"], "splits": ["train", "train"],
-         "kind": "label conflict"}],
+        {
+            "a": "a/1.png",
+            "b": "b/1.png",
+            "similarity": 0.99,
+            "labels": ["a", "b"],
+            "splits": ["train", "train"],
+            "kind": "label conflict",
+        }
+    ],
     "split_leaks": {"duplicates": 1, "near_duplicates": 0},
     "group_leaks": [{"group": HOSTILE, "splits": ["test", "train"], "images": 3}],
-    "shortcuts": [{"probe": "file properties", "score": 0.951, "score_ci": [0.91, 0.98], "chance": 0.5,
-                   "p_value": 0.0001, "flag": True, "verdict": f"the size gives it away {HOSTILE}"}],
-    "unreadable": [{"path": "a/3.png", "reason": "cut short"}], "quality": {"blank": ["a/4.png"]},
+    "shortcuts": [
+        {
+            "probe": "file properties",
+            "score": 0.951,
+            "score_ci": [0.91, 0.98],
+            "chance": 0.5,
+            "p_value": 0.0001,
+            "flag": True,
+            "verdict": f"the size gives it away {HOSTILE}",
+        }
+    ],
+    "unreadable": [{"path": "a/3.png", "reason": "cut short"}],
+    "quality": {"blank": ["a/4.png"]},
     "leak_inflation": {"image_wise": 0.97, "group_wise": 0.95, "difference": 0.02, "interval": [0.01, 0.03]},
-    "warnings": ["The size of the file gives the class away."], "against": None,
-}  # fmt: skip
+    "warnings": ["The size of the file gives the class away."],
+    "against": None,
+}
 CLEAN = {**BASE, "verb": "audit", "warnings": [], "shortcuts": [{**AUDIT["shortcuts"][0], "flag": False}]}
 
 
@@ -47,8 +88,15 @@ def write_runs(folder: Path, **runs: dict) -> Path:
     return folder
 
 
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync")  # fmt: skip
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="module")

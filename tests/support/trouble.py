@@ -1,9 +1,9 @@
 """Trouble with one cache, for as long as is asked: ``python tests/support/trouble.py --minutes 60``.
 
-Several processes at once extract two sets, extract and remove a third, compact, repair, list, verify and read, as a user
-would start them, and half of them are killed with SIGKILL at a random moment; all the while images are added. In the end
-every row that ever stood in a shard of the two sets must be there, with the bytes that decoding its image gives, and
-``verify`` must be clean. Shards are watched with h5py alone, not through the store.
+Several processes at once extract two sets, extract and remove a third, compact, repair, list, verify and read, as a
+user would start them, and half of them are killed with SIGKILL at a random moment; all the while images are added.
+In the end every row that ever stood in a shard of the two sets must be there, with the bytes that decoding its image
+gives, and ``verify`` must be clean. Shards are watched with h5py alone, not through the store.
 """
 
 from __future__ import annotations
@@ -36,8 +36,16 @@ ADDED_A_MINUTE = 300
 AT_ONCE = 4
 PATIENCE = 600  # seconds; a process that takes longer hangs
 CHANCES = {
-    "extract 16": 4, "extract 24": 3, "extract 8": 2, "compact": 4, "repair": 2, "rm": 1, "ls": 1, "verify": 1, "export": 2,
-}  # fmt: skip
+    "extract 16": 4,
+    "extract 24": 3,
+    "extract 8": 2,
+    "compact": 4,
+    "repair": 2,
+    "rm": 1,
+    "ls": 1,
+    "verify": 1,
+    "export": 2,
+}
 
 
 class Trouble:
@@ -113,15 +121,29 @@ class Trouble:
         if name == "export":
             chosen = self.sets[self.random.choice(KEPT)]
             out = self.place / f"out-{threading.get_ident()}.h5"
-            return ["cache", "export", str(out), "--backbone", chosen, "--data", str(self.place / "first.csv"),
-                    "--pooling", "map", "--classes", "a,b"]  # fmt: skip
+            return [
+                "cache",
+                "export",
+                str(out),
+                "--backbone",
+                chosen,
+                "--data",
+                str(self.place / "first.csv"),
+                "--pooling",
+                "map",
+                "--classes",
+                "a,b",
+            ]
         return ["cache", name]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, str(ROOT / "cli.py"), *arguments, "--cache", str(self.cache)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
 
     def work(self, until: float) -> None:
         """Start processes, one after the other, and kill some."""
