@@ -70,7 +70,7 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
     assert {name: again[name] for name in same} == {name: result[name] for name in same}
 
 
-@pytest.mark.parametrize("model", ["dense", "own-cnn"])
+@pytest.mark.parametrize("model", ["dense", pytest.param("own-cnn", marks=pytest.mark.slow)])
 def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
     monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
