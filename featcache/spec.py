@@ -4,24 +4,67 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from typing import Annotated, get_type_hints
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from .data.framing import SQUASH, Framing
 from .errors import StoreError, UsageError
 from .system import schema
 from .system.schema import DigestOrNone, Line, Name
 
-KEEPS = ("map", "avg")
+KEEPS = ("map", "avg", "vector")
 DTYPES = ("float32", "float16", "uint8")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+NETWORK = "net-"  # and the first digits of its digest: what stands for the backbone where it is not of the table
+_DIGITS = 12
 
 
 def are_random(weights: str) -> bool:
     """Whether weights of this short name (:attr:`FeatureSpec.weights`) were drawn at random."""
     return weights.startswith("random")
+
+
+def network_name(digest: str) -> str:
+    """What stands for the backbone in the spec of a network that is not of the table."""
+    return f"{NETWORK}{digest[:_DIGITS]}"
+
+
+_Level = Annotated[float, Meta(ge=-1e6, le=1e6)]
+_Width = Annotated[float, Meta(gt=0, le=1e6)]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What a network that is not of the table takes, as numbers: ``(pixel / 255 - mean) / std``, for each channel.
+
+    Attributes
+    ----------
+    mean, std : one number, or three in the order R, G, B.
+    channels : 3, or 1: the picture's luminance.
+    order : in which the network takes the three.
+    """
+
+    mean: Annotated[tuple[_Level, ...], Meta(min_length=1, max_length=3)]
+    std: Annotated[tuple[_Width, ...], Meta(min_length=1, max_length=3)]
+    channels: Literal[1, 3] = 3
+    order: Literal["rgb", "bgr"] = "rgb"
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            given = tuple(float(value) for value in getattr(self, name))
+            object.__setattr__(self, name, given)
+            if len(given) not in (1, self.channels):
+                raise UsageError(f"{name} has {len(given)} numbers, and the network {self.channels} channels")
+            if len(set(given)) == 1:  # one number for all channels, however it was written
+                object.__setattr__(self, name, given[:1])
+        if self.channels == 1 and self.order != "rgb":
+            raise UsageError(f"one channel has no order {self.order!r}")
 
 
 @dataclass(frozen=True)
@@ -30,17 +73,22 @@ class FeatureSpec:
 
     Attributes
     ----------
-    backbone : name in the table of backbones.
+    backbone : name in the table of backbones; of any other network, ``net-`` and the first digits of its digest.
     layer : the layer whose output is kept; ``""`` is the last one.
-    weights : short name of the weights' origin (``imagenet``, ``random0``, ``file``, ``none``). It is
-        shown in the id but decides nothing: equal digests are equal features.
-    weights_digest : SHA-256 over the loaded tensors, hex.
+    weights : short name of the weights' origin (``imagenet``, ``random0``, ``file``, ``none``), or of a network that
+        is not of the table. It is shown in the id but decides nothing: equal digests are equal features.
+    weights_digest : SHA-256 over the loaded tensors, hex; of a network that is not of the table, over its operations
+        and constants.
     size : side of the square input, pixels.
     recipe : version of the decoding rules.
-    preprocess : ``caffe``, ``tf``, ``torch``, ``builtin``, ``rescale`` or ``none``.
-    keep : ``map`` (the map and its average) or ``avg`` (the average alone).
+    preprocess : ``caffe``, ``tf``, ``torch``, ``builtin``, ``rescale``, ``scaled`` (as ``scaling`` says) or ``none``.
+    keep : ``map`` (the map and its average), ``avg`` (the average alone), or ``vector``: of a layer that gives no
+        map, of a network that is not of the table.
     dtype : what is stored: float32, float16, or uint8 for pixels.
     precision : what is computed in: float32 or a Keras mixed policy.
+    framing : how a picture becomes the square.
+    scaling : what the network takes, where the table does not say it.
+    class_token : whether a row holds the layer's class token as well.
     """
 
     backbone: Name
@@ -53,6 +101,9 @@ class FeatureSpec:
     keep: str
     dtype: str
     precision: str
+    framing: Framing = SQUASH
+    scaling: Scaling | None = None
+    class_token: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("keep", KEEPS), ("dtype", DTYPES), ("precision", PRECISIONS)):
@@ -62,25 +113,46 @@ class FeatureSpec:
                     f"{name} {getattr(self, name)!r} is not supported{hint}; expected one of {', '.join(allowed)}"
                 )
         # Its strings become names of files and folders, wherever they came from.
-        schema.check(vars(self), _SHAPE, "feature spec", "Name things plainly.", UsageError)
+        if self.keep == "vector" and (self.of_table or self.class_token):
+            raise UsageError("keep 'vector' is of networks that are not of the table, and leaves no class token")
+        schema.check(asdict(self), _SHAPE, "feature spec", "Name things plainly.", UsageError)
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no white space."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: sorted keys, no white space; what came later stands there where it is not the default."""
+        return json.dumps(self._plain(), sort_keys=True, separators=(",", ":"))
+
+    def _plain(self) -> dict[str, Any]:
+        values = asdict(self)
+        for field in fields(self):
+            if field.name in _LATER and getattr(self, field.name) == field.default:
+                del values[field.name]
+        if "framing" in values:
+            values["framing"] = self.framing.plain()
+        return values
 
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
         """Read what :meth:`to_json` wrote; :class:`StoreError` where it is anything else."""
         values = schema.read(text, _SHAPE, "not a feature spec", "Run 'cache verify', or get the file again.")
         try:
-            return cls(**values)
+            return cls.from_plain(values)
         except UsageError as error:
             raise StoreError(f"not a feature spec: {error}") from error
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> FeatureSpec:
+        """Of the values of :meth:`to_json`, parsed and checked."""
+        given = dict(values)
+        if "framing" in given:
+            given["framing"] = Framing(**given["framing"])
+        if given.get("scaling") is not None:
+            given["scaling"] = Scaling(**given["scaling"])
+        return cls(**given)
 
     @property
     def hex(self) -> str:
         """First 8 hex digits of the SHA-256 of all that decides the value."""
-        deciding = {key: value for key, value in asdict(self).items() if key != "weights"}
+        deciding = {key: value for key, value in self._plain().items() if key != "weights"}
         text = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -90,6 +162,21 @@ class FeatureSpec:
         return f"{self.backbone}-{self.weights}-{self.size}-{self.hex}"
 
     @property
+    def extended(self) -> bool:
+        """Whether it says something that the first format of shards and bundles could not."""
+        return not self.of_table or any(name in self._plain() for name in _LATER)
+
+    @property
+    def of_table(self) -> bool:
+        """Whether the network is of the table of backbones, or ``pixels``."""
+        return not self.backbone.startswith(NETWORK)
+
+    @property
+    def network(self) -> str:
+        """What people call the network: the backbone's name, or the label of one that is not of the table."""
+        return self.backbone if self.of_table else self.weights
+
+    @property
     def random_weights(self) -> bool:
         """Whether the weights were drawn, and so know nothing."""
         return are_random(self.weights)
@@ -97,12 +184,24 @@ class FeatureSpec:
     @property
     def arrays(self) -> tuple[str, ...]:
         """The arrays that a row of this spec holds."""
-        if self.keep == "avg":
-            return ("avg",)
-        return ("map",) if self.backbone == "pixels" else ("map", "avg")
+        token = ("cls",) if self.class_token else ()
+        if self.keep != "map":
+            return ("avg", *token)
+        return ("map",) if self.backbone == "pixels" else ("map", "avg", *token)
 
 
 # What spec.json, a shard and a bundle may hold: just these, of these types.
-_SHAPE = msgspec.defstruct(
-    "FeatureSpec", list(get_type_hints(FeatureSpec, include_extras=True).items()), forbid_unknown_fields=True
-)
+def _shape(of: type) -> type[msgspec.Struct]:
+    """A dataclass's fields as a type to check against; one with a default need not be there."""
+    hints = get_type_hints(of, include_extras=True)
+    own = {field.name: field.default for field in fields(of)}
+    own = {name: default for name, default in own.items() if default is not MISSING}
+    kinds = {name: _SHAPES.get(hint, hint) for name, hint in hints.items()}
+    given = [(name, kind, None) if name in own else (name, kind) for name, kind in kinds.items()]
+    return msgspec.defstruct(of.__name__, given, forbid_unknown_fields=True)
+
+
+_SHAPES: dict[Any, Any] = {}
+_SHAPES |= {Framing: _shape(Framing), Scaling | None: _shape(Scaling) | None}
+_SHAPE = _shape(FeatureSpec)
+_LATER = ("framing", "scaling", "class_token")

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import logging
+import math
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,17 @@ def load(path: Path) -> Any | None:
     """What :func:`keep` wrote; None where there is nothing, or where it is damaged: convert again."""
     if not path.exists():
         return None
+    try:
+        return read(path)
+    except WeightsError as error:
+        _log.warning("%s; converting the network again", error)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+
+
+def read(path: Path) -> Any:
+    """What :func:`keep` wrote, as an ``openvino.Model``; :class:`WeightsError` where it is anything else."""
     import openvino
 
     try:
@@ -80,10 +92,16 @@ def load(path: Path) -> Any | None:
             raise WeightsError("its digest is not that of its bytes")
         return openvino.Core().read_model(parts[0].tobytes(), openvino.Tensor(parts[1]))
     except (WeightsError, ValueError, RuntimeError) as error:
-        _log.warning("%s: not usable (%s); converting the network again", path, error)
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
+        raise WeightsError(f"{path}: not usable ({str(error).strip()})") from error
+
+
+def parameters(path: Path) -> int:
+    """Numbers that a kept network computes with, single ones aside; 0 where it is not kept."""
+    if not path.exists():
+        return 0
+    constants = [op for op in read(path).get_ops() if op.get_type_name() == "Constant"]
+    sizes = [math.prod(op.get_output_shape(0)) for op in constants if op.get_output_element_type(0).is_real()]
+    return sum(size for size in sizes if size > 1)
 
 
 def _digest(parts: list[np.ndarray]) -> np.ndarray:

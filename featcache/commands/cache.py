@@ -129,7 +129,7 @@ def cache_rm(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
 @CLASSES
 @click.option(
     "--pooling",
-    type=click.Choice(["flatten", "avg", "max", "map"]),
+    type=click.Choice(["flatten", "avg", "max", "map", "cls"]),
     default="flatten",
     show_default=True,
     help="What of the kept map.",

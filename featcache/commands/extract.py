@@ -10,7 +10,7 @@ import featcache
 
 from ..errors import BadImage, UsageError
 from .console import Output, shared_options, tell
-from .options import COUNT, DATA, GROUPS, PREPROCESS, SIDE
+from .options import COUNT, DATA, GROUPS, NETWORK_INPUT, PREPROCESS, SIDE
 from .progress import extraction_progress
 
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @DATA
-@click.option("--backbone", default="vgg16", show_default=True, metavar="NAME[,NAME]", help="One or several.")
+@click.option(
+    "--backbone",
+    default="vgg16",
+    show_default=True,
+    metavar="NAME[,NAME]",
+    help="One or several: of the table, or a file of a network.",
+)
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
 @click.option("--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: 224].")
 @click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
@@ -27,9 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     type=click.Choice(["map", "avg"]),
-    default="map",
-    show_default=True,
-    help="map (and its average) or avg (the average alone).",
+    help="map (and its average) or avg (the average alone) [default: map, where there is one].",
 )
 @click.option(
     "--dtype",
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What computes; openvino is for CPUs.",
 )
+@NETWORK_INPUT
 @click.option("--batch-size", type=COUNT, metavar="N", help="Images a step [default: found by trying].")
 @click.option("--devices", metavar="D,D", help="A process for each: gpu:0,gpu:1, or cpu:2.")
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on Dask: tcp://HOST:PORT, or local[:PROCESSES].")
@@ -67,6 +72,7 @@ def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
     names = [name.strip() for name in backbone.split(",") if name.strip()]
     if not names:
         raise UsageError("--backbone names no backbone")
+    options["channels"] = int(options["channels"]) if options["channels"] else None
     results = []
     for name in names:
         with extraction_progress(output, name) as (on_start, on_progress):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import click
 
+from ..data.framing import INTERPOLATIONS, RESIZES
 from ..data.tasks import NAMES as TASKS
 
 
@@ -19,6 +22,24 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return float(number)
+
+
+class Levels(click.ParamType):
+    """One number or three, by commas; each may be a fraction: ``127/255``."""
+
+    name = "levels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(Fraction(part.strip())) for part in str(value).split(","))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            numbers = ()
+        if len(numbers) not in (1, 3):
+            self.fail(f"{value!r}: expected one number or three, such as 0.485,0.456,0.406 or 1/255.", param, ctx)
+        return numbers
 
 
 COUNT = click.IntRange(1)
@@ -46,3 +67,23 @@ MEMORY = click.option(
     "--memory", metavar="SIZE", help="What all may hold at its peak: 2GB [default: what the machine has free]."
 )
 CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own.")
+
+
+def NETWORK_INPUT(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above
+    """The options that say what a network's input is, where its source does not."""
+    options = (
+        click.option(
+            "--mean", type=Levels(), metavar="R,G,B", help="Subtracted from pixels of 0 to 1; one serves all."
+        ),
+        click.option("--std", type=Levels(), metavar="R,G,B", help="Divides what is left; one serves all."),
+        click.option(
+            "--channels", type=click.Choice(["1", "3"]), help="1 takes the luminance [default: the network's]."
+        ),
+        click.option("--order", type=click.Choice(["rgb", "bgr"]), help="Of three channels [default: rgb]."),
+        click.option("--resize", type=click.Choice(RESIZES), help="How a picture becomes a square [default: squash]."),
+        click.option("--crop", type=Finite(0.1, 1), metavar="SHARE", help="Of the resized side that is kept: 0.875."),
+        click.option("--interpolation", type=click.Choice(INTERPOLATIONS), help="Of resizing [default: bilinear]."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -10,7 +10,8 @@ raise the number at its end, and say in the change log what moved.
 - Grey of more than 8 bits (and floats) is stretched from its own darkest to its own brightest value
   onto 0..255: 10, 12, 14 and 16 bit data come in the same container and the file does not say which.
 - Alpha is composited on black; palettes, CMYK and the rest convert to RGB; grey is repeated three times.
-- Resizing is bilinear with antialiasing, straight to ``size x size``, whatever the aspect.
+- Resizing is bilinear with antialiasing, straight to ``size x size``, whatever the aspect, unless a
+  :class:`~featcache.data.framing.Framing` says otherwise, which then stands in the feature spec.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from . import dicom
+from .framing import SQUASH, Framing, frame
 
 RECIPE = "decode-1"
 MAX_PIXELS = 80_000_000
@@ -33,7 +35,7 @@ class ImageError(ValueError):
     """An image that cannot be decoded; the message is the reason, without the path."""
 
 
-def decode(data: bytes, size: int | None = None) -> np.ndarray:
+def decode(data: bytes, size: int | None = None, framing: Framing = SQUASH) -> np.ndarray:
     """Pixels of an encoded image.
 
     Parameters
@@ -42,6 +44,8 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
         The whole file.
     size : int, optional
         Side of the square to resize to, in pixels; None keeps the size of the file.
+    framing : Framing, optional
+        How the picture becomes a square.
 
     Returns
     -------
@@ -68,8 +72,8 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise of every kind on damaged files
         raise ImageError(f"cannot be decoded: {error or type(error).__name__}") from error
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if size is not None:
+        image = frame(image, size, framing)
     if image.mode == "F":  # kept in floats until here: rounding comes after the resampling
         image = Image.fromarray(np.clip(np.asarray(image) + 0.5, 0, 255).astype(np.uint8))
     pixels = np.asarray(image)

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..backbones import registry
+from ..backbones import network_sources, registry
 from ..data.dataset import Dataset
 from ..data.file_types import in_words
 from ..errors import DataError, UsageError
@@ -19,7 +20,8 @@ from .device_workers import DeviceProcesses
 from .device_workers import parse as parse_devices
 from .extract_paths import ExtractResult, extract_paths
 from .planning import Plan, choose_data
-from .request import ExtractionRequest, resolve
+from .request import ExtractionRequest
+from .resolution import resolve
 from .workers import Workers
 
 _log = logging.getLogger(__name__)
@@ -27,16 +29,24 @@ _log = logging.getLogger(__name__)
 
 def extract(
     data: str | os.PathLike[str] | None = None,
-    backbone: str = "vgg16",
+    backbone: Any = "vgg16",
     *,
     weights: str = "imagenet",
     size: int | None = None,
     layer: str = "",
     preprocess: str = "model",
-    keep: str = "map",
+    keep: str | None = None,
     dtype: str = "float32",
     precision: str = "float32",
     runtime: str = "auto",
+    identity: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    channels: int | None = None,
+    order: str | None = None,
+    resize: str | None = None,
+    crop: float | None = None,
+    interpolation: str | None = None,
     batch_size: int | None = None,
     skip_bad: bool = False,
     compression: str = "none",
@@ -55,8 +65,9 @@ def extract(
     ----------
     data : str, path or None, optional
         A folder or manifest (see :mod:`featcache.data.dataset`); None takes the last one, or the built-in sample.
-    backbone : str, optional
-        A name in the table of :mod:`featcache.backbones.registry`, or ``pixels``, which keeps the decoded images.
+    backbone : str, path or object, optional
+        A name in the table of :mod:`featcache.backbones.registry`; ``pixels``, which keeps the decoded images; or any
+        other network (see :mod:`featcache.backbones.network_sources`): a file, or a house's name.
     weights : str, optional
         ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
     size : int or None, optional
@@ -65,8 +76,9 @@ def extract(
         Name of the layer to keep; the last one where empty.
     preprocess : {"model", "rescale"}, optional
         The backbone's own, or division by 255.
-    keep : {"map", "avg"}, optional
-        The layer's map and its average, or the average alone, some 50 times smaller.
+    keep : {"map", "avg"} or None, optional
+        The layer's map and its average, or the average alone, some 50 times smaller; None is the map, where the layer
+        gives one.
     dtype : {"float32", "float16"}, optional
         What is stored.
     precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
@@ -74,6 +86,22 @@ def extract(
     runtime : {"auto", "tensorflow", "openvino"}, optional
         What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,
         to a relative 1e-5 of the largest, and one set may be filled by several.
+    identity : str or None, optional
+        What names a network that is a callable: whoever changes what it computes changes this.
+    mean, std : float or sequence of three, optional
+        What a network that is not of the table takes: ``(pixel / 255 - mean) / std``, in the order R, G, B; None is
+        what its source says. Nothing is guessed: where nobody says it, an error does.
+    channels : {1, 3} or None, optional
+        Of its input; 1 is given the luminance.
+    order : {"rgb", "bgr"} or None, optional
+        In which it takes three.
+    resize : {"squash", "crop", "pad"} or None, optional
+        How a picture becomes a square: both sides at once; the shorter side and then the centre; the longer side, with
+        black around it.
+    crop : float or None, optional
+        Side of the square as a share of the side that is resized to.
+    interpolation : {"bilinear", "bicubic", "lanczos"} or None, optional
+        Of resizing, always with antialiasing.
     batch_size : int or None, optional
         Images a step, halved when memory runs out; None tries several.
     skip_bad : bool, optional
@@ -136,8 +164,27 @@ def extract(
     if send_back and not scheduler:
         raise UsageError("--send-back says how Dask's workers answer; give --scheduler with it")
     parsed = parse_devices(devices) if devices else None
-    request = ExtractionRequest(backbone, weights, size, layer, preprocess, keep, dtype, precision, runtime)
-    registry.get(backbone)  # a misspelt name fails before anything is read
+    request = ExtractionRequest(
+        backbone,
+        weights,
+        size,
+        layer,
+        preprocess,
+        keep,
+        dtype,
+        precision,
+        runtime,
+        identity,
+        mean,
+        std,
+        channels,
+        order,
+        resize,
+        crop,
+        interpolation,
+    )
+    if network_sources.is_of_table(backbone):
+        registry.get(backbone)  # a misspelt name fails before anything is read
     require_writable(cache)
     with Store(cache) as store, _workers(store, parsed, scheduler, send_back) as workers:
         dataset = choose_data(store, data, group_regex)

@@ -171,7 +171,7 @@ def _computed_here(
     usual = UsualPace(store.cache, resolved.spec, runtime.info)
     outcome = pipeline.run(
         images,
-        resolved.spec.size,
+        resolved.spec,
         runtime,
         functools.partial(store.commit, resolved.spec, compression=settings.compression),
         batch_size=settings.batch_size,
@@ -224,7 +224,7 @@ def _result(
     shapes = store.shapes(feature_set)
     return ExtractResult(
         feature_set=feature_set,
-        backbone=spec.backbone,
+        backbone=spec.network,
         weights=spec.weights,
         images=images,
         computed=outcome.computed,

@@ -32,12 +32,12 @@ class UsualPace:
 
     def __init__(self, cache: Path, spec: FeatureSpec, info: Mapping[str, Any], workers: int = 0) -> None:
         self._log = ThroughputLog(cache / "ledger.jsonl")
-        self._backbone, self._runtime = spec.backbone, info["name"]
+        self._backbone, self._runtime = spec.network, info["name"]
         layer = f" up to {spec.layer}" if spec.layer else ""
         device = f"on {info['name']} ({info.get('device', 'cpu')})"
         shared = f", {workers} workers" if workers else ""
         # All that decides the pace, besides the machine.
-        self._work = f"extract {spec.backbone}{layer}, {spec.size} px, {spec.precision}, {device}{shared}"
+        self._work = f"extract {spec.network}{layer}, {spec.size} px, {spec.precision}, {device}{shared}"
         self._usual = self._log.usual_pace(self._work)
 
     def estimate(self, pace: float, left: int) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from ..backbones.runtime import OutOfMemoryError, Runtime
 from ..data import decoding, filesystems
 from ..errors import BadImage, DataError
+from ..spec import FeatureSpec
 from ..store.shard import Rows
 from ..system.interrupts import reading
 from .batch_tuning import BatchSize
@@ -58,7 +59,7 @@ class Outcome:
 
 def run(
     images: Sequence[PlannedImage],
-    size: int,
+    spec: FeatureSpec,
     runtime: Runtime,
     commit: Callable[[Rows], str],
     *,
@@ -74,7 +75,7 @@ def run(
     Parameters
     ----------
     images : what to compute, in the order in which they are computed.
-    size : side of the square to decode to, pixels.
+    spec : says what square each picture becomes.
     runtime : computes a batch; where it runs out of memory the batch is halved.
     commit : makes rows durable; called in another thread, one call at a time.
     batch_size : images a call of the runtime; None finds it among the runtime's own.
@@ -118,7 +119,7 @@ def run(
 
     with (
         _Committer(commit, outcome, runtime, commit_rows, commit_seconds) as committer,
-        contextlib.closing(_decoded(images, size, 3 * batches.largest, workers, outcome.phases)) as decoded,
+        contextlib.closing(_decoded(images, spec, 3 * batches.largest, workers, outcome.phases)) as decoded,
     ):
         for image, result in decoded:
             if isinstance(result, str):
@@ -152,7 +153,7 @@ class _Pace:
 
 
 def _decoded(
-    images: Sequence[PlannedImage], size: int, ahead: int, workers: int | None, phases: dict[str, float]
+    images: Sequence[PlannedImage], spec: FeatureSpec, ahead: int, workers: int | None, phases: dict[str, float]
 ) -> Generator[tuple[PlannedImage, np.ndarray | str], None, None]:
     """Each image with its pixels, or with the reason why there are none; in order."""
     waiting: collections.deque[tuple[PlannedImage, Future]] = collections.deque()
@@ -167,26 +168,26 @@ def _decoded(
 
     with reading(workers or os.cpu_count(), "decode") as pool:
         for image in images:
-            waiting.append((image, pool.submit(_load, image, size)))
+            waiting.append((image, pool.submit(_load, image, spec)))
             if len(waiting) >= ahead:
                 yield first()
         while waiting:
             yield first()
 
 
-def _load(image: PlannedImage, size: int) -> tuple[np.ndarray | str, float]:
+def _load(image: PlannedImage, spec: FeatureSpec) -> tuple[np.ndarray | str, float]:
     """Its pixels, or why there are none, and the seconds that took."""
     begun = time.perf_counter()
-    pixels = _pixels(image, size)
+    pixels = _pixels(image, spec)
     return pixels, time.perf_counter() - begun
 
 
-def _pixels(image: PlannedImage, size: int) -> np.ndarray | str:
+def _pixels(image: PlannedImage, spec: FeatureSpec) -> np.ndarray | str:
     try:
         data = filesystems.read(image.path)
         if hashlib.sha256(data).digest() != image.key:
             return "the file changed while it was being extracted; run again"
-        return decoding.decode(data, size)
+        return decoding.decode(data, spec.size, spec.framing)
     except decoding.ImageError as error:
         return str(error)
     except OSError as error:

@@ -1,37 +1,69 @@
-"""From what was asked for to the exact feature spec, and to the runtime that computes it."""
+"""What can be asked of an extraction, and what it comes to."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backbones import openvino_runtime, registry, tensorflow_runtime, weights
 from ..backbones import runtime as runtimes
-from ..data import decoding
-from ..errors import FeatcacheError, UsageError, WeightsError
+from ..data.framing import INTERPOLATIONS, RESIZES, SQUASH, Framing
+from ..errors import UsageError
 from ..spec import FeatureSpec
-from ..store.store import Store
-from ..system import tensor_files
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What can be asked for; the defaults are the reference's way. See :func:`featcache.extract`."""
+    """What can be asked for; the defaults are the reference's way. See :func:`featcache.extract`.
 
-    backbone: str = "vgg16"
+    ``backbone`` is a name in the table, or whatever :mod:`featcache.backbones.network_sources` finds; for what is said
+    of a network's input, None leaves it to its source.
+    """
+
+    backbone: Any = "vgg16"
     weights: str = "imagenet"
     size: int | None = None
     layer: str = ""
     preprocess: str = "model"
-    keep: str = "map"
+    keep: str | None = None
     dtype: str = "float32"
     precision: str = "float32"
     runtime: str = "auto"
+    identity: str | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    channels: int | None = None
+    order: str | None = None
+    resize: str | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+
+    def framing(self, stated: Framing | None) -> Framing | None:
+        """How a picture becomes the square: as asked, else as stated; None where nobody says it.
+
+        Raises :class:`UsageError` for what is no way to do it.
+        """
+        if stated is None and self.resize is None:
+            if self.crop is not None or self.interpolation is not None:
+                raise UsageError("--crop and --interpolation say more of --resize; give it as well")
+            return None
+        given = {name: getattr(self, name) for name in ("resize", "crop", "interpolation")}
+        given = {name: value for name, value in given.items() if value is not None}
+        framing = replace(stated or SQUASH, **given)
+        if self.resize not in (None, *RESIZES):
+            raise UsageError(f"resize {self.resize!r} is unknown; expected one of {', '.join(RESIZES)}")
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise UsageError(
+                f"interpolation {self.interpolation!r} is unknown; expected one of {', '.join(INTERPOLATIONS)}"
+            )
+        if not 0.1 <= framing.crop <= 1:
+            raise UsageError(f"--crop {framing.crop}: expected a share of 0.1 to 1")
+        return framing
+
+    def of_network(self) -> dict[str, Any]:
+        """What is asked that networks of the table do not take, by name."""
+        names = ("identity", "mean", "std", "channels", "order")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
@@ -41,155 +73,3 @@ class Resolved:
     spec: FeatureSpec
     build: Callable[[int], runtimes.Runtime]
     fell_back: bool = False
-
-
-def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -> Resolved:
-    """Find the spec. The weights' digest comes from the index where it was seen before; else from loading them.
-
-    Parameters
-    ----------
-    request : what was asked for.
-    store : remembers digests.
-    synthetic : on the built-in sample, ImageNet weights that cannot be had are replaced by random ones.
-
-    Raises
-    ------
-    UsageError, WeightsError
-    """
-    backbone = registry.get(request.backbone)
-    size = backbone.size if request.size is None else request.size
-    if not 1 <= size <= 4096:
-        raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
-    runtimes.check(request.runtime, request.precision)
-    if backbone.name == "pixels":
-        return _resolve_pixels(request, size)
-    source = weights.parse(request.weights)
-    fell_back = False
-    known = store.index.memo(source.memo(backbone))
-    if source.kind == "imagenet" and synthetic and known is None and not weights.imagenet_at_hand(backbone):
-        source, fell_back = weights.WeightsSource("random"), True
-        known = store.index.memo(source.memo(backbone))
-    memo = source.memo(backbone)
-    loaded: list[Any] = []
-
-    def load() -> Any:
-        if not loaded:
-            loaded.append(weights.build(backbone, size, source, request.precision))
-        return loaded[0]
-
-    if known is None:
-        known = weights.digest(load())
-        store.index.remember(memo, known)
-    spec = FeatureSpec(
-        backbone=backbone.name,
-        layer=request.layer,
-        weights=source.label,
-        weights_digest=known,
-        size=size,
-        recipe=decoding.RECIPE,
-        preprocess=_preprocess(request.preprocess, backbone),
-        keep=request.keep,
-        dtype=request.dtype,
-        precision=request.precision,
-    )
-
-    return Resolved(spec, lambda count: _runtime(spec, load, store, memo, request.runtime, count), fell_back)
-
-
-def resolve_spec(
-    spec: FeatureSpec, kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
-) -> Resolved:
-    """The way to compute rows of a spec that is known.
-
-    Parameters
-    ----------
-    spec : of a bundle, or of a feature set.
-    kept : the network's weights as :func:`featcache.system.tensor_files.keep` wrote them.
-    store : remembers digests.
-    runtime, threads : what to compute with; None takes all threads.
-
-    Raises
-    ------
-    WeightsError
-        There are no weights to compute with, when it comes to that.
-    UsageError
-        The spec was made with decoding rules that this version does not have.
-    """
-    if spec.recipe != decoding.RECIPE:
-        raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
-    if spec.backbone == "pixels":
-        return Resolved(spec, lambda count: runtimes.PixelsRuntime())
-
-    def load() -> Any:
-        if kept is None:
-            raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
-        source = weights.WeightsSource("kept", path=str(kept))
-        return weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
-
-    return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
-
-
-def _runtime(
-    spec: FeatureSpec,
-    load: Callable[[], Any],
-    store: Store,
-    memo: str | None,
-    asked: str,
-    count: int,
-    threads: int | None = None,
-) -> runtimes.Runtime:
-    """The runtime for so many images. A converted network carries its weights' digest, and needs no TensorFlow."""
-    path = store.converted(spec)
-    converted = path.exists() and store.network(spec).exists()
-    if runtimes.choose(asked, spec, count, converted) == "tensorflow":
-        return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(), store, memo), spec)
-    model = openvino_runtime.load(path) if converted else None
-    if model is None:
-        try:
-            model = openvino_runtime.convert(_proven(spec, load(), store, memo), spec)
-            openvino_runtime.keep(model, path)
-        except FeatcacheError:
-            raise
-        except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
-            if asked != "auto":
-                raise
-            _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
-            return tensorflow_runtime.TensorFlowRuntime(load(), spec)
-    return openvino_runtime.OpenVINORuntime(model, spec, threads)
-
-
-def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
-    """The network, once its weights are proven to be the spec's; they are kept for bundles."""
-    digest = weights.digest(model)
-    if digest != spec.weights_digest:
-        if memo:
-            store.index.remember(memo, digest)
-        hint = " This is noted now: run the command again for a new feature set." if memo else ""
-        raise WeightsError(
-            f"{spec.backbone}: the {spec.weights} weights are not the ones seen before (digest {digest[:8]}, "
-            f"expected {spec.weights_digest[:8]}).{hint}"
-        )
-    tensor_files.keep(model, store.network(spec))
-    return model
-
-
-def _resolve_pixels(request: ExtractionRequest, size: int) -> Resolved:
-    odd = {
-        name: getattr(request, name)
-        for name, plain in (("layer", ""), ("preprocess", "model"), ("keep", "map"), ("precision", "float32"))
-        if getattr(request, name) != plain
-    }
-    if odd or request.dtype not in ("float32", "uint8"):
-        raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
-    spec = FeatureSpec("pixels", "", "none", "", size, decoding.RECIPE, "none", "map", "uint8", "float32")
-    return Resolved(spec, lambda count: runtimes.PixelsRuntime())
-
-
-def _preprocess(asked: str, backbone: registry.Backbone) -> str:
-    if asked == "model":
-        return backbone.preprocess
-    if asked != "rescale":
-        raise UsageError(f"preprocess {asked!r} is unknown; expected model or rescale")
-    if backbone.preprocess == "builtin":
-        raise UsageError(f"{backbone.name} scales its input itself; --preprocess rescale would scale it twice")
-    return "rescale"

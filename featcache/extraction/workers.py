@@ -22,7 +22,7 @@ from ..store.store import Store
 from . import pipeline
 from .pipeline import Outcome
 from .planning import PlannedImage
-from .request import resolve_spec
+from .resolution import resolve_spec
 
 _PORTIONS_PER_WORKER, _LEAST, _MOST = 4, 32, 1024
 
@@ -122,7 +122,7 @@ def _compute(store: Store, portion: Portion) -> PortionResult:
 
     outcome = pipeline.run(
         images,
-        spec.size,
+        spec,
         network,
         commit,
         batch_size=portion.batch_size,
@@ -141,7 +141,7 @@ def _network(spec: str, name: str, threads: int | None, cache: str | None, store
         if threads:
             os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # heard while TensorFlow loads
         parsed = FeatureSpec.from_json(spec)
-        resolved = resolve_spec(parsed, store.network(parsed), store, runtime=name, threads=threads)
+        resolved = resolve_spec(parsed, store.kept(parsed), store, runtime=name, threads=threads)
         _built.clear()  # one at a time: networks are large
         _built[key] = resolved.build(0)
     return _built[key]

@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..backbones import registry
+from ..backbones import network_sources, registry
 from ..data.dataset import Dataset
 from ..data.tasks import check_task, task_classes
 from ..errors import DataError, UsageError
+from ..extraction.network_request import known_network
 from ..extraction.planning import choose_data, row_keys
 from ..spec import FeatureSpec
 from ..store.store import Store
@@ -34,8 +35,8 @@ class FeatureRequest:
         See :func:`featcache.data.tasks.task_classes`.
     classes : sequence of str or None, optional
         Two or more class names, in place of the task's own. Kept as a tuple.
-    pooling : {"flatten", "avg", "max", "map"}, optional
-        How a map becomes a row; ``map`` leaves it as it is.
+    pooling : {"flatten", "avg", "max", "map", "cls"}, optional
+        How a map becomes a row; ``map`` leaves it as it is, ``cls`` takes the class token in its place.
     data : str, path or None, optional
         Folder or manifest of the images; None is that of the last extract.
     group_regex : str or None, optional
@@ -82,7 +83,8 @@ class FeatureRequest:
             and (self.size is None or spec.size == self.size)
             and (self.layer is None or spec.layer == self.layer)
             and (self.preprocess is None or (spec.preprocess == "rescale") == (self.preprocess == "rescale"))
-            and ("map" in spec.arrays or self.pooling == "avg")
+            and (self.pooling != "cls" or spec.class_token)
+            and (self.pooling in ("avg", "cls") or "map" in spec.arrays or spec.keep == "vector")
         )
 
 
@@ -114,14 +116,15 @@ def choose_feature_set(store: Store, request: FeatureRequest) -> str:
         backbone = str(extracted[-1])
     if backbone in known:
         return backbone
-    name = registry.get(backbone).name
-    specs = {feature_set: store.spec(feature_set) for feature_set in known if feature_set.startswith(f"{name}-")}
-    fitting = [feature_set for feature_set, spec in specs.items() if spec.backbone == name and request.matches(spec)]
+    of_network = _of_network(store, known, backbone)
+    fitting = [feature_set for feature_set, spec in of_network.items() if request.matches(spec)]
+    name = next(iter(of_network.values())).network if of_network else backbone
     if not fitting:
         there = ", ".join(known) or "none"
-        maps = " with maps (not --keep avg)" if request.pooling != "avg" else ""
+        kind = {"avg": "", "cls": " with a class token"}.get(request.pooling, " with maps (not --keep avg)")
         raise DataError(
-            f"no features of {name}{maps} as asked; there are: {there}. Run: python cli.py extract --backbone {name}"
+            f"no features of {name}{kind} as asked; there are: {there}. Run: python cli.py extract --backbone "
+            f"{backbone}"
         )
     if len(fitting) > 1:
         last = store.last_extract().get("feature_sets", {}).get(name)
@@ -129,6 +132,26 @@ def choose_feature_set(store: Store, request: FeatureRequest) -> str:
             raise UsageError(f"several feature sets fit: {', '.join(fitting)}; name one of them as the backbone")
         return str(last)
     return fitting[0]
+
+
+def _of_network(store: Store, known: Sequence[str], asked: str) -> dict[str, FeatureSpec]:
+    """The sets of the network that a name, a label or a path stands for, with their specs.
+
+    Raises :class:`UsageError` where nothing here has such a name.
+    """
+    if network_sources.is_of_table(asked):
+        labelled = {name: spec for name in known if not (spec := store.spec(name)).of_table and spec.network == asked}
+        if labelled:
+            return labelled
+        row = registry.get(asked).name
+        mine = {name: store.spec(name) for name in known if name.startswith(f"{row}-")}
+        return {name: spec for name, spec in mine.items() if spec.backbone == row}
+    outside = {name: spec for name in known if not (spec := store.spec(name)).of_table}
+    exact = known_network(asked, store)
+    if exact is not None:
+        return {name: spec for name, spec in outside.items() if spec.backbone == exact}
+    label = network_sources.asked_label(asked)
+    return {name: spec for name, spec in outside.items() if spec.network == label}
 
 
 def _without_skipped(store: Store, dataset: Dataset) -> Dataset:

@@ -310,7 +310,7 @@ def load_request(request: FeatureRequest) -> Features:
         if absent:
             raise DataError(
                 f"{len(absent)} of {len(keys)} images have no features in {feature_set}, the first is {absent[0]}; "
-                f"run: python cli.py extract --data {dataset.root} --backbone {spec.backbone} …"
+                f"run: python cli.py extract --data {dataset.root} --backbone {spec.network} …"
             )
         return Features(
             X=read_or_stay(store, feature_set, keys, request.pooling, request.stream),

@@ -60,6 +60,12 @@ def _array_for(store: Store, feature_set: str, pooling: str) -> str:
     Raises :class:`DataError` where the set keeps averages alone and more is asked for.
     """
     spec = store.spec(feature_set)
+    if pooling == "cls":
+        if not spec.class_token:
+            raise DataError(f"{feature_set} has no class token; take another pooling")
+        return "cls"
+    if spec.keep == "vector":
+        return "avg"
     if "map" not in spec.arrays and pooling != "avg" and not spec.layer:
         raise DataError(f"{feature_set} keeps only the average; for pooling {pooling!r} extract again with --keep map")
     return "avg" if "avg" in spec.arrays and (pooling == "avg" or "map" not in spec.arrays) else "map"

@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 
-POOLINGS = ("flatten", "avg", "max", "map")
+POOLINGS = ("flatten", "avg", "max", "map", "cls")
 
 
 def pool(maps: np.ndarray, pooling: str) -> np.ndarray:
-    """Maps of shape (n, h, w, c) to rows: ``flatten`` (n, h*w*c), ``avg`` or ``max`` (n, c), ``map`` as they are."""
+    """Maps of shape (n, h, w, c) to rows: ``flatten`` (n, h*w*c), ``avg`` or ``max`` (n, c), ``map`` as they are.
+
+    ``cls``, the class token, is kept beside the map, as a row.
+    """
     if pooling == "map" or maps.ndim == 2:
         return maps
     if pooling == "flatten":

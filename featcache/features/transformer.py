@@ -13,7 +13,8 @@ from ..data import filesystems
 from ..errors import DataError, UsageError
 from ..extraction.extract_paths import extract_paths
 from ..extraction.planning import row_keys
-from ..extraction.request import ExtractionRequest, resolve
+from ..extraction.request import ExtractionRequest
+from ..extraction.resolution import resolve
 from ..store.store import Store
 from .pooled_rows import read_pooled
 

@@ -127,6 +127,21 @@ class FeatureSets:
         """
         return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{spec.hex}.openvino")
 
+    def kept(self, spec: FeatureSpec) -> Path:
+        """Say which file of a spec's network all else can be made of.
+
+        Parameters
+        ----------
+        spec : FeatureSpec
+            The spec.
+
+        Returns
+        -------
+        Path
+            :meth:`network` for networks of the table, else :meth:`converted`; it need not be there.
+        """
+        return self.network(spec) if spec.of_table else self.converted(spec)
+
     def remove(self, feature_set: str) -> int:
         """Delete a set.
 

@@ -83,7 +83,7 @@ def _described(store: Store, name: str) -> dict[str, Any]:
     shapes = store.shapes(name)
     return {
         "feature_set": name,
-        "backbone": spec.backbone,
+        "backbone": spec.network,
         "weights": spec.weights,
         "layer": spec.layer,
         "preprocess": spec.preprocess,

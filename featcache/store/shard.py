@@ -1,12 +1,12 @@
 """The shard: one immutable HDF5 file of rows, self-describing. This docstring is the format.
 
-Version 1. A shard MUST hold, at its root:
+Version 2. A shard MUST hold, at its root:
 
 ==============  =======================  ======================================================
 attribute       type                     meaning
 ==============  =======================  ======================================================
 ``format``      string                   ``featcache-shard``
-``version``     integer                  1
+``version``     integer                  1, or 2 (see below)
 ``spec``        string                   canonical JSON of the feature spec
 ``runtime``     string                   JSON: what computed the rows; no part of their identity
 ``seconds``     float                    time that computing the rows took
@@ -17,14 +17,18 @@ dataset         shape, type              meaning
 ==============  =======================  ======================================================
 ``keys``        (n, 32) uint8            row key: SHA-256 of the image file's bytes
 ``checksums``   (n, 16) uint8            first half of SHA-256 over key, then each array's row, in
-                                         the order map, avg, as little-endian bytes
+                                         the order map, avg, cls, as little-endian bytes
 ``map``         (n, h, w, c) spec dtype  the layer's output; present where the spec keeps it
 ``avg``         (n, c) spec dtype        its mean over h and w, or the output of a flat layer
+``cls``         (n, c) spec dtype        the layer's class token; present where the spec has one
 ==============  =======================  ======================================================
 
 Arrays are contiguous, or chunked by rows with gzip or zstd. A reader MUST refuse links other than
 hard ones, external storage, virtual datasets, other filters, other types, and arrays that promise
 more bytes than the file can hold. The file's name is the SHA-256 of its bytes; that name is the commit.
+
+Version 2 added ``cls``, and to specs ``framing``, ``scaling`` and ``class_token``. A shard that has none of these is
+written as version 1, byte for byte what earlier releases wrote.
 
 To change the format: raise ``VERSION``, keep reading the older ones, and add a shard of each older
 version to the tests.
@@ -52,10 +56,10 @@ from ..system import schema
 from .compression import compression_of, compression_options, filters_of, require_filters
 
 FORMAT = "featcache-shard"
-VERSION = 1
-ARRAYS = ("map", "avg")
+VERSION = 2
+ARRAYS = ("map", "avg", "cls")
 _TYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
-_AXES = {"keys": 2, "checksums": 2, "map": 4, "avg": 2}
+_AXES = {"keys": 2, "checksums": 2, "map": 4, "avg": 2, "cls": 2}
 _NAME = re.compile(r"[0-9a-f]{64}\.h5")
 _RUNTIME = dict[schema.Line, schema.Line | bool | int | float | None]
 _MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
@@ -68,7 +72,7 @@ class Rows:
     Attributes
     ----------
     keys : uint8 array of shape (n, 32).
-    arrays : ``map`` of shape (n, h, w, c) and/or ``avg`` of shape (n, c), in the spec's dtype.
+    arrays : ``map`` of shape (n, h, w, c), ``avg`` and ``cls`` of shape (n, c), as the spec has them, in its dtype.
     seconds : time that computing them took.
     runtime : what computed them.
     """
@@ -120,7 +124,7 @@ def encode(spec: FeatureSpec, rows: Rows, compression: str = "none") -> memoryvi
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
+        file.attrs["version"] = VERSION if spec.extended else 1
         file.attrs["spec"] = spec.to_json()
         file.attrs["runtime"] = json.dumps(dict(rows.runtime), sort_keys=True)
         file.attrs["seconds"] = float(rows.seconds)

@@ -21,7 +21,8 @@ from featcache.data.decoding import RECIPE
 from featcache.errors import UsageError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import plan, row_keys
-from featcache.extraction.request import ExtractionRequest, resolve
+from featcache.extraction.request import ExtractionRequest
+from featcache.extraction.resolution import resolve
 from featcache.spec import FeatureSpec
 from featcache.store import maintenance
 from featcache.store.shard import Rows

@@ -16,7 +16,8 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.backbones.weights import WeightsSource, build
 from featcache.errors import UsageError
 from featcache.extraction.extract_paths import extract_paths
-from featcache.extraction.request import ExtractionRequest, resolve
+from featcache.extraction.request import ExtractionRequest
+from featcache.extraction.resolution import resolve
 from featcache.store.store import Store
 
 from .case import Case, decoded, some_images, timed

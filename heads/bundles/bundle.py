@@ -6,7 +6,8 @@
     head.safetensors         a head's weights, in Keras' order, or
     model.skops              an sklearn model, or
     model.ubj                an XGBoost model; what stands before it in its pipeline is in model.skops
-    network.safetensors      the frozen network that makes the features (not for pixels)
+    network.safetensors      the weights of the frozen network that makes the features (not for pixels), or
+    network.openvino         the whole network, where it is not of the table
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
 
@@ -44,7 +45,7 @@ from ..evaluation.metrics import labels_of
 from ..evaluation.operating_point import check_threshold
 from ..training.epoch_classifier import blocks
 from . import serialization
-from .integrity import AGAIN, KEY_BYTES, NETWORK, NOVELTY, TRAINING, proven
+from .integrity import AGAIN, CONVERTED, KEY_BYTES, NETWORK, NOVELTY, TRAINING, proven
 from .out_of_distribution import Novelty, read_novelty
 
 
@@ -85,7 +86,8 @@ class Bundle:
     @property
     def network(self) -> Path | None:
         """The frozen network's weights, or None where the bundle has none."""
-        return self.folder / NETWORK if NETWORK in self.about["files"] else None
+        name = NETWORK if self.spec.of_table else CONVERTED
+        return self.folder / name if name in self.about["files"] else None
 
     @property
     def synthetic(self) -> bool:

@@ -21,10 +21,11 @@ from .bundle_schema import FORMATS
 
 VERSION = 2
 FORMAT = "featcache-bundle"
-ABOUT, NETWORK, TRAINING, NOVELTY = "bundle.json", "network.safetensors", "training.safetensors", "novelty.safetensors"
+ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
+NETWORK, CONVERTED = "network.safetensors", "network.openvino"  # of a network of the table, and of any other
 KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
-_NAMES = {NETWORK, TRAINING, NOVELTY, *serialization.FILES}
+_NAMES = {NETWORK, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 

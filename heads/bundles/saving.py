@@ -21,7 +21,7 @@ from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from . import serialization
-from .integrity import ABOUT, FORMAT, KEY_BYTES, NETWORK, NOVELTY, TRAINING, VERSION, digest, written
+from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NETWORK, NOVELTY, TRAINING, VERSION, digest, written
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
 
 _log = logging.getLogger(__name__)
@@ -89,9 +89,9 @@ def _fill(
 ) -> None:
     model = serialization.write(building, estimator)
     with Store(cache) as store:
-        network = store.network(features.spec)
+        network = store.kept(features.spec)
         if network.exists():
-            tensor_files.place(network, building / NETWORK)
+            tensor_files.place(network, building / (NETWORK if features.spec.of_table else CONVERTED))
         novelty = _novelty(store, features, train_rows)
     if novelty is not None:
         tensor_files.write_tensors(building / NOVELTY, [novelty.reference])

@@ -6,7 +6,7 @@ import click
 
 from featcache.commands.options import SEEDS
 
-POOLINGS = click.Choice(["flatten", "avg", "max"])
+POOLINGS = click.Choice(["flatten", "avg", "max", "cls"])
 POOLING = click.option("--pooling", type=POOLINGS, default="flatten", show_default=True, help="What of the kept map.")
 FOLDS = click.IntRange(2)
 SCHEDULER = click.option(

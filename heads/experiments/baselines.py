@@ -113,7 +113,7 @@ def baselines(
     features, test = learnt_from.features, learnt_from.parts.test
     train, folds = learnt_from.folds(cv, seed)
     warnings = list(learnt_from.warnings)
-    with run_folder(out, "baselines", task, features.spec.backbone) as folder:
+    with run_folder(out, "baselines", task, features.spec.network) as folder:
         seen = model_rows(features, train, chosen, seed)
         if seen.reduced is not None:
             warnings.append(seen.reduced.caution())

@@ -41,6 +41,8 @@ class Fitted:
         Positions of the rows of train, val and test.
     probabilities : array of shape (n, n_classes)
         Of every row, calibrated where that was asked.
+    layers : list of Layer
+        The layer table, from the frozen network to the output.
     """
 
     result: dict[str, Any]
@@ -48,11 +50,7 @@ class Fitted:
     features: Features
     parts: Partition
     probabilities: np.ndarray
-
-    @property
-    def layers(self) -> list[Layer]:
-        """The layer table, from the frozen network to the output."""
-        return layer_table(self.estimator, self.features)
+    layers: list[Layer]
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def fit_head(
     )
     features = learnt_from.features
     check_wishes(calibration, sensitivity, len(features.classes))
-    with run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.backbone) as folder:
+    with run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
         return _fit(folder, wishes, estimator, learnt_from, on_epoch, watch)
 
 
@@ -199,6 +197,7 @@ def _fit(
     watch.lap("evaluate")
     warnings = [*learnt_from.warnings, *settled.warnings]
     epochs = fitting.n_iter_
+    layers = layer_table(estimator, features, wishes.request.cache)
     result = {
         **stamp("fit-head", features, parts.parts()),
         "task": wishes.request.task,
@@ -206,7 +205,7 @@ def _fit(
         "feature_set": features.feature_set,
         "model": wishes.model,
         "synthetic": features.synthetic,
-        "parameters": parameter_counts(layer_table(estimator, features), wishes.model),
+        "parameters": parameter_counts(layers, wishes.model),
         "hyperparameters": _plain(estimator.get_params()),
         "epochs_run": epochs,
         "best_epoch": fitting.best_epoch_,
@@ -235,7 +234,7 @@ def _fit(
     )
     watch.lap("bundle")
     write_head_run(folder, result, fitting.history_, learnt_from, settled.probabilities, watch)
-    return Fitted(result, estimator, features, parts, settled.probabilities)
+    return Fitted(result, estimator, features, parts, settled.probabilities, layers)
 
 
 def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:

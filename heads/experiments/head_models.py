@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featcache.backbones import openvino_runtime
 from featcache.backbones.weights import network_parameters
 from featcache.errors import UsageError
 from featcache.features.loading import Features
+from featcache.store.store import Store
 
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier
@@ -15,7 +18,7 @@ from ..training.epoch_classifier import EpochClassifier, Layer
 from .reference import defaults
 
 MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
-_POOLED = {"flatten": "flatten", "avg": "global average", "max": "global maximum"}
+_POOLED = {"flatten": "flatten", "avg": "global average", "max": "global maximum", "cls": "class token"}
 
 
 def head_model(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
@@ -35,13 +38,16 @@ def head_model(task: str, model: str, seed: int, settings: Mapping[str, Any]) ->
     return estimator
 
 
-def layer_table(estimator: Any, features: Features) -> list[Layer]:
-    """The layers of a fitted head, from the frozen network to the output."""
+def layer_table(estimator: Any, features: Features, cache: str | os.PathLike[str]) -> list[Layer]:
+    """The layers of a fitted head, from the frozen network (which the cache keeps) to the output."""
     spec = features.spec
     layers: list[Layer] = []
     if spec.backbone != "pixels":
-        name = f"{spec.backbone} (frozen{', to ' + spec.layer if spec.layer else ''})"
-        layers.append(Layer(name, features.map_shape, network_parameters(spec)))
+        name = f"{spec.network} (frozen{', to ' + spec.layer if spec.layer else ''})"
+        with Store(cache) as store:
+            kept = store.converted(spec)
+        count = network_parameters(spec) if spec.of_table else openvino_runtime.parameters(kept)
+        layers.append(Layer(name, features.map_shape, count))
         layers.append(Layer(_POOLED[features.pooling], features.X.shape[1:], 0))
     return [*layers, *estimator.layers()]
 

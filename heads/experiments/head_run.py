@@ -11,6 +11,7 @@ import numpy as np
 
 from featcache.system.timer import Stopwatch
 
+from ..bundles.integrity import CONVERTED, NETWORK
 from ..evaluation import plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
@@ -43,7 +44,8 @@ def write_head_run(
     write_evaluation(folder, features, test, probabilities[test], result["test"], f"{title}, test")
     watch.lap("draw")
     write_json(folder / "run.json", result)
-    if not (folder / "bundle" / "network.safetensors").exists() and features.spec.backbone != "pixels":
+    held = {entry.name for entry in (folder / "bundle").iterdir()}
+    if not held & {NETWORK, CONVERTED} and features.spec.backbone != "pixels":
         _log.warning(
             "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
             "are cached; extract at least one new image with this version to keep them"

@@ -17,7 +17,8 @@ from featcache.data.dataset import Dataset, find_images, label_array
 from featcache.errors import BadImage, BundleError, DataError, UsageError, WeightsError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import Plan
-from featcache.extraction.request import Resolved, resolve_spec
+from featcache.extraction.request import Resolved
+from featcache.extraction.resolution import resolve_spec
 from featcache.features.loading import Features, read_or_stay
 from featcache.store.store import Store
 from featcache.system import tensor_files
@@ -104,6 +105,10 @@ def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:
     # A misspelt name is told where none is needed, too.
     source = None if weights is None else network_weights.parse(weights)
     try:
+        if source is not None and not spec.of_table:
+            raise BundleError(
+                f"{bundle.folder}: its network {spec.network} is not of the table; --weights gives no other"
+            )
         if network is None and source is not None:
             model = network_weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
             digest = network_weights.digest(model)
@@ -114,7 +119,7 @@ def _resolved(bundle: Bundle, weights: str | None, store: Store) -> Resolved:
                 )
             tensor_files.keep(model, store.network(spec))
         if network is None and spec.backbone != "pixels":
-            network = store.network(spec) if store.network(spec).exists() else None
+            network = store.kept(spec) if store.kept(spec).exists() else None
         return resolve_spec(spec, network, store)
     except UsageError as error:
         raise BundleError(f"{bundle.folder}: {error}") from error

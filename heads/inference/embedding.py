@@ -185,7 +185,7 @@ def tsne(
         predicted = [features.classes[code] for code in codes]
         rows, what = opened.estimator.hidden(features.X), "first dense layer"
     points, before = embed(rows, perplexity, seed)
-    with run_folder(out, "tsne", task, features.spec.backbone) as folder:
+    with run_folder(out, "tsne", task, features.spec.network) as folder:
         header = ("path", "split", "label", "predicted", "x", "y")
         labels = [features.classes[label] for label in features.y]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))

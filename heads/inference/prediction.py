@@ -234,7 +234,7 @@ def evaluate_bundle(
     known, left_out = known_images(dataset, opened.classes, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     features = join_groups(features, cache)
-    with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.backbone) as folder:
+    with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.network) as folder:
         probabilities = opened.predict_proba(features)
         test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
         unlike = unlike_training(opened, features, cache)

@@ -135,7 +135,7 @@ def saliency(
     if "map" not in opened.spec.arrays:
         raise DataError(
             f"{opened.folder}: its features are averages alone (--keep avg), which no longer say where in the image. "
-            f"Run: python cli.py extract --backbone {opened.spec.backbone} --keep map …, and fit again"
+            f"Run: python cli.py extract --backbone {opened.spec.network} --keep map …, and fit again"
         )
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
@@ -154,7 +154,7 @@ def saliency(
     if len(wrong):
         of_class[wrong] = contributions(opened.estimator, maps.take(wrong), opened.pooling, shown[wrong])
     border = border_share(evidence)
-    with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.backbone) as folder:
+    with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.network) as folder:
         _log.info("drawing %d of %d images", min(limit, len(features)), len(features))
         order = _order(predicted, shown)[:limit]
         answers = _answers(features, predicted, probabilities, labelled=not images)

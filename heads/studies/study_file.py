@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     classes: tuple[_Name, ...] | None = None
     group_regex: str | None = None
     against: _Name | None = None
-    pooling: Literal["flatten", "avg", "max"] | None = None
+    pooling: Literal["flatten", "avg", "max", "cls"] | None = None
     baselines: tuple[_Name, ...] | None = None
     grid: bool = False
     skip_bad: bool = False

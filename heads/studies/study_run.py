@@ -22,7 +22,7 @@ from featcache.data.tasks import task_classes
 from featcache.errors import DataError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import choose_data, row_keys
-from featcache.extraction.request import resolve_spec
+from featcache.extraction.resolution import resolve_spec
 from featcache.store.store import Store
 
 from ..auditing.audit import audit

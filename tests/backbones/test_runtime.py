@@ -8,13 +8,14 @@ import time
 
 import numpy as np
 import pytest
+import shards
 from pictures import write_images
 
 import featcache
 from featcache.backbones import openvino_runtime, registry, runtime, tensorflow_runtime, weights
 from featcache.backbones.tensorflow_setup import gpu_likely
 from featcache.errors import UsageError
-from featcache.extraction import pipeline, planning, request
+from featcache.extraction import pipeline, planning, request, resolution
 from featcache.extraction.batch_tuning import BatchSize
 from featcache.spec import FeatureSpec
 from featcache.store.shard import Shard
@@ -155,7 +156,7 @@ def test_which_runtime_is_taken(monkeypatch):
 
 def test_openvino_computes_in_float32_alone():
     with pytest.raises(UsageError, match="mixed_bfloat16 take tensorflow"):
-        request.resolve(
+        resolution.resolve(
             request.ExtractionRequest("mobilenet", "random", runtime="openvino", precision="mixed_bfloat16"), None
         )
 
@@ -239,7 +240,9 @@ def test_a_run_tells_its_pace_and_its_phases(tmp_path, monkeypatch):
         keys, _ = planning.row_keys(store, [str(path) for path in paths])
     jobs = [planning.PlannedImage(str(path), key) for path, key in zip(paths, keys, strict=True)]
     told = []
-    outcome = pipeline.run(jobs, 8, Sleeping(0.01), lambda rows: "x", on_pace=lambda *pace: told.append(pace))
+    outcome = pipeline.run(
+        jobs, shards.pixels(8), Sleeping(0.01), lambda rows: "x", on_pace=lambda *pace: told.append(pace)
+    )
     ((pace, left),) = told
     assert 50 < pace < 101
     assert 20 <= left <= 40

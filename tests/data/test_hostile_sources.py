@@ -737,6 +737,8 @@ def test_any_tree_is_read_or_refused_with_a_sentence(tmp_path_factory, entries):
         with contextlib.suppress(OSError):  # the same name twice, or longer than the disk takes
             (root / folder).mkdir(exist_ok=True)
             place = root / folder / name
+            if os.path.lexists(place):  # written to twice, a pipe would wait for whoever reads it
+                continue
             {
                 "image": lambda p: p.write_bytes(image.read_bytes()),
                 "text": lambda p: p.write_text("no image"),

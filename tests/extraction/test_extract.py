@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shards
 from pictures import age, write_images
 from PIL import Image
 
@@ -191,7 +192,7 @@ def test_out_of_memory_halves_the_batch(tmp_path, images):
         keys, _ = row_keys(store, dataset.paths)
     jobs = [PlannedImage(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
     got = []
-    outcome = pipeline.run(jobs, 8, Limited(), lambda rows: got.append(rows) or "x", batch_size=16)
+    outcome = pipeline.run(jobs, shards.pixels(8), Limited(), lambda rows: got.append(rows) or "x", batch_size=16)
     assert outcome.computed == 24
     assert seen[:4] == [16, 8, 4, 2]
     assert [k.tobytes() for rows in got for k in rows.keys] == keys

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shards
 from pictures import age, write_images
 from surroundings import OFFLINE, ROOT
 
@@ -144,7 +145,7 @@ def test_a_kill_costs_at_most_one_commit(tmp_path):
     with Store(tmp_path / "cache") as store:
         keys, _ = row_keys(store, dataset.paths)
     jobs = [PlannedImage(p, k) for p, k in zip(dataset.paths, keys, strict=True)]
-    pipeline.run(jobs, 8, Slow(), commit, batch_size=8)
+    pipeline.run(jobs, shards.pixels(8), Slow(), commit, batch_size=8)
     assert committed == 700
     assert worst <= 256
 

@@ -12,6 +12,11 @@ from featcache.store.shard import Rows
 SPEC = FeatureSpec("vgg16", "", "random0", "00" * 32, 32, "decode-1", "caffe", "map", "float32", "float32")
 
 
+def pixels(size: int) -> FeatureSpec:
+    """The spec of decoded pixels."""
+    return FeatureSpec("pixels", "", "none", "", size, "decode-1", "none", "map", "uint8", "float32")
+
+
 def rows(*numbers: int, spec: FeatureSpec = SPEC, seconds: float = 1.0) -> Rows:
     """Rows whose keys and values follow from a number each."""
     keys = np.zeros((len(numbers), 32), np.uint8)

@@ -1,0 +1,120 @@
+"""Where a network comes from that is not of the table: a prefix or an ending says who reads it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError, WeightsError
+from ..spec import are_random
+from . import network_files
+from .network import Network
+
+_LONGEST = 60  # characters of a label
+OWN_WEIGHTS = "imagenet"  # the default of --weights; any other network then has those that its source gives
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network that is found and not loaded.
+
+    Attributes
+    ----------
+    label : what people call it; a plain name, which decides nothing.
+    kind : what decides the network besides its files: the house, its release, the name there, the seed.
+    files : those whose bytes decide it.
+    open : loads it for a side of its square input in pixels, or for its own where that is None.
+    """
+
+    label: str
+    kind: str
+    files: tuple[Path, ...]
+    open: Callable[[int | None], Network]
+
+
+# Each house by its prefix: a function of the name there and of --weights, which imports what it needs.
+HOUSES: dict[str, Callable[[str, str], Source]] = {}
+
+
+def is_of_table(asked: Any) -> bool:
+    """Whether the table of backbones is meant, and no file, house or object."""
+    if not isinstance(asked, str):
+        return False
+    house, colon, _ = asked.partition(":")
+    if colon and house in HOUSES:
+        return False
+    return Path(asked).suffix.lower() not in _endings() and not _is_saved_model(Path(asked))
+
+
+def find(asked: Any, weights: str = OWN_WEIGHTS, identity: str | None = None) -> Source:
+    """The network that is asked for by a path, a house's name or as an object.
+
+    Raises
+    ------
+    UsageError
+        Nobody reads such a thing.
+    WeightsError
+        There is no such file.
+    """
+    if not isinstance(asked, str | os.PathLike):
+        return _of_object(asked, weights, identity)
+    if identity is not None:
+        raise UsageError("identity names a callable; a network in a file, or of a house, is known by what it computes")
+    text = os.fspath(asked)
+    house, colon, name = text.partition(":")
+    if colon and house in HOUSES:
+        return HOUSES[house](name, weights)
+    path = Path(text).expanduser()
+    if weights != OWN_WEIGHTS:
+        raise UsageError(f"--weights {weights} goes with no file of a network: {path.name} holds its own")
+    if not path.exists():
+        raise WeightsError(
+            f"{text}: no such file; expected a network ({', '.join(_endings())}, or a SavedModel's folder)"
+        )
+    return of_file(path)
+
+
+def of_file(path: Path) -> Source:
+    """The network in a file, or in a SavedModel's folder, that is there."""
+    path = path.absolute()
+    ending = path.suffix.lower()
+    form = network_files.SAVED_MODEL if _is_saved_model(path) else network_files.FORMATS.get(ending)
+    if form is None:
+        raise UsageError(f"{path}: nobody here reads this; expected {', '.join(_endings())}, or a SavedModel's folder")
+    files = form.files(path)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise WeightsError(f"{missing[0]}: no such file; a network in {form.name} form has it beside {path.name}")
+    return Source(label(path.stem), form.name, tuple(files), lambda size: network_files.FileNetwork(path, form, size))
+
+
+def label(text: str) -> str:
+    """A plain name for a network, of whatever it is called."""
+    plain = re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("._")[:_LONGEST] or "network"
+    # What begins so is taken for weights that know nothing.
+    return f"file_{plain}" if are_random(plain) or not plain[0].isalnum() else plain
+
+
+def asked_label(asked: str) -> str:
+    """The label that what is asked for would be given, whether it is there or not."""
+    house, colon, name = asked.partition(":")
+    if colon and house in HOUSES:
+        return label(name.rstrip("/").rpartition("/")[2])
+    path = Path(asked)
+    return label(path.stem if path.suffix.lower() in _endings() else path.name)
+
+
+def _of_object(network: Any, weights: str, identity: str | None) -> Source:
+    raise UsageError(f"{type(network).__name__} is no network that is read here")
+
+
+def _is_saved_model(path: Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
+def _endings() -> list[str]:
+    return list(network_files.FORMATS)

@@ -1,0 +1,161 @@
+"""What an ONNX file is: proven to keep to its folder, and named by its operations and constants."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError
+from ..system.plain_text import printable
+
+_DEEPEST = 16  # graphs in graphs (of If, Loop and Scan)
+
+
+def read(path: Path) -> tuple[str, tuple[Path, ...]]:
+    """SHA-256 over operations, their order and attributes, and constants, hex; and the other files that hold constants.
+
+    Names count for nothing.
+
+    Raises :class:`WeightsError` where the file is damaged, or names files outside its own folder; nothing is opened
+    then.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (DecodeError, ValueError) as error:
+        raise WeightsError(f"{path}: not an ONNX file, or damaged ({printable(str(error), lines=False)})") from error
+    if not model.graph.node:
+        raise WeightsError(f"{path}: holds no operations; expected an ONNX network")
+    reader = _Reader(path)
+    total = hashlib.sha256(b"onnx")
+    for opset in sorted((entry.domain, entry.version) for entry in model.opset_import):
+        total.update(repr(opset).encode())
+    for function in model.functions:
+        total.update(_plain(function))
+    total.update(reader.graph(model.graph, {}))
+    return total.hexdigest(), tuple(sorted(reader.others))
+
+
+class _Reader:
+    """Digests the graphs of one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.others: set[Path] = set()
+
+    def graph(self, graph: Any, outer: dict[str, bytes], level: int = 0) -> bytes:
+        """Digest of a graph; every value is named by how it comes about, and not by its name."""
+        if level > _DEEPEST:
+            raise WeightsError(f"{self._path}: graphs in graphs deeper than {_DEEPEST} levels")
+        values = dict(outer)
+        for position, value in enumerate(graph.input):
+            values[value.name] = _hash([b"input", level, position, _plain(value.type)])
+        for tensor in graph.initializer:
+            values[tensor.name] = self._tensor(tensor)
+        for sparse in graph.sparse_initializer:
+            parts = [self._tensor(sparse.values), self._tensor(sparse.indices), *sparse.dims]
+            values[sparse.values.name] = _hash([b"sparse", *parts])
+        effects = []
+        for node in graph.node:
+            # An input that is nowhere defined leaves the network to whoever reads it, and it is refused there.
+            inputs = [values.get(name, b"absent") for name in node.input]
+            attributes = sorted((one.name, self._attribute(one, values, level)) for one in node.attribute)
+            made = _hash([node.domain, node.op_type, *inputs, b"with", *[part for pair in attributes for part in pair]])
+            effects.append(made)
+            for position, name in enumerate(node.output):
+                values[name] = _hash([made, position])
+        outputs = [values.get(value.name, b"absent") for value in graph.output]
+        return _hash([b"graph", *outputs, b"of", *effects])
+
+    def _attribute(self, attribute: Any, values: dict[str, bytes], level: int) -> bytes:
+        parts: list[bytes | int] = [attribute.type]
+        parts += [self._tensor(tensor) for tensor in (attribute.t, *attribute.tensors) if tensor.ByteSize()]
+        graphs = [attribute.g] if attribute.HasField("g") else []
+        parts += [self.graph(graph, values, level + 1) for graph in (*graphs, *attribute.graphs)]
+        rest = type(attribute)()
+        rest.CopyFrom(attribute)
+        for field in ("t", "tensors", "g", "graphs", "doc_string", "name"):
+            rest.ClearField(field)
+        return _hash([*parts, _plain(rest)])
+
+    def _tensor(self, tensor: Any) -> bytes:
+        import onnx
+
+        about = [b"tensor", tensor.data_type, len(tensor.dims), *tensor.dims]
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return _hash([*about, self._outside(tensor)])
+        if tensor.HasField("raw_data"):
+            return _hash([*about, tensor.raw_data])
+        try:
+            return _hash([*about, onnx.numpy_helper.to_array(tensor).tobytes()])
+        except (ValueError, TypeError):  # strings, and types that NumPy does not have
+            plain = type(tensor)()
+            plain.CopyFrom(tensor)
+            plain.ClearField("name")
+            plain.ClearField("doc_string")
+            return _hash([*about, _plain(plain)])
+
+    def _outside(self, tensor: Any) -> bytes:
+        """Digest of a tensor's bytes in another file of the same folder."""
+        given = {entry.key: entry.value for entry in tensor.external_data}
+        name = given.get("location", "")
+        file = inside(self._path.parent, name, self._path)
+        self.others.add(file)
+        try:
+            offset, length = int(given.get("offset", 0)), int(given.get("length", -1))
+        except ValueError:
+            offset, length = -1, -1
+        size = file.stat().st_size
+        length = size - offset if length < 0 and "length" not in given else length
+        if offset < 0 or length < 0 or offset + length > size:
+            raise WeightsError(
+                f"{self._path}: wants bytes {printable(str(given.get('offset', 0)), lines=False)[:40]} and on of "
+                f"{printable(name, lines=False)}, which has {size:,}; get both files again"
+            )
+        total = hashlib.sha256()
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            while length > 0 and (block := opened.read(min(length, 1 << 20))):
+                total.update(block)
+                length -= len(block)
+        return total.digest()
+
+
+def inside(folder: Path, name: str, owner: Path) -> Path:
+    """The ordinary file that another one names, in its folder or below; links do not lead out of it.
+
+    Raises :class:`WeightsError` for anything else.
+    """
+    shown = printable(name, lines=False)
+    try:
+        found = (folder / name).resolve(strict=True)
+        root = folder.resolve(strict=True)
+        ordinary = stat.S_ISREG(os.stat(found).st_mode)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{owner}: its weights are in {shown!r}, which cannot be read; get both files") from error
+    if not name or os.path.isabs(name) or not found.is_relative_to(root) or not ordinary:
+        raise WeightsError(
+            f"{owner}: wants its weights from {shown!r}, which is not a file in its own folder; nothing was opened"
+        )
+    return found
+
+
+def _hash(parts: Iterable[bytes | str | int]) -> bytes:
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
+        total.update(len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.digest()
+
+
+def _plain(message: Any) -> bytes:
+    return message.SerializeToString(deterministic=True)

@@ -1,0 +1,275 @@
+"""Networks that are not of the table: from what was asked for to the exact feature spec, and to what computes it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from ..backbones import network_sources, openvino_runtime
+from ..backbones import runtime as runtimes
+from ..backbones.network import Kind, Network, assemble, output_form, require_fits
+from ..backbones.network_proof import prove
+from ..data import decoding
+from ..data.framing import Framing
+from ..errors import FeatcacheError, StoreError, UsageError, WeightsError
+from ..spec import FeatureSpec, Scaling, network_name
+from ..store.store import Store
+from ..system import schema
+from .planning import row_keys
+from .request import ExtractionRequest, Resolved
+
+_log = logging.getLogger(__name__)
+_MEMO = "network-1"  # raise it where what is remembered means something else
+LARGEST = 4096
+
+
+class _Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """What is known of a network once it has been loaded, so that it need not be loaded again to know it."""
+
+    digest: schema.Digest
+    size: Annotated[int, Meta(ge=1, le=LARGEST)]
+    channels: Literal[1, 3] | None
+    kind: Kind
+    class_token: bool
+    mean: list[schema.Finite] | None
+    std: list[schema.Finite] | None
+    order: Literal["rgb", "bgr"]
+    framing: Framing | None
+    others: dict[schema.Place, schema.Digest]
+
+
+def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
+    """Find the spec. What is known of the network comes from the index where it was seen before; else from loading it.
+
+    Raises
+    ------
+    UsageError
+        Its input is not described by its source or the request, or it has no such layer.
+    WeightsError
+        It is not to be had, or to be used.
+    """
+    if request.size is not None and not 1 <= request.size <= LARGEST:
+        raise UsageError(f"--size {request.size} is out of range; expected 1 to {LARGEST} pixels")
+    _refuse_what_does_not_apply(request)
+    source = network_sources.find(request.backbone, request.weights, request.identity)
+    memo = _memo(source, request, store)
+    opened = functools.cache(lambda: source.open(request.size))
+    facts = _remembered(memo, store)
+    if facts is None:
+        facts = _facts(opened(), source.label, request.layer, store)
+        store.index.remember(memo, json.dumps(msgspec.to_builtins(facts), sort_keys=True))
+        store.index.remember(_known_as(source, store), facts.digest)
+    spec = _spec(request, source.label, facts)
+
+    def build(count: int) -> runtimes.Runtime:
+        return _runtime(spec, opened, store, memo, count)
+
+    return Resolved(spec, build)
+
+
+def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, threads: int | None = None) -> Resolved:
+    """The way to compute rows of a spec that is known.
+
+    Parameters
+    ----------
+    spec : of a bundle, or of a feature set.
+    kept : the converted network, as :func:`featcache.backbones.openvino_runtime.keep` wrote it; None is the cache's.
+    store : keeps it otherwise.
+    threads : to compute with; None takes all.
+
+    Raises :class:`WeightsError` where it is not there, or is not of this spec, when it comes to that.
+    """
+
+    def build(count: int) -> runtimes.Runtime:
+        path = kept if kept is not None else store.converted(spec)
+        if not path.exists():
+            raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
+        model = openvino_runtime.read(path)
+        require_fits(model, spec, str(path))
+        return openvino_runtime.OpenVINORuntime(model, spec, threads)
+
+    return Resolved(spec, build)
+
+
+def known_network(asked: str, store: Store) -> str | None:
+    """What stands for the backbone in specs of a network that was extracted before, found by its path or name."""
+    try:
+        source = network_sources.find(asked)
+        digest = store.index.memo(_known_as(source, store))
+    except (UsageError, WeightsError):
+        return None
+    return network_name(digest) if digest and len(digest) == 64 else None
+
+
+def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
+    if request.preprocess != "model":
+        raise UsageError(f"--preprocess {request.preprocess} is for networks of the table; here it is --mean and --std")
+    if request.runtime not in ("auto", "openvino"):
+        raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino")
+    if request.precision != "float32":
+        raise UsageError(f"--precision {request.precision} is for networks of the table")
+
+
+def _memo(source: network_sources.Source, request: ExtractionRequest, store: Store) -> str:
+    """What decides the loaded network and what is known of it, without loading it."""
+    return f"{_known_as(source, store)}:{request.size}:{request.layer}"
+
+
+def _known_as(source: network_sources.Source, store: Store) -> str:
+    files = [str(path) for path in source.files]
+    keys, bad = row_keys(store, files)
+    if bad:
+        raise WeightsError(f"{bad[0].path}: {bad[0].reason}")
+    return ":".join([_MEMO, source.kind, *(key.hex() for key in keys if key is not None)])
+
+
+def _remembered(memo: str, store: Store) -> _Facts | None:
+    """What was noted of the network, where all of it still holds."""
+    text = store.index.memo(memo)
+    if text is None:
+        return None
+    try:
+        facts = msgspec.convert(schema.read(text, _Facts, "index", "It is made anew"), _Facts)
+    except StoreError as error:
+        _log.debug("%s", error)
+        return None
+    keys, bad = row_keys(store, list(facts.others))
+    same = not bad and [key and key.hex() for key in keys] == list(facts.others.values())
+    return facts if same else None
+
+
+def _facts(network: Network, label: str, layer: str, store: Store) -> _Facts:
+    stated = network.stated
+    if stated.size is None:
+        raise UsageError(f"{label} takes images of any size, and nothing says which; give --size")
+    form = output_form(network.graph(layer), label)
+    others = [str(path) for path in network.others]
+    keys, _ = row_keys(store, others)
+    scaling = stated.scaling
+    return _Facts(
+        digest=network.digest,
+        size=stated.size,
+        channels=None if stated.channels is None else (1 if stated.channels == 1 else 3),
+        kind=form.kind,
+        class_token=form.prefix > 0,
+        mean=None if scaling is None else list(scaling.mean),
+        std=None if scaling is None else list(scaling.std),
+        order="rgb" if scaling is None else scaling.order,
+        framing=stated.framing,
+        others={path: key.hex() for path, key in zip(others, keys, strict=True) if key is not None},
+    )
+
+
+def _spec(request: ExtractionRequest, label: str, facts: _Facts) -> FeatureSpec:
+    framing = request.framing(facts.framing)
+    mean, std = (_numbers(getattr(request, name), name) for name in ("mean", "std"))
+    mean = mean if mean is not None or facts.mean is None else tuple(facts.mean)
+    std = std if std is not None or facts.std is None else tuple(facts.std)
+    missing = [f"--{name}" for name, value in (("mean", mean), ("std", std), ("resize", framing)) if value is None]
+    if missing:
+        raise UsageError(_what_is_missing(label, facts, missing))
+    assert framing is not None
+    assert mean is not None
+    assert std is not None
+    channels = request.channels or facts.channels or 3
+    if facts.channels is not None and channels != facts.channels:
+        raise UsageError(f"--channels {channels}: {label} takes {facts.channels}")
+    if facts.kind == "vector" and request.keep == "map":
+        raise UsageError(f"this layer of {label} gives vectors, not maps: ask for --keep avg, or another --layer")
+    return FeatureSpec(
+        backbone=network_name(facts.digest),
+        layer=request.layer,
+        weights=label,
+        weights_digest=facts.digest,
+        size=facts.size,
+        recipe=decoding.RECIPE,
+        preprocess="scaled",
+        keep="vector" if facts.kind == "vector" else request.keep or "map",
+        dtype=request.dtype,
+        precision=request.precision,
+        framing=framing,
+        scaling=Scaling(mean, std, channels, request.order or facts.order),  # type: ignore[arg-type]
+        class_token=facts.class_token,
+    )
+
+
+def _numbers(given: Any, name: str) -> tuple[float, ...] | None:
+    if given is None:
+        return None
+    try:
+        values = tuple(float(value) for value in np.atleast_1d(np.asarray(given, dtype=np.float64)))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} {given!r}: expected a number, or one for each channel") from error
+    low = 0.0 if name == "std" else -1e6
+    if len(values) not in (1, 3) or not all(low <= value <= 1e6 for value in values) or (low == 0.0 in values):
+        raise UsageError(f"{name} {given!r}: expected one number or three, in the scale 0 to 1")
+    return values
+
+
+def _what_is_missing(label: str, facts: _Facts, missing: list[str]) -> str:
+    channels = "" if facts.channels is None else f"{facts.channels} x "
+    return (
+        f"{label}: nothing says how a picture becomes its input of {channels}{facts.size} x {facts.size}, and that is "
+        f"never guessed. Give {' and '.join(missing)}:\n"
+        "  --mean R,G,B --std R,G,B        (pixel / 255 - mean) / std, in the scale 0 to 1; one number serves all\n"
+        "  --resize squash|crop|pad        how a picture becomes a square; with crop, --crop 0.875 and the like\n"
+        "and, where they differ from these: --interpolation bilinear, --order rgb\n"
+        "ImageNet's are --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225; pixels of 0 to 1: --mean 0 --std 1; of 0 to\n"
+        "255: --mean 0 --std 1/255; of -1 to 1: --mean 0.5 --std 0.5. Whoever trained the network knows."
+    )
+
+
+def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int) -> runtimes.Runtime:
+    """What computes. A converted network is kept under its spec, and needs nothing of its source."""
+    path = store.converted(spec)
+    model = openvino_runtime.load(path)
+    if model is not None:
+        try:
+            require_fits(model, spec, str(path))
+            return openvino_runtime.OpenVINORuntime(model, spec)
+        except WeightsError as error:
+            _log.warning("%s; converting the network again", error)
+    network: Network = opened()
+    if network.digest != spec.weights_digest:
+        store.index.remember(memo, "")
+        raise WeightsError(
+            f"{spec.network} is not the network seen before (digest {network.digest[:8]}, expected "
+            f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
+        )
+    model = assemble(network.graph(spec.layer), spec)
+    runtime = _compiled(model, spec)
+    prove(runtime, spec, _pair(model, spec))
+    openvino_runtime.keep(model, path)
+    return runtime
+
+
+def _compiled(model: Any, spec: FeatureSpec) -> openvino_runtime.OpenVINORuntime:
+    try:
+        return openvino_runtime.OpenVINORuntime(model, spec)
+    except FeatcacheError:
+        raise
+    except RuntimeError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(f"{spec.network}: this machine's OpenVINO cannot run it ({lines[-1]})") from error
+
+
+def _pair(model: Any, spec: FeatureSpec) -> Any:
+    """The same network for two images at once: what is computed beside an image must not move it."""
+
+    def compute(images: np.ndarray) -> dict[str, np.ndarray]:
+        import openvino
+
+        both = model.clone()
+        both.reshape([len(images), spec.size, spec.size, 3])
+        compiled = openvino.Core().compile_model(both, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        given = compiled(images)
+        return {name: given[f"{name}:0"] for name in spec.arrays}
+
+    return compute

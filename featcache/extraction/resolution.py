@@ -1,0 +1,59 @@
+"""From what was asked for, or from a spec, to what computes it: networks of the table, and all others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..backbones import network_sources
+from ..data import decoding
+from ..errors import UsageError
+from ..spec import FeatureSpec
+from ..store.store import Store
+from .network_request import resolve_network, resolve_network_spec
+from .request import ExtractionRequest, Resolved
+from .table_request import resolve_table, resolve_table_spec
+
+
+def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -> Resolved:
+    """Find the spec that is asked for, and the way to compute rows of it.
+
+    Parameters
+    ----------
+    request : what was asked for.
+    store : remembers digests, and keeps networks.
+    synthetic : on the built-in sample, ImageNet weights that cannot be had are replaced by random ones.
+
+    Raises
+    ------
+    UsageError, WeightsError
+    """
+    if network_sources.is_of_table(request.backbone):
+        return resolve_table(request, store, synthetic)
+    return resolve_network(request, store)
+
+
+def resolve_spec(
+    spec: FeatureSpec, kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
+) -> Resolved:
+    """The way to compute rows of a spec that is known.
+
+    Parameters
+    ----------
+    spec : of a bundle, or of a feature set.
+    kept : the network: its weights as :func:`featcache.system.tensor_files.keep` wrote them, or of a network that is
+        not of the table, itself as :func:`featcache.backbones.openvino_runtime.keep` did.
+    store : remembers digests, and keeps networks.
+    runtime, threads : what to compute with; None takes all threads.
+
+    Raises
+    ------
+    WeightsError
+        There is no network to compute with, when it comes to that.
+    UsageError
+        The spec was made with decoding rules that this version does not have.
+    """
+    if spec.recipe != decoding.RECIPE:
+        raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
+    if spec.of_table:
+        return resolve_table_spec(spec, kept, store, runtime, threads)
+    return resolve_network_spec(spec, kept, store, threads)
