@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class FileNetwork:
         self._channels_last = self._layout(shape)
         side, channels = self._side(shape), self._channels(shape)
         if side is not None and size is not None and side != size:
-            self._reshaped(model, size, channels or 3)  # raises where it takes no other
+            # Other sides may be accepted, and computed with constants that were made for this one.
+            raise UsageError(f"{path}: takes images of {side} pixels, not {size}; export it again for another size")
         self._size = size or side
         self.stated = Stated(size=self._size, channels=channels)
 
@@ -122,6 +124,20 @@ class FileNetwork:
             model.reshape({model.inputs[0]: wanted})
         except Exception as error:
             raise UsageError(f"{self._path}: does not take one image of {size} pixels ({_why(error)})") from error
+        for op in model.get_ops():
+            if op.get_type_name() == "Reshape" and _loses_numbers(op):
+                raise UsageError(
+                    f"{self._path}: does not take one image of {size} pixels: its operation "
+                    f"{printable(op.get_friendly_name(), lines=False)} was made for another shape"
+                )
+
+
+def _loses_numbers(reshape: Any) -> bool:
+    """Whether it gives more or fewer numbers than it takes, which OpenVINO lets pass, and computes something with."""
+    before, after = reshape.get_input_partial_shape(0), reshape.get_output_partial_shape(0)
+    if before.is_dynamic or after.is_dynamic:
+        return False
+    return math.prod(before.get_shape()) != math.prod(after.get_shape())
 
 
 def _named(model: Any, layer: str, path: Path) -> Any:

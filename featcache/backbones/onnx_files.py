@@ -93,9 +93,9 @@ class _Reader:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             return _hash([*about, self._outside(tensor)])
         if tensor.HasField("raw_data"):
-            return _hash([*about, tensor.raw_data])
+            return _hash([*about, hashlib.sha256(tensor.raw_data).digest()])
         try:
-            return _hash([*about, onnx.numpy_helper.to_array(tensor).tobytes()])
+            return _hash([*about, hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()])
         except (ValueError, TypeError):  # strings, and types that NumPy does not have
             plain = type(tensor)()
             plain.CopyFrom(tensor)
