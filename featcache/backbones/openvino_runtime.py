@@ -7,6 +7,7 @@ and a row does not depend on what was computed beside it, to the last bit.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import logging
@@ -64,7 +65,10 @@ def keep(converted: Any, path: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "network.xml"
-        openvino.save_model(converted, xml, compress_to_fp16=False)
+        try:
+            openvino.save_model(converted, xml, compress_to_fp16=False)
+        except RuntimeError as error:  # which says nothing of disks
+            raise OSError(errno.ENOSPC, "no room left for the converted network?", folder) from error
         parts = [np.fromfile(xml.with_suffix(suffix), np.uint8) for suffix in (".xml", ".bin")]
     tensor_files.write_tensors(path, [*parts, _digest(parts)])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import joblib
+import networks
 import numpy as np
 import psutil
 import pytest
@@ -53,18 +54,21 @@ def client(cluster):
         yield client
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """Images, and their features by one process."""
+@pytest.fixture(scope="module", params=["of the table", "in a file"])
+def alone(request, tmp_path_factory):
+    """A network, images, and their features by one process."""
     folder = tmp_path_factory.mktemp("alone")
+    network = SMALL
+    if request.param == "in a file":
+        network = {"backbone": networks.write(folder, networks.convolution()), **networks.SCALED}
     write_images(folder / "images", 90)
     age(folder / "images")
-    featcache.extract(folder / "images", cache=folder / "cache", **SMALL)
-    return folder / "images", featcache.load("mobilenet", data=folder / "images", cache=folder / "cache")
+    name = featcache.extract(folder / "images", cache=folder / "cache", **network).feature_set
+    return network, folder / "images", featcache.load(name, data=folder / "images", cache=folder / "cache")
 
 
 def assert_the_same(cache: Path, images: Path, wanted) -> None:
-    found = featcache.load("mobilenet", data=images, cache=cache)
+    found = featcache.load(data=images, cache=cache)
     assert (found.keys, found.feature_set) == (wanted.keys, wanted.feature_set)
     np.testing.assert_allclose(found.X, wanted.X, rtol=1e-5, atol=1e-6 * np.abs(wanted.X).max())
     with Store(cache) as store:
@@ -75,19 +79,19 @@ def assert_the_same(cache: Path, images: Path, wanted) -> None:
 
 @pytest.mark.parametrize("way", ["shared", "sent back", "devices"])
 def test_the_same_set_as_one_process_gives(cluster, alone, tmp_path, way):
-    images, wanted = alone
+    network, images, wanted = alone
     how = {
         "shared": {"scheduler": cluster.scheduler_address},
         "sent back": {"scheduler": cluster.scheduler_address, "send_back": True},
         "devices": {"devices": "cpu:2"},
     }[way]
     dealt = []
-    done = featcache.extract(images, cache=tmp_path / "cache", on_progress=dealt.append, **how, **SMALL)
+    done = featcache.extract(images, cache=tmp_path / "cache", on_progress=dealt.append, **how, **network)
     assert (done.computed, done.reused, done.skipped, done.runtime) == (90, 0, 0, "openvino")
     assert dealt[-1] == 90
     assert len(dealt) > 1
     assert_the_same(tmp_path / "cache", images, wanted)
-    again = featcache.extract(images, cache=tmp_path / "cache", **how, **SMALL)
+    again = featcache.extract(images, cache=tmp_path / "cache", **how, **network)
     assert (again.computed, again.reused) == (0, 90)
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 import shards
@@ -36,18 +37,32 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / "cli.py"), *map(str, arguments)]
 
 
-def extract(data: Path, cache: Path, **options) -> featcache.ExtractResult:
-    return featcache.extract(data, "pixels", size=16, cache=cache, commit_rows=8, batch_size=8, **options)
+@pytest.fixture(params=["pixels", "a network in a file"])
+def network(request, tmp_path) -> dict[str, object]:
+    """What is extracted."""
+    if request.param == "pixels":
+        return {"backbone": "pixels", "size": 16}
+    return {"backbone": networks.write(tmp_path, networks.convolution()), **networks.SCALED}
 
 
-def assert_whole(data: Path, cache: Path) -> None:
+def options(network: dict[str, object]) -> list[str]:
+    """The same, as options of the command line."""
+    return [part for name, value in network.items() for part in (f"--{name}", str(value))]
+
+
+def extract(data: Path, cache: Path, network: dict[str, object] | None = None) -> featcache.ExtractResult:
+    given = network or {"backbone": "pixels", "size": 16}
+    return featcache.extract(data, cache=cache, commit_rows=8, batch_size=8, **given)
+
+
+def assert_whole(data: Path, cache: Path, network: dict[str, object] | None = None) -> None:
     """The cache is sound and equals an uninterrupted one."""
     with Store(cache) as store:
         assert not maintenance.verify(store).damaged
     clean = cache.parent / f"{cache.name}-clean"
-    extract(data, clean)
-    got = featcache.load("pixels", data=data, cache=cache)
-    wanted = featcache.load("pixels", data=data, cache=clean)
+    name = extract(data, clean, network).feature_set
+    got = featcache.load(name, data=data, cache=cache)
+    wanted = featcache.load(name, data=data, cache=clean)
     assert got.keys == wanted.keys
     np.testing.assert_array_equal(got.X, wanted.X)
 
@@ -63,28 +78,32 @@ def test_every_module_that_changes_a_store_is_watched():
     assert {path.name for path in (ROOT / "featcache" / "store").glob("*.py")} - readers <= set(watched)
 
 
-def test_killed_at_every_step_of_a_commit(tmp_path):
+def test_killed_at_every_step_of_a_commit(tmp_path, network):
     write_images(tmp_path / "images", 16)
     age(tmp_path / "images")
+    of = [] if network["backbone"] == "pixels" else [network["backbone"]]
     whole = subprocess.run(
-        [sys.executable, FAULTY, tmp_path / "images", tmp_path / "c0", "0"], capture_output=True, text=True, check=True
+        [sys.executable, FAULTY, tmp_path / "images", tmp_path / "c0", "0", *of],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     steps, computed = map(int, whole.stdout.split())
     assert computed == 16
     assert steps > 100
     # The whole of both commits, in strides that start elsewhere in every run.
-    stride = steps // 24
+    stride = steps // (24 if not of else 8)
     for step in range(1 + random.randrange(stride), steps, stride):
         cache = tmp_path / f"c{step}"
-        killed = subprocess.run([sys.executable, FAULTY, tmp_path / "images", cache, str(step)], check=False)
+        killed = subprocess.run([sys.executable, FAULTY, tmp_path / "images", cache, str(step), *of], check=False)
         assert killed.returncode == -signal.SIGKILL, step
         with Store(cache) as store:
             assert not maintenance.verify(store).damaged, step
             done = sum(len(store.rows(name)) for name in store.feature_sets())
         assert done in (0, 8, 16), step
-        again = extract(tmp_path / "images", cache)
+        again = extract(tmp_path / "images", cache, network)
         assert (again.computed, again.reused) == (16 - done, done), step
-        shutil.rmtree(cache) if step % 5 else assert_whole(tmp_path / "images", cache)
+        shutil.rmtree(cache) if step % 5 else assert_whole(tmp_path / "images", cache, network)
 
 
 @pytest.mark.slow
@@ -175,9 +194,10 @@ def test_an_interrupt_commits_what_is_done_and_exits_130(tmp_path, signal_number
     assert not list(cache.glob("features/*/.tmp-*"))
 
 
-def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images, network):
     cache = tmp_path / "cache"
-    assert extract(images, cache).computed == 24
+    assert extract(images, cache, network).computed == 24
+    fresh = network | ({"size": 64} if network["backbone"] == "pixels" else {"order": "bgr"})  # a network to be kept
     others = tmp_path / "others"
     write_images(others, 60, size=64, seed=9)
 
@@ -185,20 +205,20 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path, images):
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))
 
     done = subprocess.run(
-        command("extract", "--data", others, "--backbone", "pixels", "--size", "64", "--cache", cache, "--json"),
+        command("extract", "--data", others, *options(fresh), "--cache", cache, "--json"),
         preexec_fn=limited,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 5, done.stderr
-    assert "no room left" in done.stderr
+    assert "no room" in done.stderr
     assert '"exit_code": 5' in done.stdout
     with Store(cache) as store:
         verification = maintenance.verify(store)
         assert not verification.damaged
         assert not verification.leftovers
-    assert extract(images, cache).reused == 24
+    assert extract(images, cache, network).reused == 24
 
 
 def test_a_full_disk_while_exporting_leaves_no_file(tmp_path, images):
@@ -287,19 +307,20 @@ def test_a_truncated_shard_is_noticed_without_verify(tmp_path, images, cli):
     assert cli("extract", "--data", images, "--backbone", "pixels", "--size", 16, "--json").json["computed"] == 8
 
 
-def test_two_extracts_at_once(tmp_path):
+def test_two_extracts_at_once(tmp_path, network):
     data = tmp_path / "images"
     write_images(data, 300, size=64)
     given = command(
-        "extract", "--data", data, "--backbone", "pixels", "--cache", tmp_path / "cache", "--batch-size", "8", "-q"
+        "extract", "--data", data, *options(network), "--cache", tmp_path / "cache", "--batch-size", "8", "-q"
     )
     both = [subprocess.Popen(given, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in both:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert not err
-    assert len(featcache.load("pixels", data=data, cache=tmp_path / "cache")) == 300
     with Store(tmp_path / "cache") as store:
+        (name,) = store.feature_sets()
+        assert len(featcache.load(name, data=data, cache=tmp_path / "cache")) == 300
         assert not maintenance.verify(store).damaged
         maintenance.compact(store)
         assert len(store.rows(store.feature_sets()[0])) == 300

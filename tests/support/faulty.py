@@ -1,7 +1,8 @@
-"""A process that works on a store and is killed on purpose: ``python faulty.py DATA CACHE STEP [compact]``.
+"""A process that works on a store and is killed on purpose: ``python faulty.py DATA CACHE STEP [compact | NETWORK]``.
 
-It extracts pixels, or compacts; it counts every call into C that the store's own modules make meanwhile, and kills
-itself with SIGKILL right before the STEP-th. With STEP 0 it runs through and prints the count.
+It extracts pixels, or the features of a network in a file, or compacts; it counts every call into C that the store's
+own modules make meanwhile, and kills itself with SIGKILL right before the STEP-th. With STEP 0 it runs through and
+prints the count.
 """
 
 from __future__ import annotations
@@ -51,5 +52,10 @@ if sys.argv[4:] == ["compact"]:
     sys.stdout.write(f"{count}")
 else:
     threading.setprofile(watch)  # the committing thread starts after this
-    result = featcache.extract(data, "pixels", size=16, cache=cache, commit_rows=8, batch_size=8)
+    options = {"backbone": "pixels", "size": 16}
+    if sys.argv[4:]:
+        options = {"backbone": sys.argv[4], "mean": 0.5, "std": 0.25, "resize": "squash"}
+        sys.setprofile(watch)  # the converted network is kept by the calling thread
+    result = featcache.extract(data, cache=cache, commit_rows=8, batch_size=8, **options)
+    sys.setprofile(None)
     sys.stdout.write(f"{count} {result.computed}")
