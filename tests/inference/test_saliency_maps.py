@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 from matplotlib import colormaps
@@ -312,6 +313,38 @@ def test_averaged_the_map_peaks_where_the_class_was_planted(planted, tmp_path):
     assert fitted.result["test"]["accuracy"] > 0.85
     saliency(fitted.result["bundle"], split="test", cache=planted.cache, out=tmp_path / "s", limit=0)
     assert_peaks_at_the_blobs(rows_of(tmp_path / "s"), planted.centres, 6)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_a_network_that_is_not_of_the_table(planted, tmp_path, prefix):
+    """Its cells' contributions are what finite differences of the logit say: of a map, and of patches' tokens."""
+    made = networks.convolution(side=PIXELS) if not prefix else networks.tokens(side=PIXELS)
+    if prefix:
+        made.graph.initializer[2].CopyFrom(networks.numbers("shape", [0, 8, (PIXELS // 4) ** 2]))
+    path = networks.write(tmp_path, made)
+    name = featcache.extract(planted.data, path, cache=tmp_path / "cache", **networks.SCALED).feature_set
+    f = featcache.load(name, task="binary", pooling="flatten", cache=tmp_path / "cache")
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3)).fit(f.X, f.y)
+    kept = save_bundle(tmp_path / "b", model, f, np.arange(len(f)), task="binary", scores={}, cache=tmp_path / "cache")
+    saliency(kept, split="test", cache=tmp_path / "cache", out=tmp_path / "s", limit=0)
+    rows = {row["path"]: row for row in rows_of(tmp_path / "s") if row["peak_logit"]}
+    cells = PIXELS // 4
+    test = f.split("test")
+    maps = test.X.astype(np.float64).reshape(len(test), cells, cells, -1)
+    checked = 0
+    for file, one in zip(test.paths, maps, strict=True):
+        if file not in rows:
+            continue
+        row, step = rows[file], 1e-3
+        at = int(row["peak_row"]), int(row["peak_column"])
+        more, less = one.copy(), one.copy()
+        more[at] *= 1 + step
+        less[at] *= 1 - step
+        moved = model.decision_function([more.ravel(), less.ravel()])
+        sign = 1 if row["predicted"] == f.classes[1] else -1
+        assert float(row["peak_logit"]) == pytest.approx(sign * (moved[0] - moved[1]) / (2 * step), rel=1e-3)
+        checked += 1
+    assert checked > 20
 
 
 def test_the_verb_and_its_files(planted, bundle, cli, tmp_path):

@@ -54,6 +54,11 @@ def tokens(seed: int = 0, prefix: int = 1, side: object = SIDE) -> onnx.ModelPro
     return _model(nodes, constants, ["n", 3, side, side], {"tokens": 3})
 
 
+def numbers(name: str, values: list[int]) -> onnx.TensorProto:
+    """A constant of whole numbers."""
+    return numpy_helper.from_array(np.array(values), name)
+
+
 def write(folder: Path, model: onnx.ModelProto, name: str = "small.onnx") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
