@@ -241,9 +241,10 @@ def evaluate_bundle(
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
             _log.warning(
-                "%d of these %d images were in the model's training data: the metrics overestimate it",
+                "%d of these %d images %s in the model's training data: the metrics overestimate it",
                 seen,
                 len(features),
+                "was" if seen == 1 else "were",
             )
         missing = [name for name in opened.classes if name not in set(known.labels)]
         if missing:

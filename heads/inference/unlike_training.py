@@ -47,10 +47,11 @@ def unlike_training(bundle: Bundle, features: Features, cache: str | os.PathLike
     interval = share_interval(unlike, features.groups)
     if interval[0] > by_chance:
         _log.warning(
-            "%d of these %d images are unlike the model's training images (some %.0f would be by chance): what it says "
+            "%d of these %d images %s unlike the model's training images (some %.0f would be by chance): what it says "
             "of them is a guess, and the metrics of its own test images say nothing about them",
             count,
             len(unlike),
+            "is" if count == 1 else "are",
             by_chance * len(unlike),
         )
     return {"share": share, "share_ci": list(interval), "count": count, "by_chance": by_chance}
