@@ -6,6 +6,9 @@ import difflib
 import hashlib
 import math
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from . import onnx_files
 from .network import Graph, Stated
 
 LARGEST = 4096  # pixels, as of --size
+_PATIENCE = 600  # seconds for a process to read a file
 _SHOWN = 6  # names of layers in a message
 
 
@@ -60,6 +64,7 @@ class FileNetwork:
         self.digest, self.others = form.read(
             path
         )  # which proves that it keeps to its folder, before anything else reads it
+        _require_survived(path, form)
         model = self._read()
         shape = self._input(model).get_partial_shape()
         self._channels_last = self._layout(shape)
@@ -130,6 +135,22 @@ class FileNetwork:
                     f"{self._path}: does not take one image of {size} pixels: its operation "
                     f"{printable(op.get_friendly_name(), lines=False)} was made for another shape"
                 )
+
+
+def _require_survived(path: Path, form: FileFormat) -> None:
+    """Have another process read it first: of some damaged files OpenVINO ends the process, without an error."""
+    command = [sys.executable, "-c", "import sys, openvino; openvino.Core().read_model(sys.argv[1])", str(path)]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(
+            f"{path}: reading it was given up after {_PATIENCE} s; expected a {form.name} network"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path}: no process could be started to read it ({error.strerror})") from error
+    if child.returncode < 0:
+        ended = signal.Signals(-child.returncode).name
+        raise WeightsError(f"{path}: OpenVINO crashes on it ({ended}); expected a whole {form.name} network")
 
 
 def _loses_numbers(reshape: Any) -> bool:

@@ -36,11 +36,14 @@ def read(path: Path) -> tuple[str, tuple[Path, ...]]:
         raise WeightsError(f"{path}: holds no operations; expected an ONNX network")
     reader = _Reader(path)
     total = hashlib.sha256(b"onnx")
-    for opset in sorted((entry.domain, entry.version) for entry in model.opset_import):
-        total.update(repr(opset).encode())
-    for function in model.functions:
-        total.update(_plain(function))
-    total.update(reader.graph(model.graph, {}))
+    try:
+        for opset in sorted((entry.domain, entry.version) for entry in model.opset_import):
+            total.update(repr(opset).encode())
+        for function in model.functions:
+            total.update(reader.function(function))
+        total.update(reader.graph(model.graph, {}))
+    except (TypeError, ValueError, RecursionError) as error:  # text that is none, types that do not go together
+        raise WeightsError(f"{path}: a damaged ONNX file ({printable(str(error), lines=False)})") from error
     return total.hexdigest(), tuple(sorted(reader.others))
 
 
@@ -50,6 +53,11 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.others: set[Path] = set()
+
+    def function(self, function: Any) -> bytes:
+        """Digest of a function of the file's own, whose nodes may hold constants too."""
+        held = [self._attribute(one, {}, 0) for node in function.node for one in node.attribute]
+        return _hash([_plain(function), *held])
 
     def graph(self, graph: Any, outer: dict[str, bytes], level: int = 0) -> bytes:
         """Digest of a graph; every value is named by how it comes about, and not by its name."""
@@ -61,8 +69,8 @@ class _Reader:
         for tensor in graph.initializer:
             values[tensor.name] = self._tensor(tensor)
         for sparse in graph.sparse_initializer:
-            parts = [self._tensor(sparse.values), self._tensor(sparse.indices), *sparse.dims]
-            values[sparse.values.name] = _hash([b"sparse", *parts])
+            parts = [self._tensor(part) for part in _parts(sparse)]
+            values[sparse.values.name] = _hash([b"sparse", *parts, *sparse.dims])
         effects = []
         for node in graph.node:
             # An input that is nowhere defined leaves the network to whoever reads it, and it is refused there.
@@ -77,7 +85,8 @@ class _Reader:
 
     def _attribute(self, attribute: Any, values: dict[str, bytes], level: int) -> bytes:
         parts: list[bytes | int] = [attribute.type]
-        parts += [self._tensor(tensor) for tensor in (attribute.t, *attribute.tensors) if tensor.ByteSize()]
+        sparse = [one for whole in (attribute.sparse_tensor, *attribute.sparse_tensors) for one in _parts(whole)]
+        parts += [self._tensor(one) for one in (attribute.t, *attribute.tensors, *sparse) if one.ByteSize()]
         graphs = [attribute.g] if attribute.HasField("g") else []
         parts += [self.graph(graph, values, level + 1) for graph in (*graphs, *attribute.graphs)]
         rest = type(attribute)()
@@ -146,6 +155,10 @@ def inside(folder: Path, name: str, owner: Path) -> Path:
             f"{owner}: wants its weights from {shown!r}, which is not a file in its own folder; nothing was opened"
         )
     return found
+
+
+def _parts(sparse: Any) -> tuple[Any, Any]:
+    return sparse.values, sparse.indices
 
 
 def _hash(parts: Iterable[bytes | str | int]) -> bytes:

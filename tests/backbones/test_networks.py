@@ -183,6 +183,11 @@ def test_openvinos_own_form_and_savedmodels_and_tflite(pictures, tmp_path):
     for source in (tmp_path / "saved", tmp_path / "small.tflite"):
         mine = load(pictures, extract(pictures, source).feature_set)
         np.testing.assert_allclose(mine.X, theirs, rtol=1e-4, atol=1e-5)
+    # A damaged one, of which OpenVINO would end the process.
+    graph = tmp_path / "saved" / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"\x08identity\x12\x11I", b"\x08.dentity\x12\x11I"))
+    with pytest.raises(WeightsError, match="crashes on it"):
+        extract(pictures, tmp_path / "saved")
 
 
 # -- what names it ------------------------------------------------------------------------------------
@@ -384,6 +389,28 @@ def test_weights_outside_the_folder_are_not_opened(pictures, tmp_path, location,
         extract(pictures, path)
     assert len(str(told.value)) < 500
     assert not (tmp_path / "cache" / "networks").exists()
+
+
+def test_constants_within_functions_are_seen_too(pictures, tmp_path):
+    """A node's own constant, one of a function, and one of a sparse tensor name files as initializers do."""
+    tensor = numpy_helper.from_array(np.zeros((2,), np.float32), "t")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret.bin")
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 8)
+    node, function = networks.convolution(), networks.convolution()
+    constant = helper.make_node("Constant", [], ["t"])
+    constant.attribute.append(helper.make_attribute("value", tensor))
+    node.graph.node.append(constant)
+    function.functions.append(helper.make_function("own", "F", [], ["t"], [constant], [helper.make_opsetid("", 17)]))
+    sparse = networks.convolution()
+    sparse.graph.sparse_initializer.add(dims=[4]).values.CopyFrom(tensor)
+    for number, model in enumerate((node, function, sparse)):
+        with pytest.raises(WeightsError, match=r"secret\.bin"):
+            extract(pictures, networks.write(tmp_path / str(number) / "below", model))
+        (tmp_path / str(number) / "secret.bin").write_bytes(b"\0" * 8)
+        with pytest.raises(WeightsError, match=r"secret\.bin"):
+            extract(pictures, tmp_path / str(number) / "below" / "small.onnx")
 
 
 def test_unknown_operations_are_named(pictures, tmp_path):
