@@ -19,13 +19,13 @@ _ASIDE = ("config", "config_proto", "executor_type", "shared_name", "container")
 
 def with_constants(network: Any) -> Callable[[Any], Any]:
     """A Keras layer or model as a function of its input, for inference, its weights written out as constants."""
-    tf, _ = load_tensorflow()
-    trainable = [np.asarray(variable) for variable in network.trainable_variables]
-    others = [np.asarray(variable) for variable in network.non_trainable_variables]
+    tf, keras = load_tensorflow()
+    held = [(variable, np.asarray(variable)) for variable in network.variables]
 
     def apply(x: Any) -> Any:
-        constants = [[tf.constant(value) for value in values] for values in (trainable, others)]
-        return network.stateless_call(*constants, x, training=False)[0]
+        constants = [(variable, tf.constant(value)) for variable, value in held]
+        with keras.StatelessScope(state_mapping=constants):
+            return network(x, training=False)
 
     return apply
 
@@ -68,10 +68,10 @@ def to_openvino(graph: Any, outputs: Sequence[str], name: str) -> Any:
         )
 
 
-def digest(graph: Any, output: str) -> str:
-    """SHA-256 over the operations and constants that an output comes from, hex; names count for nothing."""
-    reader = _Reader(graph.library.function)
-    return _hash([b"tensorflow", reader.values(graph.node, {})[output]]).hex()
+def digest(graph: Any, outputs: Sequence[str]) -> str:
+    """SHA-256 over the operations and constants that outputs come from, hex; names count for nothing."""
+    values = _Reader(graph.library.function).values(graph.node, {})
+    return _hash([b"tensorflow", *(values[output] for output in outputs)]).hex()
 
 
 class _Reader:
@@ -108,7 +108,9 @@ class _Reader:
             return _hash([b"tensor", str(value.tensor.dtype), str(array.shape), content])
         functions = [value.func] if value.HasField("func") else list(value.list.func)
         if functions:
-            return _hash([part for one in functions for part in (self._function(one.name), *self._attributes(one.attr))])
+            return _hash(
+                [part for one in functions for part in (self._function(one.name), *self._attributes(one.attr))]
+            )
         return bytes(value.SerializeToString(deterministic=True))
 
     def _function(self, name: str) -> bytes:

@@ -72,7 +72,9 @@ def up_to(model: Any, layer: str) -> Any:
     if len(outputs) != 1:
         found = f"layer {layer!r} of {model.name}" if layer else model.name
         makers = ", ".join(dict.fromkeys(output._keras_history.operation.name for output in outputs))
-        raise UsageError(f"{found} gives {len(outputs)} outputs; name a layer that gives one, such as of: {makers}")
+        raise UsageError(
+            f"{found} gives {len(outputs)} outputs; choose the --layer that makes the wanted one: {makers}"
+        )
     return keras.Model(model.inputs, outputs[0])
 
 

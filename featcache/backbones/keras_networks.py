@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from . import frozen_graph, keras_files
 from .inference_graph import up_to
 from .network import Graph, Stated
 from .tensorflow_setup import load_tensorflow
-
-_FEATURES = "features"
 
 
 def of_file(path: Path, size: int | None) -> KerasNetwork:
@@ -54,42 +51,44 @@ class KerasNetwork:
         if own is not None and size is not None and size != own:
             raise UsageError(f"{self._name}: takes images of {own} x {own}; --size {size} is another model's")
         self.stated = Stated(size=size or own, channels=channels)
-        if self._functional:
-            self._graph_of = functools.partial(self._frozen, own)
-        elif self.stated.size is None:
+        if not self._functional and self.stated.size is None:
             raise UsageError(f"{self._name}: takes images of any size, and nothing says which; give --size")
-        else:
-            self._graph_of = functools.partial(self._frozen, self.stated.size)
-        self.digest = frozen_graph.digest(self._graph_of(""), _FEATURES)
+        # Of a functional model, without the size, so that a model has one digest at all of them.
+        graph, outputs = self._frozen(own if self._functional else self.stated.size, self._whole())
+        self.digest = frozen_graph.digest(graph, outputs)
 
     def graph(self, layer: str) -> Graph:
         """The network up to a layer, or to its own output."""
         size = self.stated.size
         assert size is not None  # without one, no features are asked for
-        frozen = self._frozen(size, layer)
+        frozen, outputs = self._frozen(size, self._cut(layer))
+        if len(outputs) != 1:
+            raise UsageError(
+                f"{self._name} gives {len(outputs)} outputs; expected one: wrap it in a model that gives the wanted one"
+            )
         # Keras numbers layers as they are made, so that their names say little: another build has others.
-        digest = frozen_graph.digest(frozen, _FEATURES) if layer else None
-        model = _tried(self._name, lambda: frozen_graph.to_openvino(frozen, [_FEATURES], self._name))
-        output = model.outputs[0].get_node().input_value(0)
-        return Graph(model, True, output, digest=digest)
+        digest = frozen_graph.digest(frozen, outputs) if layer else None
+        model = _tried(self._name, lambda: frozen_graph.to_openvino(frozen, outputs, self._name))
+        return Graph(model, True, model.outputs[0].get_node().input_value(0), digest=digest)
 
-    def _frozen(self, size: int | None, layer: str) -> Any:
-        """The network up to a layer for one image, of any size where that is None, as a ``GraphDef``."""
+    def _frozen(self, size: int | None, network: Any) -> tuple[Any, list[str]]:
+        """A network for one image, of any size where that is None, as a ``GraphDef``; and its outputs' names."""
         tf, keras = load_tensorflow()
-        network = self._cut(layer)
         apply = frozen_graph.with_constants(network)
+        names: list[str] = []
 
-        def forward(images: Any) -> Any:
+        def forward(images: Any) -> list[Any]:
             outputs = keras.tree.flatten(apply(images))
-            if len(outputs) != 1:
-                raise UsageError(
-                    f"{self._name} gives {len(outputs)} outputs; expected one: wrap it in a model that gives the one "
-                    "that is wanted"
-                )
-            return tf.identity(outputs[0], name=_FEATURES)
+            names[:] = [f"features{place}" for place in range(len(outputs))]
+            return [tf.identity(output, name=name) for output, name in zip(outputs, names, strict=True)]
 
         shape = (1, size, size, self.stated.channels or 3)
-        return _tried(self._name, lambda: frozen_graph.freeze(forward, shape, self._dtype))
+        return _tried(self._name, lambda: frozen_graph.freeze(forward, shape, self._dtype)), names
+
+    def _whole(self) -> Any:
+        """The model with a list of inputs and outputs, however it has them itself."""
+        _, keras = load_tensorflow()
+        return keras.Model(self._model.inputs, self._model.outputs) if self._functional else self._model
 
     def _cut(self, layer: str) -> Any:
         if self._functional:
@@ -120,9 +119,7 @@ class KerasNetwork:
         _, height, width, channels = shape
         if channels not in (1, 3, None):
             hint = "; channels first is for PyTorch" if shape[1] in (1, 3) else ""
-            raise WeightsError(
-                f"{self._name}: takes {_shown(shape)}; expected 1 or 3 channels, on the last axis{hint}"
-            )
+            raise WeightsError(f"{self._name}: takes {_shown(shape)}; expected 1 or 3 channels, on the last axis{hint}")
         if height != width:
             raise WeightsError(f"{self._name}: takes images of {_shown(shape)}; expected squares")
         return shape, dtype

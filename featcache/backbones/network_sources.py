@@ -121,7 +121,9 @@ def is_function(asked: Any) -> bool:
 def _of_object(network: Any, weights: str, identity: str | None) -> Source:
     if _framework(network) == "keras":
         return _of_keras(network, weights, identity)
-    raise UsageError(f"{type(network).__name__} is no network that is read here")
+    raise UsageError(
+        f"{type(network).__name__}: no network that is read here; expected a name, a path, a model or a function"
+    )
 
 
 def _of_keras(model: Any, weights: str, identity: str | None) -> Source:

@@ -91,6 +91,11 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
 
     def build(count: int) -> runtimes.Runtime:
         path = kept if kept is not None else store.converted(spec)
+        if spec.preprocess == "none":
+            raise WeightsError(
+                f"the network {spec.network} is a function, which only the program that has it can run; features of "
+                "new images come from featcache.extract with it, in the same cache"
+            )
         if not path.exists():
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
         model = openvino_runtime.read(path)
