@@ -136,7 +136,7 @@ def _rows(function: Function, images: np.ndarray, name: str) -> np.ndarray:
         raise OutOfMemoryError(first_line(error)) from error
     try:
         rows = np.asarray(result)
-    except Exception as error:  # noqa: BLE001 - of a kind that is someone else's
+    except Exception as error:  # of a kind that is someone else's
         raise UsageError(
             f"{name} gives a {type(result).__name__}, which NumPy does not take ({first_line(error)})"
         ) from error

@@ -65,10 +65,7 @@ def up_to(model: Any, layer: str) -> Any:
     Raises :class:`UsageError` where there is no such layer, or it gives several outputs.
     """
     _, keras = load_tensorflow()
-    if layer:
-        outputs = keras.tree.flatten(_layer(model, layer))
-    else:
-        outputs = model.outputs
+    outputs = keras.tree.flatten(_layer(model, layer)) if layer else model.outputs
     if len(outputs) != 1:
         found = f"layer {layer!r} of {model.name}" if layer else model.name
         makers = ", ".join(dict.fromkeys(output._keras_history.operation.name for output in outputs))

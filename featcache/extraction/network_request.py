@@ -91,7 +91,7 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
 
     def build(count: int) -> runtimes.Runtime:
         path = kept if kept is not None else store.converted(spec)
-        if spec.preprocess == "none":
+        if spec.of_function:
             raise WeightsError(
                 f"the network {spec.network} is a function, which only the program that has it can run; features of "
                 "new images come from featcache.extract with it, in the same cache"

@@ -88,14 +88,14 @@ def test_tokens_and_vectors(extract, load):
 @pytest.mark.slow
 def test_a_head_learns_from_them_and_labels_what_has_features(extract, data, tmp_path):
     result, cache = extract(maps), tmp_path / "cache"
-    asked = {"backbone": result.feature_set, "data": data, "cache": cache, "out": tmp_path / "bundle"}
+    asked = {"backbone": result.feature_set, "data": data, "cache": cache, "out": tmp_path / "run"}
     heads.fit_head("binary", classes=("covid", "normal"), epochs=2, **asked)
-    assert len(heads.predict(tmp_path / "bundle", [data], cache=cache)["rows"]) == 24
+    assert len(heads.predict(tmp_path / "run" / "bundle", [data], cache=cache)["rows"]) == 24
     write_images(tmp_path / "new", 2, size=SIZE + 4, seed=9)
     with pytest.raises(WeightsError, match="my_net_3 is a function, which only the program that has it can run"):
-        heads.predict(tmp_path / "bundle", [tmp_path / "new"], cache=cache)
+        heads.predict(tmp_path / "run" / "bundle", [tmp_path / "new"], cache=cache)
     extract(maps, data=tmp_path / "new")
-    assert len(heads.predict(tmp_path / "bundle", [tmp_path / "new"], cache=cache)["rows"]) == 2
+    assert len(heads.predict(tmp_path / "run" / "bundle", [tmp_path / "new"], cache=cache)["rows"]) == 2
 
 
 def test_one_image_at_a_time_where_others_move_it(extract, load):

@@ -202,7 +202,7 @@ def test_preprocessing_is_never_guessed(images, cache):
     with pytest.raises(UsageError, match="Give --mean and --std and --resize"):
         featcache.extract(images, convolutional(), cache=cache)
     for odd in ({"identity": "x"}, {"weights": "random"}):
-        with pytest.raises(UsageError, match="identity names|weights 'random' go with no object"):
+        with pytest.raises(UsageError, match=r"identity names|weights 'random' go with no object"):
             featcache.extract(images, convolutional(), cache=cache, **UNIT, **odd)
 
 
