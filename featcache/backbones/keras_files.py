@@ -177,14 +177,16 @@ class _Checker:
             raise self._refused(layer, f"is a {name}: {_REFUSED[name]}")
         if name == "function":
             if module not in _FUNCTIONS or not self._is_function(value.get("config"), registered):
-                raise self._refused(layer, f"calls {_shown(value.get('config'))} of {_shown(module)}, not Keras' own")
+                raise self._refused(
+                    layer, f"calls {_shown(value.get('config'))} of {_shown(module)}, no function of Keras' own"
+                )
             return
         known = self._find(name, module)
         registry = self._keras.saving.get_registered_object(registered) if registered else None
         plain = registered in (None, name, f"keras_hub>{name}", f"keras>{name}")
         if known is None or not plain or registry not in (None, known):
             hint = "; it is of keras-hub, which is not installed" if self._misses_hub(module) else ""
-            raise self._refused(layer, f"is {_shown(name)} of {_shown(module)}, not Keras' own{hint}")
+            raise self._refused(layer, f"is {_shown(name)} of {_shown(module)}, no layer of Keras' own{hint}")
 
     def _is_function(self, name: Any, registered: str | None) -> bool:
         homes = (self._keras.activations, self._keras.ops)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FeatcacheError, UsageError, WeightsError
-from ..system.foreign_errors import first_line
 from ..system.plain_text import printable
 from . import frozen_graph, keras_files
 from .inference_graph import up_to
 from .network import Graph, Stated
+from .network_files import why
 from .tensorflow_setup import load_tensorflow
 
 
@@ -138,10 +138,8 @@ def _tried(name: str, make: Callable[[], Any]) -> Any:
         return make()
     except (FeatcacheError, MemoryError):
         raise
-    except Exception as error:  # whatever a model raises of an image that it does not take
-        raise WeightsError(
-            f"{name}: cannot be run as a graph on one image ({printable(first_line(error), lines=False)[:300]})"
-        ) from error
+    except Exception as error:  # whatever a model raises of an image that it does not take, and OpenVINO of a model
+        raise WeightsError(f"{name}: cannot be run as a graph on one image ({why(error)})") from error
 
 
 def _shown(shape: tuple[int | None, ...]) -> str:
