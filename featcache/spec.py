@@ -172,6 +172,11 @@ class FeatureSpec:
         return not self.backbone.startswith(NETWORK)
 
     @property
+    def of_function(self) -> bool:
+        """Whether a function of its owner's computed it, which is kept nowhere."""
+        return not self.of_table and self.preprocess == "none"
+
+    @property
     def network(self) -> str:
         """What people call the network: the backbone's name, or the label of one that is not of the table."""
         return self.backbone if self.of_table else self.weights

@@ -16,8 +16,7 @@ def cut(model: Any, spec: FeatureSpec) -> Any:
 
     Raises :class:`UsageError` where there is no such layer, or its output is not what the spec keeps.
     """
-    _, keras = load_tensorflow()
-    network = keras.Model(model.inputs, _output(model, spec.layer))
+    network = up_to(model, spec.layer)
     rank = len(network.outputs[0].shape)
     if rank not in (2, 4):
         raise UsageError(f"layer {spec.layer!r} gives {network.outputs[0].shape}; expected a map or a vector")
@@ -60,12 +59,30 @@ def preprocess(keras: Any, pixels: Any, mode: str) -> Any:
     raise UsageError(f"preprocessing {mode!r} is unknown")
 
 
-def _output(model: Any, layer: str) -> Any:
-    if not layer:
-        return model.outputs[0]
+def up_to(model: Any, layer: str) -> Any:
+    """A functional network up to a layer, ``""`` for its output, as a keras.Model with one output.
+
+    Raises :class:`UsageError` where there is no such layer, or it gives several outputs.
+    """
+    _, keras = load_tensorflow()
+    outputs = keras.tree.flatten(_layer(model, layer)) if layer else model.outputs
+    if len(outputs) != 1:
+        found = f"layer {layer!r} of {model.name}" if layer else model.name
+        makers = ", ".join(dict.fromkeys(output._keras_history.operation.name for output in outputs))
+        raise UsageError(
+            f"{found} gives {len(outputs)} outputs; choose the --layer that makes the wanted one: {makers}"
+        )
+    return keras.Model(model.inputs, outputs[0])
+
+
+def _layer(model: Any, layer: str) -> Any:
+    """What a layer gives, by its name."""
     names = [known.name for known in model.layers]
     if layer not in names:
         close = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"its last ones are {', '.join(names[-5:])}"
         raise UsageError(f"{model.name} has no layer {layer!r}; {hint}")
-    return model.get_layer(layer).output
+    try:
+        return model.get_layer(layer).output
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"layer {layer!r} of {model.name} is used more than once, and gives no one output") from error

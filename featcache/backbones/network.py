@@ -43,6 +43,8 @@ class Graph:
     output : the ``openvino.Output`` that is wanted.
     prefix : tokens that stand before the patches, the class token first; None where nothing says it.
     maps_last : whether the channels of a map that it gives come last; None where its shape has to tell.
+    digest : over operations and constants up to the layer, hex, where the layer's name may stand for another one in a
+        network that computes the same; None where the network's own digest and the name say it.
     """
 
     model: Any
@@ -50,6 +52,7 @@ class Graph:
     output: Any
     prefix: int | None = None
     maps_last: bool | None = None
+    digest: str | None = None
 
 
 class Network(Protocol):

@@ -90,7 +90,7 @@ class FileNetwork:
         try:
             model = openvino.Core().read_model(self._path)
         except Exception as error:  # of its own kinds, by format and fault
-            raise WeightsError(f"{self._path}: {_why(error)}; expected a whole {self._form.name} network") from error
+            raise WeightsError(f"{self._path}: {why(error)}; expected a whole {self._form.name} network") from error
         if len(model.inputs) != 1:
             names = ", ".join(sorted(printable(_name(port), lines=False) for port in model.inputs)) or "none"
             raise WeightsError(f"{self._path}: has the inputs {names}; expected one that takes images")
@@ -128,7 +128,7 @@ class FileNetwork:
         try:
             model.reshape({model.inputs[0]: wanted})
         except Exception as error:
-            raise UsageError(f"{self._path}: does not take one image of {size} pixels ({_why(error)})") from error
+            raise UsageError(f"{self._path}: does not take one image of {size} pixels ({why(error)})") from error
         for op in model.get_ops():
             if op.get_type_name() == "Reshape" and _loses_numbers(op):
                 raise UsageError(
@@ -191,7 +191,7 @@ def _name(port: Any) -> str:
     return next(iter(port.get_names()), port.get_node().get_friendly_name())
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
     """What OpenVINO says, in one line; its own places in the code are of no use to anyone."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not re.match(r"(Check |Exception from |While validating)", line)]

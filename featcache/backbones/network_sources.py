@@ -11,10 +11,11 @@ from typing import Any
 
 from ..errors import UsageError, WeightsError
 from ..spec import are_random
-from . import network_files
+from . import keras_networks, network_files
 from .network import Network
 
 _LONGEST = 60  # characters of a label
+_KERAS = ".keras"
 OWN_WEIGHTS = "imagenet"  # the default of --weights; any other network then has those that its source gives
 
 
@@ -28,12 +29,14 @@ class Source:
     kind : what decides the network besides its files: the house, its release, the name there, the seed.
     files : those whose bytes decide it.
     open : loads it for a side of its square input in pixels, or for its own where that is None.
+    lasting : whether these decide it for good, so that what is known of it may be remembered; of an object they do not.
     """
 
     label: str
     kind: str
     files: tuple[Path, ...]
     open: Callable[[int | None], Network]
+    lasting: bool = True
 
 
 # Each house by its prefix: a function of the name there and of --weights, which imports what it needs.
@@ -82,6 +85,8 @@ def of_file(path: Path) -> Source:
     """The network in a file, or in a SavedModel's folder, that is there."""
     path = path.absolute()
     ending = path.suffix.lower()
+    if ending == _KERAS:
+        return Source(label(path.stem), "Keras", (path,), lambda size: keras_networks.of_file(path, size))
     form = network_files.SAVED_MODEL if _is_saved_model(path) else network_files.FORMATS.get(ending)
     if form is None:
         raise UsageError(f"{path}: nobody here reads this; expected {', '.join(_endings())}, or a SavedModel's folder")
@@ -108,8 +113,32 @@ def asked_label(asked: str) -> str:
     return label(path.stem if path.suffix.lower() in _endings() else path.name)
 
 
+def is_function(asked: Any) -> bool:
+    """Whether a plain callable is meant: no name, no path, and no model of a framework that is read here."""
+    return callable(asked) and not isinstance(asked, str | os.PathLike) and _framework(asked) is None
+
+
 def _of_object(network: Any, weights: str, identity: str | None) -> Source:
-    raise UsageError(f"{type(network).__name__} is no network that is read here")
+    if _framework(network) == "keras":
+        return _of_keras(network, weights, identity)
+    raise UsageError(
+        f"{type(network).__name__}: no network that is read here; expected a name, a path, a model or a function"
+    )
+
+
+def _of_keras(model: Any, weights: str, identity: str | None) -> Source:
+    if identity is not None:
+        raise UsageError("identity names a callable; a Keras model is known by what it computes")
+    if weights != OWN_WEIGHTS:
+        raise UsageError(f"weights {weights!r} go with no object: {type(model).__name__} holds its own")
+    return Source(label(model.name), "Keras", (), lambda size: keras_networks.KerasNetwork(model, size), lasting=False)
+
+
+def _framework(network: Any) -> str | None:
+    """Whose model an object is, told by where its classes come from; nothing is imported for it."""
+    made_of = {(of.__module__.partition(".")[0], of.__name__) for of in type(network).__mro__}
+    known = {"keras": ("keras", "Layer"), "torch": ("torch", "Module")}
+    return next((name for name, base in known.items() if base in made_of), None)
 
 
 def _is_saved_model(path: Path) -> bool:
@@ -117,4 +146,4 @@ def _is_saved_model(path: Path) -> bool:
 
 
 def _endings() -> list[str]:
-    return list(network_files.FORMATS)
+    return [*network_files.FORMATS, _KERAS]

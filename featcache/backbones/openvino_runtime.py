@@ -23,40 +23,19 @@ import numpy as np
 from ..errors import WeightsError
 from ..spec import FeatureSpec
 from ..system import tensor_files
+from .frozen_graph import freeze, to_openvino, with_constants
 from .inference_graph import cut, pixels_to_features
 from .runtime import OutOfMemoryError
-from .tensorflow_setup import load_tensorflow
 
 _log = logging.getLogger(__name__)
 _PER_STREAM, _AT_MOST = 16, 128  # images a call: enough that no stream waits long for the others
 
 
 def convert(model: Any, spec: FeatureSpec) -> Any:
-    """The network as an ``openvino.Model``, from uint8 images of shape (1, size, size, 3) to the spec's arrays.
-
-    Its weights stand in the graph as constants, so that no TensorFlow function has to be frozen (which takes three
-    times as long), and the graph goes through a file, which OpenVINO reads without its Python converter.
-    """
-    import openvino
-
-    tf, _ = load_tensorflow()
-    network = cut(model, spec)
-    trainable = [np.asarray(variable) for variable in network.trainable_variables]
-    others = [np.asarray(variable) for variable in network.non_trainable_variables]
-
-    def apply(x: Any) -> Any:
-        constants = [[tf.constant(value) for value in values] for values in (trainable, others)]
-        return network.stateless_call(*constants, x, training=False)[0]
-
-    signature = [tf.TensorSpec((1, spec.size, spec.size, 3), tf.uint8, name="images")]
-    graph = tf.function(pixels_to_features(apply, spec), input_signature=signature, autograph=False)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.pb"
-        path.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
-        graph_read = openvino.Core().read_model(path)
-        # Keras' activations leave outputs that nobody asked for.
-        outputs = [graph_read.output(f"{name}:0") for name in spec.arrays]
-        return openvino.Model(outputs, graph_read.get_parameters(), spec.backbone)
+    """The network as an ``openvino.Model``, from uint8 images of shape (1, size, size, 3) to the spec's arrays."""
+    function = pixels_to_features(with_constants(cut(model, spec)), spec)
+    graph = freeze(function, (1, spec.size, spec.size, 3), "uint8")
+    return to_openvino(graph, spec.arrays, spec.backbone)
 
 
 def keep(converted: Any, path: Path) -> None:

@@ -67,7 +67,8 @@ def extract(
         A folder or manifest (see :mod:`featcache.data.dataset`); None takes the last one, or the built-in sample.
     backbone : str, path or object, optional
         A name in the table of :mod:`featcache.backbones.registry`; ``pixels``, which keeps the decoded images; or any
-        other network (see :mod:`featcache.backbones.network_sources`): a file, or a house's name.
+        other network (see :mod:`featcache.backbones.network_sources`): a file, a house's name, a ``keras.Model``, or a
+        function of uint8 RGB images of shape (n, size, size, 3) that gives maps, tokens or vectors.
     weights : str, optional
         ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
     size : int or None, optional
@@ -87,7 +88,7 @@ def extract(
         What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,
         to a relative 1e-5 of the largest, and one set may be filled by several.
     identity : str or None, optional
-        What names a network that is a callable: whoever changes what it computes changes this.
+        What names a network that is a function: whoever changes what it computes changes this.
     mean, std : float or sequence of three, optional
         What a network that is not of the table takes: ``(pixel / 255 - mean) / std``, in the order R, G, B; None is
         what its source says. Nothing is guessed: where nobody says it, an error does.
@@ -163,6 +164,8 @@ def extract(
         raise UsageError("--devices and --scheduler exclude each other: Dask's workers have devices of their own")
     if send_back and not scheduler:
         raise UsageError("--send-back says how Dask's workers answer; give --scheduler with it")
+    if (devices or scheduler) and network_sources.is_function(backbone):
+        raise UsageError("--devices and --scheduler send networks to other processes; a function runs in this one")
     parsed = parse_devices(devices) if devices else None
     request = ExtractionRequest(
         backbone,

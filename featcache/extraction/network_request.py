@@ -43,6 +43,7 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     order: Literal["rgb", "bgr"]
     framing: Framing | None
     others: dict[schema.Place, schema.Digest]
+    part: schema.Digest | None = None
 
 
 def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
@@ -61,11 +62,12 @@ def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
     source = network_sources.find(request.backbone, request.weights, request.identity)
     memo = _memo(source, request, store)
     opened = functools.cache(lambda: source.open(request.size))
-    facts = _remembered(memo, store)
+    facts = _remembered(memo, store) if source.lasting else None
     if facts is None:
         facts = _facts(opened(), source.label, request.layer, store)
-        store.index.remember(memo, json.dumps(msgspec.to_builtins(facts), sort_keys=True))
-        store.index.remember(_known_as(source, store), facts.digest)
+        if source.lasting:
+            store.index.remember(memo, json.dumps(msgspec.to_builtins(facts), sort_keys=True))
+            store.index.remember(_known_as(source, store), facts.digest)
     spec = _spec(request, source.label, facts)
 
     def build(count: int) -> runtimes.Runtime:
@@ -89,6 +91,11 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
 
     def build(count: int) -> runtimes.Runtime:
         path = kept if kept is not None else store.converted(spec)
+        if spec.of_function:
+            raise WeightsError(
+                f"the network {spec.network} is a function, which only the program that has it can run; features of "
+                "new images come from featcache.extract with it, in the same cache"
+            )
         if not path.exists():
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
         model = openvino_runtime.read(path)
@@ -149,7 +156,8 @@ def _facts(network: Network, label: str, layer: str, store: Store) -> _Facts:
     stated = network.stated
     if stated.size is None:
         raise UsageError(f"{label} takes images of any size, and nothing says which; give --size")
-    form = output_form(network.graph(layer), label)
+    graph = network.graph(layer)
+    form = output_form(graph, label)
     others = [str(path) for path in network.others]
     keys, _ = row_keys(store, others)
     scaling = stated.scaling
@@ -164,6 +172,7 @@ def _facts(network: Network, label: str, layer: str, store: Store) -> _Facts:
         order="rgb" if scaling is None else scaling.order,
         framing=stated.framing,
         others={path: key.hex() for path, key in zip(others, keys, strict=True) if key is not None},
+        part=graph.digest,
     )
 
 
@@ -187,7 +196,7 @@ def _spec(request: ExtractionRequest, label: str, facts: _Facts) -> FeatureSpec:
         backbone=network_name(facts.digest),
         layer=request.layer,
         weights=label,
-        weights_digest=facts.digest,
+        weights_digest=facts.part or facts.digest,
         size=facts.size,
         recipe=decoding.RECIPE,
         preprocess="scaled",
@@ -237,13 +246,15 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
         except WeightsError as error:
             _log.warning("%s; converting the network again", error)
     network: Network = opened()
-    if network.digest != spec.weights_digest:
+    graph = network.graph(spec.layer)
+    digest = graph.digest or network.digest
+    if digest != spec.weights_digest:
         store.index.remember(memo, "")
         raise WeightsError(
-            f"{spec.network} is not the network seen before (digest {network.digest[:8]}, expected "
+            f"{spec.network} is not the network seen before (digest {digest[:8]}, expected "
             f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
         )
-    model = assemble(network.graph(spec.layer), spec)
+    model = assemble(graph, spec)
     runtime = _compiled(model, spec)
     prove(runtime, spec, _pair(model, spec))
     openvino_runtime.keep(model, path)

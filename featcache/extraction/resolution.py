@@ -1,4 +1,4 @@
-"""From what was asked for, or from a spec, to what computes it: networks of the table, and all others."""
+"""From what was asked for, or from a spec, to what computes it: networks of the table, functions, and all others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..data import decoding
 from ..errors import UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store
+from .callable_request import resolve_callable
 from .network_request import resolve_network, resolve_network_spec
 from .request import ExtractionRequest, Resolved
 from .table_request import resolve_table, resolve_table_spec
@@ -29,6 +30,8 @@ def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -
     """
     if network_sources.is_of_table(request.backbone):
         return resolve_table(request, store, synthetic)
+    if network_sources.is_function(request.backbone):
+        return resolve_callable(request, store)
     return resolve_network(request, store)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ..backbones import network_sources
 from ..data import filesystems
 from ..errors import DataError, UsageError
 from ..extraction.extract_paths import extract_paths
@@ -18,16 +21,19 @@ from ..extraction.resolution import resolve
 from ..store.store import Store
 from .pooled_rows import read_pooled
 
+_POOLINGS = ("avg", "max", "flatten", "cls")
+
 
 class FrozenBackbone(TransformerMixin, BaseEstimator):
     """Turn image files into features of a frozen backbone; each image is computed once, ever.
 
     Parameters
     ----------
-    backbone : str, optional
-        A name in the table of :mod:`featcache.backbones.registry`, or ``pixels``.
-    pooling : {"avg", "max", "flatten"}, optional
-        How a map becomes a row. ``avg`` keeps averages alone, so it is small on disk.
+    backbone : str, path or object, optional
+        A name in the table of :mod:`featcache.backbones.registry`, ``pixels``, or any other network, as in
+        :func:`featcache.extract`: a file, a model, a function of images.
+    pooling : {"avg", "max", "flatten", "cls"}, optional
+        How a map becomes a row. ``avg`` keeps averages alone, so it is small on disk; ``cls`` is the class token.
     weights : str, optional
         ``imagenet``, ``random[:SEED]``, or a file of Keras weights.
     size : int or None, optional
@@ -40,6 +46,21 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         What is stored.
     precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
         What is computed in.
+    identity : str or None, optional
+        What names a network that is a function: whoever changes what it computes changes this.
+    mean, std : float or sequence of three, optional
+        What a network that is not of the table takes: ``(pixel / 255 - mean) / std``, in the order R, G, B; None is
+        what its source says.
+    channels : {1, 3} or None, optional
+        Of its input; 1 is given the luminance.
+    order : {"rgb", "bgr"} or None, optional
+        In which it takes three.
+    resize : {"squash", "crop", "pad"} or None, optional
+        How a picture becomes a square.
+    crop : float or None, optional
+        Side of the square as a share of the side that is resized to.
+    interpolation : {"bilinear", "bicubic", "lanczos"} or None, optional
+        Of resizing, always with antialiasing.
     batch_size : int or None, optional
         Images a step; None tries several.
     cache : str, optional
@@ -51,6 +72,8 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         Features a row.
     feature_set_ : str
         Id of the set where they are kept.
+    network_ : str
+        The network, as its features are called: a name in the table, or a file's or model's own.
 
     Notes
     -----
@@ -73,7 +96,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        backbone: str = "vgg16",
+        backbone: Any = "vgg16",
         *,
         pooling: str = "avg",
         weights: str = "imagenet",
@@ -82,6 +105,14 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         preprocess: str = "model",
         dtype: str = "float32",
         precision: str = "float32",
+        identity: str | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        channels: int | None = None,
+        order: str | None = None,
+        resize: str | None = None,
+        crop: float | None = None,
+        interpolation: str | None = None,
         batch_size: int | None = None,
         cache: str = "cache",
     ) -> None:
@@ -93,6 +124,14 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         self.preprocess = preprocess
         self.dtype = dtype
         self.precision = precision
+        self.identity = identity
+        self.mean = mean
+        self.std = std
+        self.channels = channels
+        self.order = order
+        self.resize = resize
+        self.crop = crop
+        self.interpolation = interpolation
         self.batch_size = batch_size
         self.cache = cache
 
@@ -111,9 +150,8 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         FrozenBackbone
             Itself.
         """
-        rows, feature_set = self._features(X)
+        rows, self.feature_set_, self.network_ = self._features(X)
         self.n_features_out_ = rows.shape[1]
-        self.feature_set_ = feature_set
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -149,7 +187,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         numpy.ndarray
             Shape (n_images, n_features_out_).
         """
-        rows, self.feature_set_ = self._features(X)
+        rows, self.feature_set_, self.network_ = self._features(X)
         self.n_features_out_ = rows.shape[1]
         return rows
 
@@ -167,7 +205,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
             Objects, shape (n_features_out_,).
         """
         check_is_fitted(self)
-        return np.array([f"{self.backbone}_{i}" for i in range(self.n_features_out_)], dtype=object)
+        return np.array([f"{self.network_}_{i}" for i in range(self.n_features_out_)], dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -177,22 +215,18 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _features(self, X: Any) -> tuple[np.ndarray, str]:
+    def _features(self, X: Any) -> tuple[np.ndarray, str, str]:
+        """Rows, the set that keeps them, and the network's name."""
         paths = _paths(X)
-        if self.pooling not in ("avg", "max", "flatten"):
-            raise UsageError(f"pooling {self.pooling!r} is unknown; expected avg, max or flatten")
-        request = ExtractionRequest(
-            backbone=self.backbone,
-            weights=self.weights,
-            size=self.size,
-            layer=self.layer,
-            preprocess=self.preprocess,
-            keep="avg" if self.pooling == "avg" and self.backbone != "pixels" else "map",
-            dtype=self.dtype,
-            precision=self.precision,
-        )
+        if self.pooling not in _POOLINGS:
+            raise UsageError(f"pooling {self.pooling!r} is unknown; expected {', '.join(_POOLINGS[:-1])} or cls")
+        names = {field.name for field in fields(ExtractionRequest)} - {"keep", "runtime"}
+        asked = {name: getattr(self, name) for name in names}
+        request = ExtractionRequest(**asked, keep=self._keep())
         with Store(self.cache) as store:
             resolved = resolve(request, store)
+            if self.pooling == "cls" and not resolved.spec.class_token:
+                raise UsageError(f"{resolved.spec.network} gives no class token; take another pooling than cls")
             result = extract_paths(store, resolved, paths, batch_size=self.batch_size)
             if result.bad:
                 raise DataError(f"{len(result.bad)} of {len(paths)} images cannot be used", result.bad)
@@ -200,7 +234,14 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
             if bad:
                 raise DataError(f"{len(bad)} of {len(paths)} images cannot be read", bad)
             wanted = [key for key in keys if key is not None]
-            return read_pooled(store, result.feature_set, wanted, self.pooling), result.feature_set
+            rows = read_pooled(store, result.feature_set, wanted, self.pooling)
+            return rows, result.feature_set, resolved.spec.network
+
+    def _keep(self) -> str | None:
+        """The least that is to be kept for the pooling."""
+        if network_sources.is_of_table(self.backbone):
+            return "avg" if self.pooling == "avg" and self.backbone != "pixels" else "map"
+        return "avg" if self.pooling in ("avg", "cls") else None  # a map, of a network that gives one
 
 
 def _paths(X: Any) -> list[str]:

@@ -32,7 +32,7 @@ _WORDS = {
     _LINE: "text without control characters",
 }
 LONGEST_CLASS = 255
-_DEEPEST = 32  # levels of lists and objects; what is written here has six
+DEEPEST = 32  # levels of lists and objects; what is written here has six
 _SHOWN = 60  # characters of what was found
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
@@ -82,13 +82,13 @@ def parse(text: str | bytes, where: str, advice: str, error: type[FeatcacheError
     """Parse JSON of bounded depth, as in :func:`read`; NaN and infinities are numbers, as Python writes them."""
     try:
         value = json.loads(text)
-        too_deep = _deeper(value, _DEEPEST)
+        too_deep = _deeper(value, DEEPEST)
     except RecursionError:
         too_deep = True
     except ValueError as fault:  # no JSON, no UTF-8, or a number of thousands of digits
         raise error(f"{where}: expected JSON, found {printable(str(fault))}. {advice}") from fault
     if too_deep:
-        raise error(f"{where}: found lists in lists deeper than {_DEEPEST} levels. {advice}")
+        raise error(f"{where}: found lists in lists deeper than {DEEPEST} levels. {advice}")
     return value
 
 

@@ -46,7 +46,11 @@ def write_head_run(
     write_json(folder / "run.json", result)
     held = {entry.name for entry in (folder / "bundle").iterdir()}
     if not held & {NETWORK, CONVERTED} and features.spec.backbone != "pixels":
+        reason = "is a function, which is kept nowhere" if features.spec.of_function else "is not kept in this cache"
+        advice = "first with the function" if features.spec.of_function else "at least one with this version to keep it"
         _log.warning(
-            "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
-            "are cached; extract at least one new image with this version to keep them"
+            "bundle: the network %s, so the bundle predicts only where the features are cached; of new images, extract "
+            "%s",
+            reason,
+            advice,
         )

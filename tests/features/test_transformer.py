@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import featcache
 from featcache import FrozenBackbone
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 
 
 class DrawsNumbers(FrozenBackbone):
@@ -142,3 +142,74 @@ def test_what_is_no_path(backbone):
         backbone.fit(np.zeros((3, 4)))
     with pytest.raises(ValueError, match="no image paths"):
         backbone.fit([])
+
+
+def averages(images):
+    return images.reshape(len(images), 4, 8, 4, 8, 3).mean((2, 4))
+
+
+def test_a_function_in_a_pipeline_under_grid_search(paths, tmp_path):
+    given = {"identity": "averages 1", "size": 32, "resize": "squash", "cache": str(tmp_path / "cache")}
+    backbone = FrozenBackbone(averages, pooling="flatten", **given)
+    assert backbone.fit(paths).get_feature_names_out()[0] == "averages_1_0"
+    assert clone(backbone).fit_transform(paths).shape == (12, 48)
+    model = make_pipeline(backbone, LogisticRegression())
+    search = GridSearchCV(model, {"frozenbackbone__pooling": ["flatten", "avg", "max"]}, cv=3, error_score="raise")
+    assert search.fit(paths, [i % 2 for i in range(12)]).predict(paths[:2]).shape == (2,)
+    with pytest.raises(UsageError, match="averages_1 gives no class token"):
+        FrozenBackbone(averages, pooling="cls", **given).fit(paths)
+    with pytest.raises(UsageError, match="identity"):
+        FrozenBackbone(averages).fit(paths)
+
+
+def write_onnx(path, weights):
+    """A network of one convolution of 8 x 8 pixels, whose 16 squares are given as tokens after their mean."""
+    onnx = pytest.importorskip("onnx")
+    make, numbers = onnx.helper, onnx.numpy_helper.from_array
+    nodes = [
+        make.make_node("Conv", ["images", "weights"], ["map"], strides=[8, 8]),
+        make.make_node("Reshape", ["map", "flat"], ["rows"]),
+        make.make_node("Transpose", ["rows"], ["patches"], perm=[0, 2, 1]),
+        make.make_node("ReduceMean", ["patches"], ["mean"], axes=[1], keepdims=1),
+        make.make_node("Concat", ["mean", "patches"], ["tokens"], axis=1),
+    ]
+    constants = [numbers(weights, "weights"), numbers(np.array([1, len(weights), 16]), "flat")]
+    ports = [
+        make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("images", [1, 3, 32, 32]), ("tokens", [1, 17, len(weights)]))
+    ]
+    graph = make.make_graph(nodes, "net", ports[:1], ports[1:], constants)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), path)
+
+
+def test_a_network_in_a_file(paths, tmp_path):
+    weights = np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype(np.float32)
+    write_onnx(tmp_path / "my net.onnx", weights)
+    given = {"mean": 0.5, "std": (0.5, 0.25, 0.5), "resize": "squash", "cache": str(tmp_path / "cache")}
+    given = {"backbone": tmp_path / "my net.onnx", "order": "bgr", **given}
+    backbone = FrozenBackbone(pooling="avg", **given)
+    rows = backbone.fit_transform(paths)
+    x = np.stack([np.asarray(Image.open(path).convert("RGB"), np.float32) for path in paths]) / 255
+    x = ((x - 0.5) / np.array([0.5, 0.25, 0.5], np.float32))[..., ::-1].reshape(12, 4, 8, 4, 8, 3)
+    wanted = np.einsum("nyixjc,kcij->nyxk", x, weights)
+    np.testing.assert_allclose(rows, wanted.mean((1, 2)), atol=1e-4)
+    np.testing.assert_allclose(FrozenBackbone(pooling="cls", **given).fit_transform(paths), rows, atol=1e-4)
+    flat = FrozenBackbone(pooling="flatten", **given).fit(paths)
+    np.testing.assert_allclose(flat.transform(paths), wanted.reshape(12, -1), atol=1e-3)
+    assert list(flat.get_feature_names_out()[:2]) == ["my_net_0", "my_net_1"]
+    fitted = pickle.loads(pickle.dumps(backbone))
+    np.testing.assert_array_equal(fitted.transform(paths), rows)
+
+
+def test_a_keras_model(paths, tmp_path):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Conv2D(6, 8, strides=8), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([keras.Input((32, 32, 3)), *layers], name="mine")
+    backbone = FrozenBackbone(model, mean=0, std=1, resize="squash", cache=str(tmp_path / "cache"), pooling="flatten")
+    rows = backbone.fit_transform(paths)
+    x = np.stack([np.asarray(Image.open(path).convert("RGB"), np.float32) for path in paths]) / 255
+    np.testing.assert_allclose(rows, model.predict(x, verbose=0), atol=1e-5)
+    copied = clone(backbone).fit(paths)
+    assert copied.feature_set_ == backbone.feature_set_
+    assert copied.get_feature_names_out()[0] == "mine_0"
