@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.system.timer import Stopwatch
 
-from ..bundles.integrity import CONVERTED, NETWORK
+from ..bundles.integrity import CONVERTED, WEIGHTS
 from ..evaluation import plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
@@ -45,7 +45,7 @@ def write_head_run(
     watch.lap("draw")
     write_json(folder / "run.json", result)
     held = {entry.name for entry in (folder / "bundle").iterdir()}
-    if not held & {NETWORK, CONVERTED} and features.spec.backbone != "pixels":
+    if not held & {WEIGHTS, CONVERTED} and features.spec.backbone != "pixels":
         _log.warning(
             "bundle: the network's weights are not kept in this cache, so the bundle predicts only where the features "
             "are cached; extract at least one new image with this version to keep them"
