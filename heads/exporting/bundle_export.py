@@ -216,7 +216,9 @@ def _runner(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
 
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda image: np.array(compiled({INPUT: image})[OUTPUT]), f"openvino {openvino.__version__.partition('-')[0]}"
+    return lambda image: np.array(
+        compiled({INPUT: image})[OUTPUT]
+    ), f"openvino {openvino.__version__.partition('-')[0]}"
 
 
 def _place(made: Path, path: Path) -> int:

@@ -168,7 +168,9 @@ def _logistic(model: LogisticRegression, x: Any) -> Any:
 
 def _sgd(model: SGDClassifier, x: Any) -> Any:
     if model.loss != "log_loss":
-        raise UsageError(f"SGDClassifier(loss={model.loss!r}) is no chain that can be exported; these are: {EXPORTABLE}")
+        raise UsageError(
+            f"SGDClassifier(loss={model.loss!r}) is no chain that can be exported; these are: {EXPORTABLE}"
+        )
     return _one_against_rest(_decision(model, x))
 
 

@@ -100,7 +100,7 @@ def _window(op: Any) -> dict[str, Any]:
     given = op.get_attributes()
     valid = given["auto_pad"] == "valid"
     pads = [0] * (2 * len(given["strides"])) if valid else [*given["pads_begin"], *given["pads_end"]]
-    window = {"strides": list(given["strides"]), "pads": [int(pad) for pad in pads]}
+    window: dict[str, Any] = {"strides": list(given["strides"]), "pads": [int(pad) for pad in pads]}
     if "dilations" in given:
         window["dilations"] = list(given["dilations"])
     if "kernel" in given:
@@ -296,6 +296,11 @@ def _mvn(writer: Writer, op: Any, inputs: list[str]) -> list[str]:
     return writer.add("Div", [centred, *spread])
 
 
+def _squared_difference(writer: Writer, op: Any, inputs: list[str]) -> list[str]:
+    (apart,) = writer.add("Sub", inputs)
+    return writer.add("Mul", [apart, apart])
+
+
 def _normalize_l2(writer: Writer, op: Any, inputs: list[str]) -> list[str]:
     given = op.get_attributes()
     axes = writer.constant(np.atleast_1d(values_of(op, 1)).astype(np.int64))
@@ -442,6 +447,7 @@ TABLE: dict[str, Translated] = {
     "PRelu": _prelu,
     "Round": _round,
     "MVN": _mvn,
+    "SquaredDifference": _squared_difference,
     "NormalizeL2": _normalize_l2,
     "BatchNormInference": _batch_norm,
     "Interpolate": _interpolate,

@@ -37,7 +37,9 @@ def to_onnx(model: Any, about: Mapping[str, str]) -> bytes:
     operations = [op for op in model.get_ordered_ops() if kind_of(op) not in ("Constant", "Parameter", "Result")]
     missing = sorted({kind_of(op) for op in operations} - TABLE.keys())
     if missing:
-        raise UsageError(f"the network computes {', '.join(missing)}, which is not written to ONNX here; export to .xml")
+        raise UsageError(
+            f"the network computes {', '.join(missing)}, which is not written to ONNX here; export to .xml"
+        )
     notes = _Notes()
     for port in model.inputs:
         notes.names[(port.get_node().get_name(), 0)] = port.get_any_name()
