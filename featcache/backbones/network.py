@@ -12,6 +12,7 @@ from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec, Scaling
 
 Kind = Literal["map", "tokens", "vector"]
+_LARGEST = 1 << 30  # numbers in one array of a network that is kept: VGG16's first map of 4096 x 4096 pixels
 
 
 @dataclass(frozen=True)
@@ -200,17 +201,23 @@ def require_fits(model: Any, spec: FeatureSpec, where: str) -> None:
     """Raise :class:`WeightsError` where an assembled network is not of the spec."""
     try:
         inputs = [(port.get_element_type().get_type_name(), list(port.get_shape())) for port in model.inputs]
-        names = [set(port.get_names()) for port in model.outputs]
-    except RuntimeError as error:
+        outputs = [(set(port.get_names()), port.get_element_type().get_type_name()) for port in model.outputs]
+        shapes = [list(port.get_shape()) for port in model.outputs]
+        largest = max(math.prod(port.get_shape()) for op in model.get_ops() for port in op.outputs())
+    except RuntimeError as error:  # of what has no one shape, too
         raise WeightsError(f"{where}: not a network as this version keeps them ({_first_line(error)})") from error
     wanted = [("u8", [1, spec.size, spec.size, 3])]
-    if inputs != wanted or len(names) != len(spec.arrays):
+    if inputs != wanted or len(outputs) != len(spec.arrays):
         raise WeightsError(
-            f"{where}: takes {inputs} and gives {len(names)} arrays; expected {wanted} and {spec.arrays}"
+            f"{where}: takes {inputs} and gives {len(outputs)} arrays; expected {wanted} and {spec.arrays}"
         )
-    for name, held in zip(spec.arrays, names, strict=True):
-        if f"{name}:0" not in held:
-            raise WeightsError(f"{where}: gives {sorted(held)} where {name!r} was expected")
+    for name, (held, kind), shape in zip(spec.arrays, outputs, shapes, strict=True):
+        if f"{name}:0" not in held or kind != {"float32": "f32", "float16": "f16"}.get(spec.dtype):
+            raise WeightsError(f"{where}: gives {sorted(held)} of {kind} where {name!r} of {spec.dtype} was expected")
+        if len(shape) != (4 if name == "map" else 2) or shape[0] != 1 or 0 in shape:
+            raise WeightsError(f"{where}: gives {name!r} of shape {shape}; expected that of one image")
+    if largest > _LARGEST:
+        raise WeightsError(f"{where}: computes an array of {largest:,} numbers; expected at most {_LARGEST:,}")
 
 
 def _first_line(error: Exception) -> str:

@@ -119,7 +119,7 @@ class OpenVINORuntime:
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.batches = (min(_PER_STREAM * streams, _AT_MOST),)
         self.info = {"name": "openvino", "version": importlib.metadata.version("openvino"), "device": "cpu"}
-        self._arrays = spec.arrays
+        self._arrays, self._network = spec.arrays, spec.network
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="network")
 
@@ -140,9 +140,10 @@ class OpenVINORuntime:
             for _ in self._pool.map(one, range(len(images))):
                 pass
         except RuntimeError as error:
+            said = (str(error).strip().splitlines() or ["OpenVINO does not say why"])[-1]
             if "alloc" in str(error):
-                raise OutOfMemoryError(str(error).splitlines()[-1]) from None
-            raise
+                raise OutOfMemoryError(said) from None
+            raise WeightsError(f"{self._network}: this machine's OpenVINO cannot run it ({said[:200]})") from error
         return rows
 
     def _request(self) -> Any:

@@ -100,7 +100,7 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
         model = openvino_runtime.read(path)
         require_fits(model, spec, str(path))
-        return openvino_runtime.OpenVINORuntime(model, spec, threads)
+        return _compiled(model, spec, threads)
 
     return Resolved(spec, build)
 
@@ -242,7 +242,7 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
     if model is not None:
         try:
             require_fits(model, spec, str(path))
-            return openvino_runtime.OpenVINORuntime(model, spec)
+            return _compiled(model, spec)
         except WeightsError as error:
             _log.warning("%s; converting the network again", error)
     network: Network = opened()
@@ -261,9 +261,9 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
     return runtime
 
 
-def _compiled(model: Any, spec: FeatureSpec) -> openvino_runtime.OpenVINORuntime:
+def _compiled(model: Any, spec: FeatureSpec, threads: int | None = None) -> openvino_runtime.OpenVINORuntime:
     try:
-        return openvino_runtime.OpenVINORuntime(model, spec)
+        return openvino_runtime.OpenVINORuntime(model, spec, threads)
     except FeatcacheError:
         raise
     except RuntimeError as error:

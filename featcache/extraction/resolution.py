@@ -14,6 +14,8 @@ from .network_request import resolve_network, resolve_network_spec
 from .request import ExtractionRequest, Resolved
 from .table_request import resolve_table, resolve_table_spec
 
+CONVERTED = ".openvino"  # how the name of a converted network ends
+
 
 def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -> Resolved:
     """Find the spec that is asked for, and the way to compute rows of it.
@@ -43,8 +45,8 @@ def resolve_spec(
     Parameters
     ----------
     spec : of a bundle, or of a feature set.
-    kept : the network: its weights as :func:`featcache.system.tensor_files.keep` wrote them, or of a network that is
-        not of the table, itself as :func:`featcache.backbones.openvino_runtime.keep` did.
+    kept : the network: itself as :func:`featcache.backbones.openvino_runtime.keep` wrote it (its name then ends in
+        ``.openvino``), or of a network of the table, its weights as :func:`featcache.system.tensor_files.keep` did.
     store : remembers digests, and keeps networks.
     runtime, threads : what to compute with; None takes all threads.
 
@@ -57,6 +59,6 @@ def resolve_spec(
     """
     if spec.recipe != decoding.RECIPE:
         raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
-    if spec.of_table:
+    if spec.of_table and not (kept is not None and kept.suffix == CONVERTED):
         return resolve_table_spec(spec, kept, store, runtime, threads)
     return resolve_network_spec(spec, kept, store, threads)

@@ -108,6 +108,30 @@ def resolve_table_spec(
     return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
 
 
+def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
+    """The file of a network of the table that runs without TensorFlow, converted now where it has not been.
+
+    It takes TensorFlow, once, where the cache holds weights alone. None where there are no weights either, or where
+    OpenVINO cannot compute the spec.
+    """
+    path = store.converted(spec)
+    if spec.precision != "float32" or spec.backbone == "pixels":
+        return None
+    if openvino_runtime.load(path) is not None:
+        return path
+    kept = store.network(spec)
+    if not kept.exists():
+        return None
+    try:
+        source = weights.WeightsSource("kept", path=str(kept))
+        model = weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
+        openvino_runtime.keep(openvino_runtime.convert(_proven(spec, model, store, None), spec), path)
+    except Exception as error:  # noqa: BLE001 - without an operation, a library or room it goes on with weights alone
+        _log.warning("%s: not to be converted for OpenVINO (%s)", spec.backbone, error)
+        return None
+    return path
+
+
 def _runtime(
     spec: FeatureSpec,
     load: Callable[[], Any],

@@ -6,8 +6,8 @@
     head.safetensors         a head's weights, in Keras' order, or
     model.skops              an sklearn model, or
     model.ubj                an XGBoost model; what stands before it in its pipeline is in model.skops
-    network.safetensors      the weights of the frozen network that makes the features (not for pixels), or
-    network.openvino         the whole network, where it is not of the table
+    network.openvino         the frozen network that makes the features, converted and whole (not for pixels), or
+    network.safetensors      its weights alone: of a network of the table that OpenVINO does not compute
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
 
@@ -19,6 +19,11 @@ inside it cannot tell.
 
 Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
 stand beside every metric of the model; bundles of format 1 open as if they had none.
+
+Format 3 carries the converted network of networks of the table too, where format 2 had their weights: it predicts
+without TensorFlow, which takes seconds to load and to build the network, and a machine that only predicts need not have
+it. A bundle holds one of the two files, never both: they are of one size (VGG16's 59 MB each), and whoever wants the
+weights has them in the cache that the model was made in.
 
 To change the format: raise VERSION (in :mod:`heads.bundles.integrity`), keep reading the older ones, and keep one of
 each as a test.
@@ -45,7 +50,7 @@ from ..evaluation.metrics import labels_of
 from ..evaluation.operating_point import check_threshold
 from ..training.epoch_classifier import blocks
 from . import serialization
-from .integrity import AGAIN, CONVERTED, KEY_BYTES, NETWORK, NOVELTY, TRAINING, proven
+from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven
 from .out_of_distribution import Novelty, read_novelty
 
 
@@ -85,9 +90,9 @@ class Bundle:
 
     @property
     def network(self) -> Path | None:
-        """The frozen network's weights, or None where the bundle has none."""
-        name = NETWORK if self.spec.of_table else CONVERTED
-        return self.folder / name if name in self.about["files"] else None
+        """The frozen network, converted, or its weights (``.openvino``, ``.safetensors``); None where it has none."""
+        held = [name for name in (CONVERTED, WEIGHTS) if name in self.about["files"]]
+        return self.folder / held[0] if held else None
 
     @property
     def synthetic(self) -> bool:
@@ -199,21 +204,25 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     about = proven(folder)
     try:
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
-        novelty = _checked(folder, about)
+        novelty = _checked(folder, about, spec)
         estimator = serialization.read(folder, about["model"], len(about["classes"]), about["files"])
     except (StoreError, WeightsError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BundleError(f"{folder}: {error}") from error
     return Bundle(folder, about, spec, estimator, novelty)
 
 
-def _checked(folder: Path, about: Mapping[str, Any]) -> Novelty | None:
-    """What tells images unlike training, once all that format 2 added is known to be sound."""
+def _checked(folder: Path, about: Mapping[str, Any], spec: FeatureSpec) -> Novelty | None:
+    """What tells images unlike training, once all that formats 2 and 3 added is known to be sound."""
     check_calibration(about["calibration"], len(about["classes"]))
     check_threshold(about["threshold"], len(about["classes"]))
     if len(set(about["classes"])) != len(about["classes"]):
         raise ValueError("two of its classes have one name")
     if TRAINING not in about["files"]:
         raise ValueError(f"{TRAINING} is missing")
+    if {WEIGHTS, CONVERTED} <= set(about["files"]):
+        raise ValueError(f"it holds both {CONVERTED} and {WEIGHTS}, of which a bundle has one")
+    if WEIGHTS in about["files"] and not spec.of_table:
+        raise ValueError(f"{WEIGHTS} are of no network that is not of the table; expected {CONVERTED}")
     if (about["novelty"] is None) != (NOVELTY not in about["files"]):
         raise ValueError(f"{NOVELTY} is there and not described, or described and not there")
     if about["novelty"] is None:

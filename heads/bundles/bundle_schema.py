@@ -128,4 +128,4 @@ class Format2(Format1, forbid_unknown_fields=True, kw_only=True):
     warnings: list[Line]
 
 
-FORMATS = {1: Format1, 2: Format2}
+FORMATS = {1: Format1, 2: Format2, 3: Format2}  # 3 differs in its files alone

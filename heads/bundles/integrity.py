@@ -19,13 +19,13 @@ from featcache.system import atomic_files, schema
 from . import serialization
 from .bundle_schema import FORMATS
 
-VERSION = 2
+VERSION = 3
 FORMAT = "featcache-bundle"
 ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
-NETWORK, CONVERTED = "network.safetensors", "network.openvino"  # of a network of the table, and of any other
+WEIGHTS, CONVERTED = "network.safetensors", "network.openvino"  # of the network, one of them
 KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
-_NAMES = {NETWORK, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
+_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 

@@ -16,12 +16,14 @@ import numpy as np
 
 import featcache
 from featcache.errors import BundleError
+from featcache.extraction.table_request import converted_network
 from featcache.features.loading import Features
+from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from . import serialization
-from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NETWORK, NOVELTY, TRAINING, VERSION, digest, written
+from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
 
 _log = logging.getLogger(__name__)
@@ -89,9 +91,7 @@ def _fill(
 ) -> None:
     model = serialization.write(building, estimator)
     with Store(cache) as store:
-        network = store.kept(features.spec)
-        if network.exists():
-            tensor_files.place(network, building / (NETWORK if features.spec.of_table else CONVERTED))
+        _place_network(store, features.spec, building)
         novelty = _novelty(store, features, train_rows)
     if novelty is not None:
         tensor_files.write_tensors(building / NOVELTY, [novelty.reference])
@@ -116,6 +116,15 @@ def _fill(
         "files": {entry.name: atomic_files.sha256_file(entry.path) for entry in os.scandir(building)},
     }
     atomic_files.write_bytes(building / ABOUT, written({**about, "digest": digest(about)}))
+
+
+def _place_network(store: Store, spec: FeatureSpec, building: Path) -> None:
+    """The network that makes the features: converted where it can be, else its weights."""
+    converted = converted_network(spec, store) if spec.of_table else store.converted(spec)
+    if converted is not None and converted.exists():
+        tensor_files.place(converted, building / CONVERTED)
+    elif spec.of_table and store.network(spec).exists():
+        tensor_files.place(store.network(spec), building / WEIGHTS)
 
 
 def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:

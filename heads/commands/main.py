@@ -18,6 +18,7 @@ from featcache.system import interrupts
 from .audit import audit
 from .baselines import baselines
 from .benchmark import benchmark_group
+from .bundle import bundle_group
 from .compare import compare
 from .fit_head import fit_head
 from .grid import grid
@@ -31,7 +32,7 @@ from .tsne import tsne
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, docs, benchmark_group, study),
     *(fit_head, grid, baselines, tsne, reproduce),
-    *(audit, evaluate, predict, compare, saliency, report),
+    *(audit, evaluate, predict, compare, saliency, report, bundle_group),
 )
 
 

@@ -21,7 +21,7 @@ from featcache.errors import UsageError
 
 METHODS = ("temperature", "isotonic", "sigmoid")
 _FEW = 100
-_LEAST = 1e-300  # a smaller probability counts as this; no logarithm then is infinite
+LEAST = 1e-300  # a smaller probability counts as this; no logarithm then is infinite
 
 
 def fit_calibration(
@@ -140,7 +140,7 @@ def _logits(probabilities: np.ndarray, method: str) -> np.ndarray:
     Temperature takes half the log-odds of two classes, since sklearn spreads them to (-x, x), and logarithms of
     several.
     """
-    p = np.maximum(probabilities.astype(np.float64), _LEAST)
+    p = np.maximum(probabilities.astype(np.float64), LEAST)
     if p.shape[1] == 2:
         odds = np.log(p[:, 1]) - np.log(p[:, 0])
         return odds / 2 if method == "temperature" else odds

@@ -11,7 +11,7 @@ import numpy as np
 
 from featcache.system.timer import Stopwatch
 
-from ..bundles.integrity import CONVERTED, NETWORK
+from ..bundles.integrity import CONVERTED, WEIGHTS
 from ..evaluation import plots
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
@@ -45,7 +45,7 @@ def write_head_run(
     watch.lap("draw")
     write_json(folder / "run.json", result)
     held = {entry.name for entry in (folder / "bundle").iterdir()}
-    if not held & {NETWORK, CONVERTED} and features.spec.backbone != "pixels":
+    if not held & {WEIGHTS, CONVERTED} and features.spec.backbone != "pixels":
         reason = "is a function, which is kept nowhere" if features.spec.of_function else "is not kept in this cache"
         advice = "first with the function" if features.spec.of_function else "at least one with this version to keep it"
         _log.warning(

@@ -72,6 +72,7 @@ GIVEN = {
     "report": {},
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
+    "bundle export": {"BUNDLE": "bundle", "FILE": "out.xml"},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},

@@ -234,7 +234,7 @@ def test_a_pickle_dressed_as_a_model(copy):
 
 def test_a_later_format(copy):
     text = (copy / "bundle.json").read_text()
-    (copy / "bundle.json").write_text(text.replace('"version": 2,', '"version": 3,'))
+    (copy / "bundle.json").write_text(text.replace('"version": 3,', '"version": 4,'))
     with pytest.raises(BundleError, match="upgrade"):
         open_bundle(copy)
 
@@ -255,8 +255,8 @@ def test_weights_of_another_network_are_refused(fitted, copy, tmp_path, cli):
     from heads.bundles import integrity
 
     about = json.loads((copy / "bundle.json").read_text())
-    del about["files"]["network.safetensors"]
-    (copy / "network.safetensors").unlink()
+    del about["files"]["network.openvino"]
+    (copy / "network.openvino").unlink()
     plain = {key: value for key, value in about.items() if key != "digest"}
     (copy / "bundle.json").write_bytes(integrity.written({**plain, "digest": integrity.digest(plain)}))
     image = fitted[0].features.paths[0]

@@ -1,0 +1,1 @@
+"""A kept model as one file, from an image to probabilities, that runs without this package."""

@@ -1,0 +1,241 @@
+"""The network in a bundle: converted and whole, used without TensorFlow, and refused where it is not its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import write_images
+from sklearn.linear_model import LogisticRegression
+from small_networks import write_onnx
+from surroundings import GOLDEN, ROOT
+from xgboost import XGBClassifier
+
+import featcache
+from featcache import Store
+from featcache.errors import BundleError, WeightsError
+from featcache.system import tensor_files
+from heads.bundles import integrity
+from heads.bundles.bundle import open_bundle
+from heads.bundles.saving import save_bundle
+from heads.inference.prediction import predict
+
+LOGISTIC = LogisticRegression(max_iter=300)
+
+
+def sign(folder: Path, change=lambda about: None) -> Path:
+    """Write ``bundle.json`` anew, with all hashes, as a hostile hand would."""
+    about = json.loads((folder / "bundle.json").read_text())
+    change(about)
+    names = [path.name for path in folder.iterdir() if path.name != "bundle.json"]
+    about["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    about["digest"] = integrity.digest({key: value for key, value in about.items() if key != "digest"})
+    (folder / "bundle.json").write_bytes(integrity.written(about))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Images, and bundles on a network in a file: ``sklearn`` and ``xgboost``."""
+    folder = tmp_path_factory.mktemp("networks")
+    write_images(folder / "d", 40, size=20)
+    network = write_onnx(folder / "small.onnx")
+    featcache.extract(folder / "d", network, mean=0.4, std=0.3, resize="squash", cache=folder / "c")
+    f = featcache.load(cache=folder / "c", pooling="flatten")
+    for name, model in (("sklearn", LOGISTIC), ("xgboost", XGBClassifier(n_estimators=2, max_depth=2, n_jobs=1))):
+        model.fit(f.X, f.y)
+        save_bundle(folder / name, model, f, np.arange(40), task="binary", scores={}, cache=folder / "c")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_table(tmp_path_factory):
+    """The same of a network of the table, with a dense head: ``dense``."""
+    from heads import DenseHeadClassifier
+
+    folder = tmp_path_factory.mktemp("table")
+    write_images(folder / "d", 24, size=32)
+    featcache.extract(folder / "d", "mobilenetv3small", weights="random", size=32, cache=folder / "c")
+    f = featcache.load(cache=folder / "c", pooling="avg")
+    head = DenseHeadClassifier(4, epochs=1, random_state=0).fit(f.X, f.y)
+    save_bundle(folder / "dense", head, f, np.arange(24), task="binary", scores={}, cache=folder / "c")
+    return folder
+
+
+# Not ``sys.modules["torch"] = None``, which SciPy takes for a torch that is there.
+PREDICT = """
+import json, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "torch", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import heads
+bundle, data, cache = sys.argv[1:]
+rows = heads.predict(bundle, [data], cache=cache)["rows"]
+heads.evaluate_bundle(bundle, data, cache=cache, out=cache + "-run")
+print(json.dumps([list(row["probabilities"].values()) for row in rows]))
+"""
+
+
+def without_tensorflow(bundle: Path, data: Path, cache: Path) -> np.ndarray:
+    command = [sys.executable, "-c", PREDICT, str(bundle), str(data), str(cache)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return np.array(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("name", ["sklearn", pytest.param("xgboost", marks=pytest.mark.slow)])
+def test_a_network_in_a_file_needs_neither_torch_nor_tensorflow(made, tmp_path, name):
+    f = featcache.load(data=made / "d", cache=made / "c")
+    given = without_tensorflow(made / name, made / "d", tmp_path / "c")
+    np.testing.assert_allclose(given, open_bundle(made / name).predict_proba(f), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_nor_does_a_network_of_the_table_under_a_dense_head(of_table, tmp_path):
+    opened = open_bundle(of_table / "dense")
+    assert opened.about["version"] == 3
+    assert opened.network.name == "network.openvino"
+    assert "network.safetensors" not in opened.about["files"]
+    f = featcache.load(data=of_table / "d", cache=of_table / "c", pooling="avg")
+    given = without_tensorflow(of_table / "dense", of_table / "d", tmp_path / "c")
+    np.testing.assert_allclose(given, opened.predict_proba(f), atol=1e-4)
+    np.testing.assert_allclose(opened.estimator.to_keras().predict(f.X, verbose=0)[:, 0], given[:, 1], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_weights_alone_are_read_and_carried_where_nothing_converts(of_table, tmp_path, monkeypatch):
+    f = featcache.load(data=of_table / "d", cache=of_table / "c", pooling="avg")
+    wanted = open_bundle(of_table / "dense").predict_proba(f)
+    old = Path(shutil.copytree(of_table / "dense", tmp_path / "old"))  # as format 2 had it
+    (old / "network.openvino").unlink()
+    with Store(of_table / "c") as store:
+        shutil.copy(store.network(f.spec), old / "network.safetensors")
+        store.converted(f.spec).unlink()
+    sign(old, lambda about: about.update(version=2))
+    rows = predict(old, [of_table / "d"], cache=tmp_path / "c")["rows"]
+    np.testing.assert_allclose([list(row["probabilities"].values()) for row in rows], wanted, atol=1e-5)
+
+    def fail(*_):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr("featcache.backbones.openvino_runtime.convert", fail)
+    model = LogisticRegression().fit(f.X, f.y)
+    new = save_bundle(tmp_path / "new", model, f, np.arange(24), task="binary", scores={}, cache=of_table / "c")
+    assert open_bundle(new).network.name == "network.safetensors"
+
+
+def test_a_bundle_of_format_2_is_read(tmp_path):
+    """Written by the version before format 3; never to be made anew."""
+    opened = open_bundle(GOLDEN / "bundle-v2")
+    assert opened.about["version"] == 2
+    assert opened.threshold == 0.3650892091812226
+    assert opened.warnings == ["made to be kept"]
+    assert opened.about["calibration"]["method"] == "sigmoid"
+    featcache.extract(None, "pixels", size=4, cache=tmp_path / "c")
+    f = featcache.load("pixels", task="binary", cache=tmp_path / "c")
+    wanted = [[0.22651595, 0.77348405], [0.29126044, 0.70873956]]  # what the version that wrote it gave
+    np.testing.assert_allclose(opened.predict_proba(f)[::50], wanted, rtol=1e-5)
+    row = predict(GOLDEN / "bundle-v2", [f.paths[0]], cache=tmp_path / "c")["rows"][0]
+    assert row["distance"] == pytest.approx(0.3510286211967468, rel=1e-5)
+
+
+# -- what is not the network it should be ----------------------------------------------------------
+
+
+def rewrite(path: Path, change) -> None:
+    """The network changed, and its own digest made to fit."""
+    from featcache.backbones.openvino_runtime import _digest
+
+    xml, weights, _ = tensor_files.read_tensors(path)
+    text, data = change(xml.tobytes().decode(), weights)
+    parts = [np.frombuffer(text.encode(), np.uint8), data]
+    tensor_files.write_tensors(path, [*parts, _digest(parts)])
+
+
+def in_first(element: str, name: str, value: str):
+    """The first value of an attribute of an element, exchanged in the network's description."""
+
+    def change(text, data):
+        changed = re.sub(rf'(<{element}\b[^>]*\b{name}=")[^"]*', rf"\g<1>{value}", text, count=1)
+        assert changed != text
+        return changed, data
+
+    return change
+
+
+HUGE = "1" + "0" * 50
+CHANGES = {
+    "no XML": lambda text, data: ("<net", data),
+    "nothing": lambda text, data: ("", data),
+    "no weights": lambda text, data: (text, data[:8]),
+    "an unknown operation": lambda text, data: (text.replace('type="ReLU"', 'type="Run"'), data),
+    "a size of 50 digits": in_first("data", "shape", f"1, {HUGE}, 16, 3"),
+    "an offset outside": in_first("data", "offset", "99999999999"),
+    "an offset of 50 digits": in_first("data", "offset", HUGE),
+    "a negative offset": in_first("data", "offset", "-8"),
+    "weights of 50 digits": in_first("data", "size", HUGE),
+    "another input": in_first("data", "shape", "1,32,32,3"),
+    "another output": lambda text, data: (text.replace("avg:0", "gva:0"), data),
+    "strides of nothing": in_first("data", "strides", "0, 0"),
+    "an edge to nowhere": in_first("edge", "from-layer", "999999"),
+    "a circle": lambda text, data: (text.replace('<edge from-layer="0"', '<edge from-layer="7"', 1), data),
+}
+ATTACK = """
+import sys
+from featcache.errors import FeatcacheError
+from heads.inference.prediction import predict
+image, *bundles = sys.argv[1:]
+for bundle in bundles:
+    try:
+        predict(bundle, [image], cache=bundle + "-cache")
+        print("accepted")
+    except FeatcacheError as error:
+        print(type(error).__name__, error.exit_code, str(error).replace(chr(10), " "), flush=True)
+"""
+
+
+def test_a_hostile_network_is_a_sentence(made, tmp_path):
+    """In a process of its own, which ends where OpenVINO is led astray."""
+    folders = [Path(shutil.copytree(made / "sklearn", tmp_path / f"{place:02d}")) for place in range(len(CHANGES))]
+    for folder, change in zip(folders, CHANGES.values(), strict=True):
+        rewrite(folder / "network.openvino", change)
+        with pytest.raises(BundleError, match="damaged or exchanged"):  # the manifest tells
+            open_bundle(folder)
+        sign(folder)
+    image = next((made / "d").rglob("*.png"))
+    command = [sys.executable, "-c", ATTACK, str(image), *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    said = dict(zip(CHANGES, done.stdout.splitlines(), strict=False))
+    assert done.returncode == 0, (list(said.items())[-1:], done.stderr)
+    assert said.keys() == CHANGES.keys()
+    for name, line in said.items():
+        assert line.startswith(("WeightsError 4 ", "BundleError 5 ")), (name, line)
+        assert len(line.split()) >= 8, (name, line)
+
+
+def test_bytes_that_are_not_the_networks_are_refused_by_its_own_digest(made, tmp_path):
+    folder = Path(shutil.copytree(made / "sklearn", tmp_path / "b"))
+    data = bytearray((folder / "network.openvino").read_bytes())
+    data[-100] ^= 1
+    (folder / "network.openvino").write_bytes(data)
+    with pytest.raises(WeightsError, match="its digest is not that of its bytes"):
+        predict(sign(folder), [next((made / "d").rglob("*.png"))], cache=tmp_path / "c")
+
+
+def test_a_bundle_holds_one_network(made, tmp_path):
+    folder = Path(shutil.copytree(made / "sklearn", tmp_path / "b"))
+    shutil.copy(folder / "network.openvino", folder / "network.safetensors")
+    with pytest.raises(BundleError, match="holds both"):
+        open_bundle(sign(folder))
+    (folder / "network.openvino").unlink()
+    with pytest.raises(BundleError, match="not of the table"):
+        open_bundle(sign(folder))
