@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from ..errors import UsageError, WeightsError
+from ..system.write_access import require_writable
 from .registry import Backbone
 from .tensorflow_setup import load_tensorflow
 from .weight_recipes import how_to_get
@@ -76,6 +77,8 @@ def get(file: ImagenetFile, backbone: Backbone, home: Path) -> Path:
                 "and run the same command again with internet"
             )
         return path
+    require_writable(home, "KERAS_HOME")
+    home.mkdir(parents=True, exist_ok=True)  # where it is missing, Keras takes a folder that all users share
     try:
         with _patient():
             got = keras.utils.get_file(

@@ -62,7 +62,7 @@ class PackedNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files : at least one.
     """
 
-    name: Annotated[schema.Line, Meta(max_length=300)]
+    name: schema.Line
     house: Literal[HOUSES]  # type: ignore[valid-type]
     source: schema.Line
     commit: Annotated[str, Meta(pattern=r"\A(?:[0-9a-f]{40})?\Z")]
