@@ -153,14 +153,14 @@ def _of_hub(name: str, repository: str, commit: str, *needed: str) -> CachedWeig
 
 def _snapshot(**wanted: Any) -> Path:
     """The folder of a commit in the hub's cache, filled by the hub's own client."""
-    import huggingface_hub
+    from huggingface_hub import errors, snapshot_download
 
     try:
-        return Path(huggingface_hub.snapshot_download(**wanted))
+        return Path(snapshot_download(**wanted))
     except Exception:
         # The client takes what is in its cache where the network is down, but not where a proxy is dead.
-        with contextlib.suppress(huggingface_hub.errors.LocalEntryNotFoundError):
-            return Path(huggingface_hub.snapshot_download(**wanted, local_files_only=True))
+        with contextlib.suppress(errors.LocalEntryNotFoundError):
+            return Path(snapshot_download(**wanted, local_files_only=True))
         raise
 
 
