@@ -29,9 +29,10 @@ from ..system import atomic_files, tensor_files
 from . import random_weights
 from .registry import Backbone, get
 from .tensorflow_setup import load_tensorflow
+from .weight_recipes import how_to_get
 
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"
-_TIMEOUT = 15  # seconds a silent network may take
+NETWORK_TIMEOUT = 15  # seconds a silent network may take
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 def _download(construct: Any, backbone: Backbone, size: int) -> Any:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_TIMEOUT)
+    socket.setdefaulttimeout(NETWORK_TIMEOUT)
     try:
         return construct(weights="imagenet", include_top=False, input_shape=(size, size, 3))
     except Exception as error:  # Keras raises a bare Exception when it cannot download
@@ -184,7 +185,8 @@ def _download(construct: Any, backbone: Backbone, size: int) -> Any:
             f"{backbone.name}: its ImageNet weights are not on this machine and cannot be downloaded.\n"
             f"  tried: {url}\n"
             "Do one of these:\n"
-            "  - on a machine with internet, run\n"
+            f"{how_to_get(backbone.name, size if size != backbone.size else None)};\n"
+            "  - where there is no featcache on that machine, run\n"
             f'      python -c "import keras; keras.applications.{backbone.keras_name}(include_top=False)"\n'
             "    and copy the file it leaves in ~/.keras/models/ to the same folder here;\n"
             "  - give a file: --weights FILE (a .weights.h5 or .h5 of the backbone without its top);\n"

@@ -12,13 +12,14 @@ import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import StoreError
 
 PREFIX = ".tmp-"  # of what a writer has not finished
+ELSEWHERE = "Choose another place with --cache."
 _BLOCK = 1 << 22
 
 
@@ -40,25 +41,39 @@ def write_bytes(path: Path, data: bytes | memoryview, digest: str | None = None)
 
     Raises :class:`StoreError` where the disk is full, refuses, or gives back other bytes.
     """
-    wanted = digest or hashlib.sha256(data).hexdigest()
-    with writing(path) as file:
-        # One bounded slice at a time: Linux writes at most 2 GiB in a call.
-        view = memoryview(data)
-        for start in range(0, len(view), _BLOCK):
-            file.write(view[start : start + _BLOCK])
+    # One bounded slice at a time: Linux writes at most 2 GiB in a call.
+    view = memoryview(data)
+    write_blocks(path, (view[start : start + _BLOCK] for start in range(0, len(view), _BLOCK)), digest)
+
+
+def write_blocks(
+    path: Path, blocks: Iterable[bytes | memoryview], digest: str | None = None, elsewhere: str = ELSEWHERE
+) -> str:
+    """Write what need not fit in memory, as :func:`write_bytes` does; returns its SHA-256, hex.
+
+    ``elsewhere`` is how a user chooses another place, for the message.
+    """
+    given = None if digest else hashlib.sha256()
+    with writing(path, elsewhere) as file:
+        for block in blocks:
+            if given is not None:
+                given.update(block)
+            file.write(block)
         file.flush()
         os.fsync(file.fileno())
         _forget_cached_pages(file.fileno())
+        wanted = digest or (given.hexdigest() if given else "")
         written = sha256_file(file.name)
         if written != wanted:
             raise StoreError(
                 f"{path.parent}: the disk gave back other bytes than were written (SHA-256 {written[:12]}…, "
                 f"expected {wanted[:12]}…). Nothing was committed; check the device before going on."
             )
+    return wanted
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, elsewhere: str = ELSEWHERE) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` for writing; at the end of the block it becomes ``path``.
 
     An error in the block removes the temporary file and leaves ``path`` as it was; an ``OSError``
@@ -78,7 +93,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(_explain(path, error)) from error
+        raise StoreError(_explain(path, error, elsewhere)) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -103,12 +118,12 @@ def _forget_cached_pages(descriptor: int) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _explain(path: Path, error: OSError) -> str:
+def _explain(path: Path, error: OSError, elsewhere: str) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"{path.parent}: no room left to write ({error.strerror}). What was committed before is intact. "
-            "Free some space, or choose another place with --cache, and run the same command again."
+            f"Free some space and run the same command again. {elsewhere}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{path.parent}: not writable ({error.strerror}). Choose another place with --cache."
+        return f"{path.parent}: not writable ({error.strerror}). {elsewhere}"
     return f"{path}: could not be written ({error.strerror or error})."

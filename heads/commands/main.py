@@ -13,6 +13,7 @@ from featcache.commands.cache import cache_group
 from featcache.commands.console import plain_streams
 from featcache.commands.docs import docs
 from featcache.commands.extract import extract
+from featcache.commands.weights import weights_group
 from featcache.system import interrupts
 
 from .audit import audit
@@ -30,7 +31,7 @@ from .study import study
 from .tsne import tsne
 
 _VERBS: tuple[click.Command, ...] = (
-    *(extract, cache_group, docs, benchmark_group, study),
+    *(extract, cache_group, weights_group, docs, benchmark_group, study),
     *(fit_head, grid, baselines, tsne, reproduce),
     *(audit, evaluate, predict, compare, saliency, report, bundle_group),
 )

@@ -54,6 +54,21 @@ BAD = {
     "STUDY.TOML": [NUL, "nowhere.toml", "empty", "file.txt", TOO_LONG],
     "SET": ["", "nosuch", "../features", NUL, "/"],
     "FILE": [*PLACES, "empty"],
+    "NAMES": [
+        "",
+        ",",
+        "nosuch",
+        "pixels",
+        "hf:",
+        "hf:../x",
+        "hf:a/b@x",
+        "timm:/",
+        "xrv:all",
+        "nohouse:x",
+        NUL,
+        TOO_LONG,
+    ],
+    "PACK": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG, "/dev/zero"],
 }
 
 # The least that each verb is to be given besides the bad value, which takes the place of a value here.
@@ -73,6 +88,8 @@ GIVEN = {
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
     "bundle export": {"BUNDLE": "bundle", "FILE": "out.xml"},
+    "weights pack": {"NAMES": "mobilenet", "FILE": "weights.tar"},
+    "weights unpack": {"PACK": "nowhere"},
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
