@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.reproduction import reproduce as reproduce
+    from .experiments.scout import scout as scout
     from .inference.comparison import compare as compare
     from .inference.embedding import tsne as tsne
     from .inference.prediction import evaluate_bundle as evaluate_bundle
@@ -41,6 +42,7 @@ _HOMES = {
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
     "reproduce": "experiments.reproduction",
+    "scout": "experiments.scout",
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",
     "saliency": "inference.saliency_maps",

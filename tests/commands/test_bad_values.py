@@ -72,6 +72,12 @@ GIVEN = {
     "report": {},
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
+    "scout": {
+        "--data": "images",
+        "--backbone": "mobilenet,mobilenet@random:1",
+        "--weights": "random",
+        "--size": "32",
+    },
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
