@@ -102,7 +102,8 @@ def scout(
         status difference difference_ci p computed reused seconds images_per_second random_weights``: ``score`` is
         balanced accuracy, ``difference`` the leader's score minus its own on the images it was given, ``p`` corrected
         for all looks. ``said``, sentences; ``rounds`` (``images patients networks`` of each that was held); ``next``, a
-        command for each that may be the best; ``task classes data images patients images_computed seconds seconds_saved warnings synthetic seed``.
+        command for each that may be the best; ``task classes data images patients images_computed seconds
+        seconds_saved warnings synthetic seed``.
 
     Raises
     ------

@@ -105,7 +105,8 @@ def entries(backbone: str | Sequence[str | os.PathLike[str]], shared: Extraction
 
 def _requests(text: str, shared: ExtractionRequest) -> tuple[ExtractionRequest, ...]:
     name, weights = _divided(text)
-    silent = replace(shared, **dict.fromkeys(_SAYS))
+    nothing: dict[str, Any] = dict.fromkeys(_SAYS)
+    silent = replace(shared, **nothing)
     if network_sources.is_of_table(name):
         return (replace(silent, backbone=registry.get(name).name, weights=weights or shared.weights),)
     own = shared.weights if name.partition(":")[0] in network_sources.HOUSES else network_sources.OWN_WEIGHTS

@@ -131,8 +131,12 @@ def _sentences(
         )
         said.append(
             f"{_and([one.name for one in left])} cannot be told apart with {seen}. That is not equality: {leader.name} "
-            f"could be better by up to {widest:.3f}, so take the cheapest of them, or bring more images"
+            f"could be better by up to {widest:.3f}. Take the cheapest of them, or bring more images"
         )
+        timed = [one for one in left if one.paid]
+        if len(timed) == len(left):
+            fastest = min(timed, key=lambda one: one.paid)
+            said.append(f"{fastest.name} is the fastest of them here: {1 / fastest.paid:.1f} images/s")
     for one in ranked:
         if one.standing is not None and one.standing.stopped and one.standing.gap is not None:
             gap, (low, high) = one.standing.gap.value, one.standing.gap.ci
