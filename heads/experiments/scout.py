@@ -125,13 +125,13 @@ def scout(
     >>> import heads
     >>> from featcache.data.synthetic import write_sample
     >>> folder = Path(tempfile.mkdtemp())
-    >>> images = write_sample(folder / "images", train=12, test=2)
+    >>> images = write_sample(folder / "images", train=20, test=2)
     >>> networks = ["mobilenet@random:0", "mobilenet@random:1"]
     >>> result = heads.scout(networks, images, size=32, cache=folder / "cache")
     >>> sorted(row["status"] for row in result["rows"])
     ['in the running', 'in the running']
     >>> [a_round["images"] for a_round in result["rounds"]], result["images_computed"]
-    ([40, 48], 96)
+    ([40, 80], 160)
     """
     require_writable(cache)
     shared = ExtractionRequest(

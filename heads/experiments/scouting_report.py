@@ -28,7 +28,7 @@ class Scouted:
     images, patients : of that round.
     computed, reused : images, over all rounds.
     seconds : that computing took, loading the network counted in.
-    paid : seconds an image of those computed here, or where none was, then.
+    paid : seconds an image, when those computed here were; where none was, when they all were.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Scouted:
 
     def add(self, result: ExtractResult) -> None:
         """Count what a round's extraction did."""
-        if not self.feature_set:
-            self.reused = result.reused
-            self.paid = result.saved_seconds / result.reused if result.reused else 0.0
         self.feature_set = result.feature_set
+        self.reused = result.reused - self.computed  # those of the rounds before have features, too
         self.computed += result.computed
         self._network += result.seconds
         self.seconds += result.seconds + result.phases["ready"]
         if self.computed:
             self.paid = self._network / self.computed
+        elif result.reused:
+            self.paid = result.saved_seconds / result.reused
 
     @property
     def stopped(self) -> bool:

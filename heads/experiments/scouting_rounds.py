@@ -40,10 +40,13 @@ def scouting_rounds(y: np.ndarray, of_group: np.ndarray, seed: int = 0) -> list[
         taken = place <= np.maximum(least, share) + 1e-9
         of_class = np.bincount(pairs[taken[pairs[:, 1]], 0], minlength=len(groups))
         rows = np.flatnonzero(taken[of_group])
+        if share < 1 and len(rows) > _ALMOST_ALL * len(y):
+            share = 1.0
+            continue
         # A class that stands only in groups of rarer ones may be short of its number yet.
         if (of_class >= np.minimum(groups, LEAST)).all() and (not rounds or len(rows) > len(rounds[-1])):
             rounds.append(rows)
             share = max(share, len(rows) / len(y))  # more than a tenth, where there are few of a class
         if len(rows) == len(y):
             return rounds
-        share = 2 * share if 2 * share < _ALMOST_ALL else 1
+        share = min(1.0, 2 * share)

@@ -39,13 +39,13 @@ def race(rng: np.random.Generator, recalls: list[float]) -> tuple[list[str], int
 
 @pytest.mark.parametrize("networks", [2, 4])
 def test_one_as_good_as_the_best_is_seldom_stopped(networks):
-    rng, draws = np.random.default_rng(networks), 150
+    rng, draws = np.random.default_rng(networks), 200 // networks
     lost = sum("n0" not in race(rng, [0.85] * networks)[0] for _ in range(draws))
     assert lost / draws <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / draws)
 
 
 def test_a_truly_better_one_is_found_and_the_losers_cost_less():
-    rng, draws = np.random.default_rng(0), 60
+    rng, draws = np.random.default_rng(0), 30
     ended = [race(rng, [0.97, 0.62, 0.62, 0.62]) for _ in range(draws)]
     assert all("n0" in left for left, _ in ended)
     assert np.mean([left == ["n0"] for left, _ in ended]) > 0.8

@@ -47,9 +47,9 @@ def test_held_out_labels_are_those_of_models_fitted_anew(n, d, classes):
 
 
 def test_folds_tear_no_group_apart_and_hold_every_row_once():
-    _, y, groups = drawn(60, 2, 3)
+    _, y, groups = drawn(160, 2, 3)
     folds = whole_group_folds(y, groups, seed=0)
-    assert sorted(np.concatenate(folds)) == list(range(60))
+    assert sorted(np.concatenate(folds)) == list(range(160))
     assert len(folds) == held_out_ridge.FOLDS
     homes = [set(groups[held]) for held in folds]
     assert sum(map(len, homes)) == len(set(groups))
@@ -59,12 +59,12 @@ def test_folds_tear_no_group_apart_and_hold_every_row_once():
 def test_columns_that_say_nothing_give_chance(columns):
     """Leaving rows out one by one would turn the labels around here: each leaves its own class the smaller."""
     rng, found = np.random.default_rng(0), []
-    for _ in range(30):
+    for _ in range(12):
         y = np.arange(80) % 2
         found.append(
             (held_out_labels(rng.normal(size=(80, columns)), y, whole_group_folds(y, np.arange(80), 0)) == y).mean()
         )
-    assert np.mean(found) == pytest.approx(0.5, abs=0.06)
+    assert np.mean(found) == pytest.approx(0.5, abs=0.08)
 
 
 def test_constant_features_are_no_error():
