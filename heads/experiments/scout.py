@@ -126,10 +126,9 @@ def scout(
     >>> from featcache.data.synthetic import write_sample
     >>> folder = Path(tempfile.mkdtemp())
     >>> images = write_sample(folder / "images", train=20, test=2)
-    >>> networks = ["mobilenet@random:0", "mobilenet@random:1"]
-    >>> result = heads.scout(networks, images, size=32, cache=folder / "cache")
-    >>> sorted(row["status"] for row in result["rows"])
-    ['in the running', 'in the running']
+    >>> result = heads.scout(["pixels", "mobilenet@random"], images, size=32, cache=folder / "cache")
+    >>> [row["backbone"] for row in result["rows"]]
+    ['pixels', 'mobilenet']
     >>> [a_round["images"] for a_round in result["rounds"]], result["images_computed"]
     ([40, 80], 160)
     """

@@ -92,6 +92,11 @@ def entries(backbone: str | Sequence[str | os.PathLike[str]], shared: Extraction
             "two or more: --backbone vgg16,mobilenetv2"
         )
     known = store.feature_sets()
+    given = [f"--{name}" for name in _SAYS if getattr(shared, name) is not None]
+    if given and all(text in known or network_sources.is_of_table(_divided(text)[0]) for text in asked):
+        raise UsageError(
+            f"{', '.join(given)}: for networks that are not of the table, and there is none among {', '.join(asked)}"
+        )
     plain = [text if text in known else _plain_name(text) for text in asked]
     return [
         Entry(
