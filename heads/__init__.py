@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.reproduction import reproduce as reproduce
     from .exporting.bundle_export import export_bundle as export_bundle
+    from .experiments.scout import scout as scout
     from .inference.comparison import compare as compare
     from .inference.embedding import tsne as tsne
     from .inference.prediction import evaluate_bundle as evaluate_bundle
@@ -43,6 +44,7 @@ _HOMES = {
     "predict": "inference.prediction",
     "reproduce": "experiments.reproduction",
     "export_bundle": "exporting.bundle_export",
+    "scout": "experiments.scout",
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",
     "saliency": "inference.saliency_maps",

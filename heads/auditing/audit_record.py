@@ -84,30 +84,36 @@ def apply_record(features: Features, cache: str | os.PathLike[str]) -> tuple[Fea
 
 
 def join_groups(features: Features, cache: str | os.PathLike[str]) -> Features:
-    """The features with images that show one patient in one group.
+    """The features with images that show one patient in one group, as :func:`joined_groups` says."""
+    whole = joined_groups(features.keys, features.groups, cache)
+    return features if whole is None else replace(features, groups=whole)
+
+
+def joined_groups(keys: Sequence[bytes], groups: np.ndarray, cache: str | os.PathLike[str]) -> np.ndarray | None:
+    """Groups with images that show one patient in one, array of objects of shape (n,); None where nothing is to join.
 
     These are copies of a file, audited or not, and the pairs that any audit in this cache has found: of more images
     than these, or of some of them. Records that cannot be read are left out, and named.
     """
     position: dict[bytes, int] = {}
-    pairs = [(position.setdefault(key, place), place) for place, key in enumerate(features.keys)]
+    pairs = [(position.setdefault(key, place), place) for place, key in enumerate(keys)]
     links = [pair for pair in pairs if pair[0] != pair[1]]
-    groups = [str(group) for group in features.groups]
+    names = [str(group) for group in groups]
     for a, b in (link for record in _records(cache, logging.WARNING) for link in record.links):
         for key in (a, b):
             if key not in position:  # an image that is not here may still link two that are
-                position[key] = len(groups)
-                groups.append(f"\uffff{key.hex()}")  # so that the group is named after one that is here
+                position[key] = len(names)
+                names.append(f"\uffff{key.hex()}")  # so that the group is named after one that is here
         links.append((position[a], position[b]))
     if not links:
-        return features
-    whole = merged_groups(groups, links)[: len(features)]
-    before, after = len(set(features.groups)), len(set(whole))
+        return None
+    whole = merged_groups(names, links)[: len(keys)]
+    before, after = len(set(groups)), len(set(whole))
     if after < before:
         _log.info(
             "groups: copies and pairs that an audit found stay together; %d groups of images, not %d", after, before
         )
-    return replace(features, groups=np.array(whole, dtype=object))
+    return np.array(whole, dtype=object)
 
 
 def audit_runs(cache: str | os.PathLike[str]) -> list[str]:

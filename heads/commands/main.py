@@ -27,11 +27,12 @@ from .judge import evaluate, predict
 from .report import report
 from .reproduce import reproduce
 from .saliency import saliency
+from .scout import scout
 from .study import study
 from .tsne import tsne
 
 _VERBS: tuple[click.Command, ...] = (
-    *(extract, cache_group, weights_group, docs, benchmark_group, study),
+    *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
     *(fit_head, grid, baselines, tsne, reproduce),
     *(audit, evaluate, predict, compare, saliency, report, bundle_group),
 )

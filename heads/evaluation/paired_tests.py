@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binom
 
 from .intervals import Shares, reach
 from .roc_areas import area_limits, area_of
@@ -60,43 +60,65 @@ def differences(
     -------
     ``accuracy``, ``balanced_accuracy`` and ``roc_auc``, the last None where a class has no rows.
     """
-    only_a, only_b = (
-        (mine == y) & (other != y) for mine, other in ((predicted_a, predicted_b), (predicted_b, predicted_a))
-    )
-    of_class = np.unique(y, return_inverse=True)[1]
+    right_a, right_b = predicted_a == y, predicted_b == y
     there = len(np.unique(y)) == p_a.shape[1]
     return {
-        "accuracy": _of_shares(only_a, only_b, np.zeros_like(of_class), of_group),
-        "balanced_accuracy": _of_shares(only_a, only_b, of_class, of_group),
+        "accuracy": _of_shares(right_a, right_b, np.zeros_like(y), of_group),
+        "balanced_accuracy": recall_difference(y, predicted_a, predicted_b, of_group),
         "roc_auc": _of_areas(y, p_a, p_b, of_group) if there else None,
     }
 
 
-def swapped(gains: np.ndarray, seed: int = 0) -> float:
+def recall_difference(
+    y: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
+    of_group: np.ndarray,
+    tosses: int = _DRAWS,
+    widened: float = 1.0,
+) -> Difference:
+    """The difference of balanced accuracies alone; ``tosses`` and ``widened`` as in :func:`swapped`."""
+    of_class = np.unique(y, return_inverse=True)[1]
+    return _of_shares(predicted_a == y, predicted_b == y, of_class, of_group, tosses, widened)
+
+
+def swapped(gains: np.ndarray, seed: int = 0, tosses: int = _DRAWS, widened: float = 1.0) -> float:
     """The two-sided p-value of a sum over groups, were the sign of each group's gain a coin's (Fisher 1935).
 
-    Exact for up to 13 groups that gain or lose; of more, 9,999 tosses, the actual one counted in (Phipson & Smyth
+    Exact for up to 13 groups that gain or lose; of more, so many tosses, the actual one counted in (Phipson & Smyth
     2010). With one image a group and accuracies it is McNemar's exact test.
+
+    ``widened`` is how much farther the sum may stray than the coins say, where groups are judged by models that learnt
+    from each other's.
     """
     gains = gains[np.abs(gains) > 1e-12]
     if not len(gains):
         return 1.0
-    least = abs(gains.sum()) - 1e-9 * np.abs(gains).sum()
+    least = abs(gains.sum()) / widened - 1e-9 * np.abs(gains).sum()
     if len(gains) <= _EXACT:
         signs = np.array(list(itertools.product((1, -1), repeat=len(gains) - 1)))
         return float(np.mean(np.abs(gains[0] + signs @ gains[1:]) >= least))
     if np.ptp(np.abs(gains)) <= 1e-12 * np.abs(gains).max():
-        return float(binomtest(int((gains > 0).sum()), len(gains)).pvalue)
+        fewest = int(np.ceil((len(gains) + least / np.abs(gains).max()) / 2))  # on one side, to stray as far
+        return min(1.0, 2 * float(binom.sf(fewest - 1, len(gains), 0.5)))
     rng, reached = np.random.default_rng(seed), 0
     block = max(1, _AT_ONCE // len(gains))
-    for start in range(0, _DRAWS, block):
-        signs = rng.integers(0, 2, (min(block, _DRAWS - start), len(gains)), np.int8)
+    for start in range(0, tosses, block):
+        signs = rng.integers(0, 2, (min(block, tosses - start), len(gains)), np.int8)
         reached += int((np.abs(2 * (signs @ gains) - gains.sum()) >= least).sum())
-    return (1 + reached) / (1 + _DRAWS)
+    return (1 + reached) / (1 + tosses)
 
 
-def _of_shares(only_a: np.ndarray, only_b: np.ndarray, of_class: np.ndarray, of_group: np.ndarray) -> Difference:
+def _of_shares(
+    right_a: np.ndarray,
+    right_b: np.ndarray,
+    of_class: np.ndarray,
+    of_group: np.ndarray,
+    tosses: int = _DRAWS,
+    widened: float = 1.0,
+) -> Difference:
     """The difference of shares of rows that are right, in the mean over classes."""
+    only_a, only_b = right_a & ~right_b, right_b & ~right_a
     classes = int(of_class.max()) + 1
     weight = (1.0 / (np.bincount(of_class) * classes))[of_class]
     gains = np.bincount(of_group, (only_a.astype(float) - only_b) * weight)
@@ -105,10 +127,12 @@ def _of_shares(only_a: np.ndarray, only_b: np.ndarray, of_class: np.ndarray, of_
     sign = np.repeat([1.0, -1.0], classes)
     below, above = np.abs(parts.limits - parts.values) / classes
     down, up = (
-        reach(part, parts.along(part * sign), parts.known, 0.0, 0.0)
+        widened * reach(part, parts.along(part * sign), parts.known, 0.0, 0.0)
         for part in (np.where(sign > 0, below, above), np.where(sign > 0, above, below))
     )
-    return _agreeing(value, (max(-1.0, value - down), min(1.0, value + up)), swapped(gains))
+    return _agreeing(
+        value, (max(-1.0, value - down), min(1.0, value + up)), swapped(gains, tosses=tosses, widened=widened)
+    )
 
 
 def _of_areas(y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, of_group: np.ndarray) -> Difference:

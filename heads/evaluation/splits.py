@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -15,6 +16,22 @@ from featcache.features.stored_rows import StoredRows
 
 _log = logging.getLogger(__name__)
 Fold = tuple[np.ndarray, np.ndarray]
+
+
+class Labelled(Protocol):
+    """What rows need to be divided; :class:`featcache.Features` has it."""
+
+    @property
+    def y(self) -> np.ndarray:
+        """Labels, int array of shape (n,)."""
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group of each row, array of shape (n,)."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ def partition(features: Features, fraction: float = 0.2, seed: int = 0) -> Parti
 
 
 def set_aside(
-    features: Features, rows: np.ndarray, fraction: float, seed: int, part: str = "validation"
+    features: Labelled, rows: np.ndarray, fraction: float, seed: int, part: str = "validation"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide rows in two, classes in proportion and groups whole; returns (kept, set aside)."""
     y, groups = features.y[rows], features.groups[rows]

@@ -22,10 +22,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from heads.auditing.leakage import leak_inflation
+from heads.evaluation.elimination import standings
+from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
 from heads.evaluation.intervals import mean_f1, mean_recall, share_interval
 from heads.evaluation.label_permutation import p_values
 from heads.evaluation.paired_tests import differences
 from heads.evaluation.roc_areas import area_interval
+from heads.experiments.scouting_rounds import scouting_rounds
 
 ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
 Row = tuple[object, ...]
@@ -101,6 +104,37 @@ def patients_alike(
     X = np.c_[[normals(rng, patients, size, icc) for _ in range(10)]].T
     X[:, 0] += y
     return X, y, [str(patient) for patient in np.repeat(np.arange(patients), size)]
+
+
+def network_features(
+    rng: np.random.Generator, y: np.ndarray, size: int, columns: int, signal: float, icc: float
+) -> np.ndarray:
+    """Features of a made-up network: classes so many deviations apart along one direction, patients alike."""
+    direction = rng.standard_normal(columns)
+    patients = np.repeat(rng.standard_normal((len(y) // size, columns)), size, axis=0)
+    noise = np.sqrt(icc) * patients + np.sqrt(1 - icc) * rng.standard_normal((len(y), columns))
+    return noise + np.outer((y - 0.5) * signal, direction / np.linalg.norm(direction))
+
+
+def race(
+    rng: np.random.Generator, patients: int, size: int, columns: int, signals: tuple[float, ...], icc: float
+) -> tuple[list[int], float, float]:
+    """A scouting of made-up networks: which are left, the share of all images computed, and the first one's score."""
+    y, of_group = np.repeat(np.arange(patients) % 2, size), np.repeat(np.arange(patients), size)
+    networks = {str(i): network_features(rng, y, size, columns, signal, icc) for i, signal in enumerate(signals)}
+    seed = int(rng.integers(2**31))
+    rounds, left, computed, score = scouting_rounds(y, of_group, seed), list(networks), dict[str, int](), 0.0
+    for rows in rounds:
+        groups = np.unique(of_group[rows], return_inverse=True)[1]
+        folds = whole_group_folds(y[rows], groups, seed)
+        predicted = {name: held_out_labels(networks[name][rows], y[rows], folds) for name in left}
+        now = standings(y[rows], predicted, groups, len(rounds), len(networks))
+        computed |= dict.fromkeys(left, len(rows))
+        score = now["0"].score if "0" in now else score
+        left = [name for name in left if not now[name].stopped]
+        if len(left) == 1:
+            break
+    return [int(name) for name in left], sum(computed.values()) / len(y) / len(networks), score
 
 
 # -- what is counted -----------------------------------------------------------------------------
@@ -215,6 +249,16 @@ def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
     return (patients, size, icc, f"{gain.mean():+.3f}", coverage, f"{np.mean(low > 0):.3f}")
 
 
+def races(patients: int, size: int, columns: int, signals: tuple[float, ...], icc: float, draws: int) -> Row:
+    """The first network is the best, or as good as any."""
+    rng = np.random.default_rng([patients, size, columns, int(10 * signals[-1])])
+    left, computed, score = zip(*(race(rng, patients, size, columns, signals, icc) for _ in range(draws)), strict=True)
+    lost, found = np.mean([0 not in names for names in left]), np.mean([names == [0] for names in left])
+    apart = ", ".join(f"{signal:g}" for signal in signals)
+    told = (f"{np.mean(score):.2f}", draws, f"{lost:.3f}", f"{found:.3f}", f"{np.mean(computed):.2f}")
+    return (patients, size, icc, columns, apart, *told)
+
+
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
     for n in (20, 62, 124, 400):
         yield "alone", shares_alone, (n,)
@@ -236,8 +280,20 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "audits", audits, (patients, size, torn, draws)
     for (patients, size), icc in itertools.product(((10, 6), (20, 6), (20, 20), (50, 6)), (0, 0.5)):
         yield "inflations", inflations, (patients, size, icc, draws)
+    for patients, size, columns, signals, icc in (
+        (160, 1, 500, (2.5,) * 4, 0),
+        (160, 1, 20, (1.5,) * 2, 0),
+        (60, 5, 100, (3,) * 4, 0.4),
+        (320, 1, 500, (3,) * 3, 0),
+        (160, 1, 100, (4, 3, 3, 3), 0),
+        (160, 1, 100, (4, 2, 2, 2), 0),
+        (400, 1, 100, (4, 2, 2, 2), 0),
+        (60, 5, 100, (4, 2, 2, 2), 0.4),
+    ):
+        yield "races", races, (patients, size, columns, signals, icc, max(1, draws // 20))
 
 
+_ENDED = ("stopped", "alone", "share computed")
 TITLES = {
     "alone": ("A share of independent rows: coverage (mean width), exact", ("n", *map(str, ACCURACIES))),
     "shares": (
@@ -259,6 +315,10 @@ TITLES = {
     "audits": (
         "Five shortcut probes on labels dealt at random: how often any has such a p",
         ("patients", "images", "patients of both classes", "p < 0.01", "p < 0.05"),
+    ),
+    "races": (
+        "Networks ranked on more and more patients: how often the best, or one as good, is stopped, and is left alone",
+        (*("patients", "images", "ICC", "columns", "signals"), "score of the first", "draws", *_ENDED),
     ),
     "inflations": (
         "Accuracy gained by folds that tear patients apart: coverage (mean width) of its interval",

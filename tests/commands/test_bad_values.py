@@ -90,6 +90,12 @@ GIVEN = {
     "bundle export": {"BUNDLE": "bundle", "FILE": "out.xml"},
     "weights pack": {"NAMES": "mobilenet", "FILE": "weights.tar"},
     "weights unpack": {"PACK": "nowhere"},
+    "scout": {
+        "--data": "images",
+        "--backbone": "mobilenet,mobilenet@random:1",
+        "--weights": "random",
+        "--size": "32",
+    },
     "cache ls": {},
     "cache verify": {},
     "cache repair": {},
