@@ -28,16 +28,36 @@ class Source:
     kind : what decides the network besides its files: the house, its release, the name there, the seed.
     files : those whose bytes decide it.
     open : loads it for a side of its square input in pixels, or for its own where that is None.
+    lasting : whether these decide it for good, so that what is known of it may be remembered; of an object they do not.
     """
 
     label: str
     kind: str
     files: tuple[Path, ...]
     open: Callable[[int | None], Network]
+    lasting: bool = True
+
+
+def _timm(name: str, weights: str) -> Source:
+    from . import timm_house
+
+    return timm_house.find(name, weights)
+
+
+def _transformers(name: str, weights: str) -> Source:
+    from . import transformers_house
+
+    return transformers_house.find(name, weights)
+
+
+def _torchxrayvision(name: str, weights: str) -> Source:
+    from . import xrv_house
+
+    return xrv_house.find(name, weights)
 
 
 # Each house by its prefix: a function of the name there and of --weights, which imports what it needs.
-HOUSES: dict[str, Callable[[str, str], Source]] = {}
+HOUSES: dict[str, Callable[[str, str], Source]] = {"timm": _timm, "hf": _transformers, "xrv": _torchxrayvision}
 
 
 def is_of_table(asked: Any) -> bool:
@@ -103,13 +123,33 @@ def asked_label(asked: str) -> str:
     """The label that what is asked for would be given, whether it is there or not."""
     house, colon, name = asked.partition(":")
     if colon and house in HOUSES:
-        return label(name.rstrip("/").rpartition("/")[2])
+        return label(name.partition("@")[0].rstrip("/").rpartition("/")[2])
     path = Path(asked)
     return label(path.stem if path.suffix.lower() in _endings() else path.name)
 
 
+def is_called(network: str, asked: str) -> bool:
+    """Whether a network's label is one that what is asked for would be given; with whatever weights, of a house."""
+    wanted = asked_label(asked)
+    return network == wanted or (asked.partition(":")[0] in HOUSES and network.endswith(f".{wanted}"))
+
+
 def _of_object(network: Any, weights: str, identity: str | None) -> Source:
+    made_of = {(kind.__module__, kind.__name__) for kind in type(network).__mro__}
+    if ("torch.nn.modules.module", "Module") in made_of:
+        return _of_torch(network, weights, identity)
     raise UsageError(f"{type(network).__name__} is no network that is read here")
+
+
+def _of_torch(module: Any, weights: str, identity: str | None) -> Source:
+    from . import torch_networks
+
+    if identity is not None:
+        raise UsageError("identity names a callable; a torch.nn.Module is known by what it computes")
+    if weights != OWN_WEIGHTS:
+        raise UsageError(f"weights {weights!r} go with no object: {type(module).__name__} holds its own")
+    name = type(module).__name__
+    return Source(label(name), "torch", (), lambda size: torch_networks.of_object(module, size), lasting=False)
 
 
 def _is_saved_model(path: Path) -> bool:
