@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.metadata
@@ -11,7 +12,7 @@ from typing import Any
 from ..data.framing import INTERPOLATIONS, Framing, crop_for
 from ..errors import UsageError, WeightsError
 from ..spec import Scaling
-from . import torch_weights
+from . import hub, torch_weights
 from .network import Stated
 from .network_sources import Source
 from .torch_networks import OutputLayout, TorchNetwork, require, why
@@ -44,7 +45,7 @@ def _open(name: str, weights: torch_weights.HouseWeights, size: int | None) -> T
     if not timm.is_model(name):
         base = name.partition(".")[0]
         close = difflib.get_close_matches(name, timm.list_models(pretrained=True), n=3, cutoff=0.5)
-        tags = [one for one in timm.list_models(f"{base}.*", pretrained=True)][:5] if timm.is_model(base) else []
+        tags = list(timm.list_models(f"{base}.*", pretrained=True))[:5] if timm.is_model(base) else []
         hint = f"; did you mean {', '.join(tags or close)}" if tags or close else ""
         raise UsageError(f"timm {timm.__version__} has no network {name!r}{hint}")
     model = _built(name, weights, size)
@@ -62,7 +63,7 @@ def _built(name: str, weights: torch_weights.HouseWeights, size: int | None) -> 
     import timm
 
     try:
-        with torch_weights.seeded(weights):
+        with torch_weights.seeded(weights), hub.client() if weights.own else contextlib.nullcontext():
             try:
                 return timm.create_model(name, pretrained=weights.own, num_classes=0, img_size=size)
             except TypeError as error:
@@ -73,7 +74,7 @@ def _built(name: str, weights: torch_weights.HouseWeights, size: int | None) -> 
         if not weights.own:
             raise UsageError(f"timm:{name} cannot be built for --size {size} ({why(error)})") from error
         raise WeightsError(
-            f"timm:{name}: its own weights are not here and cannot be downloaded ({why(error)[:160]}). Give --weights "
+            f"timm:{name}: its own weights are not here and cannot be downloaded ({why(error, 120)}). Give --weights "
             "FILE (.safetensors or .pth of this network) or --weights random to try; or where there is internet, run\n"
             f"  python -c \"import timm; timm.create_model('{name}', pretrained=True)\"\n"
             "and copy the folder ~/.cache/huggingface here"

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import difflib
 import importlib.util
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class TorchNetwork:
         module: Any,
         stated: Stated,
         forward: Callable[[Any, Any], Any] | None = None,
-        layout: OutputLayout = OutputLayout(),  # noqa: B008 - frozen
+        layout: OutputLayout = OutputLayout(),
     ) -> None:
         import torch
 
@@ -94,7 +95,10 @@ class TorchNetwork:
     def _images(self) -> Any:
         import torch
 
-        shape = (1, self.stated.channels, self.stated.size, self.stated.size)
+        size, channels = self.stated.size, self.stated.channels
+        assert size is not None
+        assert channels is not None
+        shape = (1, channels, size, size)
         return torch.from_numpy(np.random.default_rng(0).standard_normal(shape, np.float32))
 
     def _trace(self, layer: str) -> Any:
@@ -199,10 +203,11 @@ def require(package: str, extra: str) -> None:
         raise UsageError(f"{', '.join(missing)} is not installed here; run: pip install 'featcache[{extra}]'")
 
 
-def why(error: BaseException) -> str:
-    """What others say, in one line."""
+def why(error: BaseException, longest: int = 300) -> str:
+    """What others say, in one line of so many characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable("; ".join(lines[:3]), lines=False)[:300] or type(error).__name__
+    text = printable("; ".join(lines[:3]), lines=False) or type(error).__name__
+    return textwrap.shorten(text, longest, placeholder="…")
 
 
 def _taking(network: TorchNetwork, layer: str) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import WeightsError
 from .network_sources import OWN_WEIGHTS, label
-from .torch_networks import why
 
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 _SHOWN = 3  # names of tensors in a message
@@ -94,11 +93,12 @@ def tensors(path: Path, classes: tuple[type, ...] = ()) -> dict[str, Any]:
             return dict(load_file(path))
         with torch.serialization.safe_globals(list(classes)):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of many kinds, by what is wrong
-        reason = why(error).partition("(1) ")[0]
+    except Exception as error:  # of many kinds, by what is wrong; PyTorch's advice is to run it all the same
+        wanted = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
+        reason = f"it wants {wanted[1]}" if wanted else type(error).__name__
         raise WeightsError(
-            f"{path}: not a file of tensors alone, or damaged ({reason[:200]}); nothing in it was run. Expected "
-            "safetensors, or a state_dict that torch.save wrote"
+            f"{path}: not a file of tensors alone, or damaged ({reason}); nothing in it was run. Expected safetensors, "
+            "or a state_dict that torch.save wrote"
         ) from error
     if isinstance(found, torch.nn.Module):
         return dict(found.state_dict())

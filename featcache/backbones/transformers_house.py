@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +14,7 @@ from msgspec import Meta
 
 from ..errors import FeatcacheError, UsageError, WeightsError
 from ..system import schema
-from . import processor_files, torch_weights
-from .network import Stated
+from . import hub, processor_files, torch_weights
 from .network_sources import Source
 from .torch_networks import OutputLayout, TorchNetwork, require, why
 
@@ -79,13 +77,13 @@ def find(name: str, asked: str) -> Source:
             f"hf:{name[:80]!r}: no such folder, and no name on the hub; expected a folder with {_CONFIG}, or such as "
             "hf:facebook/dinov2-small, with @ and a commit's 40 hexadecimal digits where one is meant"
         )
-    hub = _Hub(match[1], match[2] or _commit(match[1]))
-    snapshot = _hub_cache() / f"models--{hub.name.replace('/', '--')}" / "snapshots" / hub.commit
-    label = hub.name.rpartition("/")[2]
+    asked_for = _Hub(match[1], match[2] or _commit(match[1]))
+    snapshot = hub.cache_folder() / f"models--{asked_for.name.replace('/', '--')}" / "snapshots" / asked_for.commit
+    label = asked_for.name.rpartition("/")[2]
     if (snapshot / _CONFIG).is_file() and (not weights.own or list(snapshot.glob("*.safetensors"))):
-        return _of_folder(snapshot, label, f"{releases} {hub.commit}", weights)
-    kind = f"{releases} {hub.name} {hub.commit} {weights.kind}"
-    opened = functools.partial(_open_hub, hub, weights)
+        return _of_folder(snapshot, label, f"{releases} {asked_for.commit}", weights)
+    kind = f"{releases} {asked_for.name} {asked_for.commit} {weights.kind}"
+    opened = functools.partial(_open_hub, asked_for, weights)
     return Source(weights.label(label), kind, weights.files, opened)
 
 
@@ -198,7 +196,7 @@ def _commit(name: str) -> str:
 
     What was downloaded once goes on to be meant, so that one call gives what the last one did.
     """
-    known = _hub_cache() / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    known = hub.cache_folder() / f"models--{name.replace('/', '--')}" / "refs" / "main"
     try:
         text = known.read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):
@@ -208,34 +206,33 @@ def _commit(name: str) -> str:
     try:
         import huggingface_hub
 
-        found = str(huggingface_hub.HfApi().model_info(name, timeout=10).sha)
+        with hub.client():
+            found = str(huggingface_hub.HfApi().model_info(name, timeout=10).sha)
     except Exception as error:  # of its client, of the network, of the name
-        raise WeightsError(_recipe(name, why(error))) from error
+        raise WeightsError(_recipe(name, why(error, 120))) from error
     if not re.fullmatch(_COMMIT, found):
         raise WeightsError(_recipe(name, "the hub names no commit"))
     return found
 
 
-def _open_hub(hub: _Hub, weights: torch_weights.HouseWeights, size: int | None) -> TorchNetwork:
+def _open_hub(asked_for: _Hub, weights: torch_weights.HouseWeights, size: int | None) -> TorchNetwork:
     import huggingface_hub
 
     try:
-        folder = Path(huggingface_hub.snapshot_download(hub.name, revision=hub.commit, allow_patterns=_WANTED))
+        with hub.client():
+            given = huggingface_hub.snapshot_download(asked_for.name, revision=asked_for.commit, allow_patterns=_WANTED)
     except Exception as error:  # of its client, of the network, of the disk
-        raise WeightsError(_recipe(hub.name, why(error))) from error
+        raise WeightsError(_recipe(asked_for.name, why(error, 120))) from error
+    folder = Path(given)
     _checked(folder, weights)
-    return _open(folder, f"hf:{hub.name}", weights, size)
+    return _open(folder, f"hf:{asked_for.name}", weights, size)
 
 
 def _recipe(name: str, reason: str) -> str:
+    folder = name.rpartition("/")[2]
     return (
-        f"hf:{name}: is not here, and cannot be downloaded ({reason[:160]}). Where there is internet, run\n"
-        f"  huggingface-cli download {name} --include '*.json' '*.safetensors' --local-dir {name.rpartition('/')[2]}\n"
-        f"copy the folder here, and give --backbone hf:{name.rpartition('/')[2]}"
+        f"hf:{name}: is not here, and cannot be downloaded ({reason}). Where there is internet, run\n"
+        f"  python -c \"import huggingface_hub as hub; hub.snapshot_download('{name}', local_dir='{folder}', "
+        "allow_patterns=['*.json', '*.safetensors'])\"\n"
+        f"copy the folder here, and give --backbone hf:{folder}"
     )
-
-
-def _hub_cache() -> Path:
-    """Where the hub's client keeps what it downloads, asked without loading it."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()

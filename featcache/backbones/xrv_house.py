@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib.metadata
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -94,13 +96,14 @@ def _downloaded(name: str) -> Path:
     from torchxrayvision import models
 
     try:
-        return Path(models.get_weights(name))
+        with contextlib.redirect_stdout(io.StringIO()):  # which it prints on
+            return Path(models.get_weights(name))
     except Exception as error:  # of urllib's, and the system's
         url = models.model_urls[name]["weights_url"]
         raise WeightsError(
-            f"xrv:{name}: its own weights are not here and cannot be downloaded ({why(error)[:160]}). Get {url} and put "
-            "it into ~/.torchxrayvision/models_data, give --weights FILE (.safetensors of this network), or --weights "
-            "random to try"
+            f"xrv:{name}: its own weights are not here and cannot be downloaded ({why(error, 120)}). Get {url} and "
+            "put it into ~/.torchxrayvision/models_data; or give --weights FILE (.safetensors of this network), or "
+            "--weights random to try"
         ) from error
 
 
