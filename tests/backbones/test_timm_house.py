@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from pictures import write_images
 from PIL import Image
 from radiographs import ten
 from surroundings import ROOT
@@ -131,9 +132,10 @@ class Runs:
 
 def test_a_file_that_would_run_something_is_refused(cli, tmp_path):
     torch.save({"weight": Runs()}, tmp_path / "hostile.pth")
+    write_images(tmp_path / "images", 1)
     (tmp_path / "torn.safetensors").write_bytes(b"\xff" * 100)
     for name in ("hostile.pth", "torn.safetensors"):
-        done = cli("extract", "--backbone", "timm:test_vit3", "--weights", name)
+        done = cli("extract", "--data", "images", "--backbone", "timm:test_vit3", "--weights", name)
         assert done.code == 4
         assert "nothing in it was run" in done.err
         assert "Traceback" not in done.err
@@ -151,8 +153,9 @@ def test_a_file_that_would_run_something_is_refused(cli, tmp_path):
         (("--backbone", "timm:test_vit3", "--weights", "random", "--runtime", "tensorflow"), 2, "openvino"),
     ],
 )
-def test_mistakes_are_sentences(arguments, code, words, cli):
-    done = cli("extract", *arguments)
+def test_mistakes_are_sentences(arguments, code, words, cli, tmp_path):
+    write_images(tmp_path / "images", 1)
+    done = cli("extract", "--data", "images", *arguments)
     assert done.code == code
     assert words in done.err
     assert "Traceback" not in done.err
@@ -163,7 +166,8 @@ def test_without_weights_and_internet_it_says_what_to_do(cli, tmp_path, monkeypa
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    done = cli("extract", "--backbone", "timm:test_vit3")
+    write_images(tmp_path / "images", 1)
+    done = cli("extract", "--data", "images", "--backbone", "timm:test_vit3")
     assert done.code == 4
     assert "--weights FILE" in done.err
     assert "--weights random" in done.err

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from pictures import write_images
 from PIL import Image
 from radiographs import ten
 
@@ -109,7 +110,8 @@ def test_features_of_more_networks(number, pictures, tmp_path):
 
 
 def refused(cli, folder, *words, code=4):
-    done = cli("extract", "--backbone", f"hf:{folder}")
+    (one,) = write_images(folder.parent / "images", 1)
+    done = cli("extract", "--backbone", f"hf:{folder}", "--data", one.parent.parent)
     assert done.code == code, done.err
     assert "Traceback" not in done.err
     for word in words:
@@ -177,7 +179,7 @@ def test_what_a_processor_does_and_is_not_done_here_is_named(values, words, fold
 def test_a_folder_without_a_processor_is_described_by_options(cli, folder):
     (folder / "preprocessor_config.json").unlink()
     refused(cli, folder, "there is no preprocessor_config.json", "--mean", "--std", "--resize", code=2)
-    given = ("--mean", "0.5", "--std", "0.5", "--resize", "squash")
+    given = ("--data", "images", "--mean", "0.5", "--std", "0.5", "--resize", "squash")
     done = cli("extract", "--backbone", f"hf:{folder}", *given)
     assert done.code == 0, done.err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pictures import write_images
 from PIL import Image
 from radiographs import ten
 
@@ -58,8 +59,9 @@ def test_pickled_networks_of_its_own_are_read_by_their_classes_alone(tmp_path):
         ((NAME, "--size", "225", "--weights", "random"), "images of 224 pixels"),
     ],
 )
-def test_mistakes_are_sentences(arguments, words, cli):
-    done = cli("extract", "--backbone", *arguments)
+def test_mistakes_are_sentences(arguments, words, cli, tmp_path):
+    write_images(tmp_path / "images", 1)
+    done = cli("extract", "--data", "images", "--backbone", *arguments)
     assert done.code == 2
     assert words in done.err
     assert "Traceback" not in done.err
