@@ -25,12 +25,14 @@ class Stated:
     channels : 1 or 3.
     scaling : the numbers that pixels become.
     framing : how a picture becomes the square.
+    silent : why it says nothing of some of it, for whoever is asked to; one line, or empty.
     """
 
     size: int | None = None
     channels: int | None = None
     scaling: Scaling | None = None
     framing: Framing | None = None
+    silent: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class Graph:
     model : ``openvino.Model`` with one input of shape (1, c, size, size) or (1, size, size, c).
     channels_last : which of the two.
     output : the ``openvino.Output`` that is wanted.
-    prefix : tokens that stand before the patches, the class token first; None where nothing says it.
+    prefix : tokens that stand before the patches, a class token first; None where nothing says it.
     maps_last : whether the channels of a map that it gives come last; None where its shape has to tell.
     digest : over operations and constants up to the layer, hex, where the layer's name may stand for another one in a
         network that computes the same; None where the network's own digest and the name say it.
+    class_token : whether the first of tokens before the patches, if there are any, stands for the image; there may be
+        others alone, which say nothing of it.
     """
 
     model: Any
@@ -54,6 +58,7 @@ class Graph:
     prefix: int | None = None
     maps_last: bool | None = None
     digest: str | None = None
+    class_token: bool = True
 
 
 class Network(Protocol):
@@ -87,12 +92,14 @@ class OutputForm:
     shape : without the image's axis, as the network gives it.
     channels_last : of a map.
     prefix : of tokens, how many stand before the patches.
+    class_token : whether the first of these stands for the image.
     """
 
     kind: Kind
     shape: tuple[int, ...]
     channels_last: bool = False
     prefix: int = 0
+    class_token: bool = False
 
 
 def output_form(graph: Graph, name: str) -> OutputForm:
@@ -116,7 +123,7 @@ def output_form(graph: Graph, name: str) -> OutputForm:
         tokens = shape[0]
         prefix = tokens - math.isqrt(tokens) ** 2 if graph.prefix is None else graph.prefix
         if math.isqrt(tokens - prefix) ** 2 == tokens - prefix > 0:
-            return OutputForm("tokens", tuple(shape), prefix=prefix)
+            return OutputForm("tokens", tuple(shape), prefix=prefix, class_token=graph.class_token and prefix > 0)
     raise UsageError(
         f"{name}: this layer gives {shape} of one image; expected a map, tokens of a square of patches, or a vector"
     )
@@ -188,8 +195,9 @@ def _arrays(ops: Any, output: Any, form: OutputForm) -> dict[str, Any]:
     if form.kind == "tokens":
         tokens, channels = form.shape
         side = math.isqrt(tokens - form.prefix)
-        if form.prefix:
+        if form.class_token:
             arrays["cls"] = ops.gather(values, np.array(0), np.array(1))
+        if form.prefix:
             values = ops.gather(values, np.arange(form.prefix, tokens), np.array(1))
         values = ops.reshape(values, np.array([1, side, side, channels]), False)
     elif not form.channels_last:

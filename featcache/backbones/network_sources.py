@@ -39,8 +39,26 @@ class Source:
     lasting: bool = True
 
 
+def _timm(name: str, weights: str) -> Source:
+    from . import timm_house
+
+    return timm_house.find(name, weights)
+
+
+def _transformers(name: str, weights: str) -> Source:
+    from . import transformers_house
+
+    return transformers_house.find(name, weights)
+
+
+def _torchxrayvision(name: str, weights: str) -> Source:
+    from . import xrv_house
+
+    return xrv_house.find(name, weights)
+
+
 # Each house by its prefix: a function of the name there and of --weights, which imports what it needs.
-HOUSES: dict[str, Callable[[str, str], Source]] = {}
+HOUSES: dict[str, Callable[[str, str], Source]] = {"timm": _timm, "hf": _transformers, "xrv": _torchxrayvision}
 
 
 def is_of_table(asked: Any) -> bool:
@@ -108,9 +126,15 @@ def asked_label(asked: str) -> str:
     """The label that what is asked for would be given, whether it is there or not."""
     house, colon, name = asked.partition(":")
     if colon and house in HOUSES:
-        return label(name.rstrip("/").rpartition("/")[2])
+        return label(name.partition("@")[0].rstrip("/").rpartition("/")[2])
     path = Path(asked)
     return label(path.stem if path.suffix.lower() in _endings() else path.name)
+
+
+def is_called(network: str, asked: str) -> bool:
+    """Whether a network's label is one that what is asked for would be given; with whatever weights, of a house."""
+    wanted = asked_label(asked)
+    return network == wanted or (asked.partition(":")[0] in HOUSES and network.endswith(f".{wanted}"))
 
 
 def is_function(asked: Any) -> bool:
@@ -119,8 +143,11 @@ def is_function(asked: Any) -> bool:
 
 
 def _of_object(network: Any, weights: str, identity: str | None) -> Source:
-    if _framework(network) == "keras":
+    framework = _framework(network)
+    if framework == "keras":
         return _of_keras(network, weights, identity)
+    if framework == "torch":
+        return _of_torch(network, weights, identity)
     raise UsageError(
         f"{type(network).__name__}: no network that is read here; expected a name, a path, a model or a function"
     )
@@ -139,6 +166,17 @@ def _framework(network: Any) -> str | None:
     made_of = {(of.__module__.partition(".")[0], of.__name__) for of in type(network).__mro__}
     known = {"keras": ("keras", "Layer"), "torch": ("torch", "Module")}
     return next((name for name, base in known.items() if base in made_of), None)
+
+
+def _of_torch(module: Any, weights: str, identity: str | None) -> Source:
+    from . import torch_networks
+
+    if identity is not None:
+        raise UsageError("identity names a callable; a torch.nn.Module is known by what it computes")
+    if weights != OWN_WEIGHTS:
+        raise UsageError(f"weights {weights!r} go with no object: {type(module).__name__} holds its own")
+    name = type(module).__name__
+    return Source(label(name), "torch", (), lambda size: torch_networks.of_object(module, size), lasting=False)
 
 
 def _is_saved_model(path: Path) -> bool:

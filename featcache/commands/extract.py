@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     default="vgg16",
     show_default=True,
     metavar="NAME[,NAME]",
-    help="One or several: of the table, or a file of a network.",
+    help="One or several: of the table, a file of a network, timm:NAME, hf:NAME or FOLDER, xrv:NAME.",
 )
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
 @click.option("--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: 224].")

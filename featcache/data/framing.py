@@ -46,6 +46,12 @@ class Framing:
 SQUASH = Framing()
 
 
+def crop_for(size: int, side: int) -> float:
+    """The share that has a picture resized to ``side`` pixels, of which ``size`` are kept."""
+    digits = 10**6
+    return max(1, size * digits // side) / digits  # a little less rather than more: its side is rounded down
+
+
 def frame(image: Image.Image, size: int, framing: Framing = SQUASH) -> Image.Image:
     """The square of ``size`` x ``size`` pixels that a network is given of a picture."""
     side = framing.scaled_side(size)

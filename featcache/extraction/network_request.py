@@ -44,6 +44,7 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     framing: Framing | None
     others: dict[schema.Place, schema.Digest]
     part: schema.Digest | None = None
+    silent: schema.Line = ""
 
 
 def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
@@ -166,13 +167,14 @@ def _facts(network: Network, label: str, layer: str, store: Store) -> _Facts:
         size=stated.size,
         channels=None if stated.channels is None else (1 if stated.channels == 1 else 3),
         kind=form.kind,
-        class_token=form.prefix > 0,
+        class_token=form.class_token,
         mean=None if scaling is None else list(scaling.mean),
         std=None if scaling is None else list(scaling.std),
         order="rgb" if scaling is None else scaling.order,
         framing=stated.framing,
         others={path: key.hex() for path, key in zip(others, keys, strict=True) if key is not None},
         part=graph.digest,
+        silent=stated.silent,
     )
 
 
@@ -224,9 +226,10 @@ def _numbers(given: Any, name: str) -> tuple[float, ...] | None:
 
 def _what_is_missing(label: str, facts: _Facts, missing: list[str]) -> str:
     channels = "" if facts.channels is None else f"{facts.channels} x "
+    reason = f" ({facts.silent})" if facts.silent else ""
     return (
-        f"{label}: nothing says how a picture becomes its input of {channels}{facts.size} x {facts.size}, and that is "
-        f"never guessed. Give {' and '.join(missing)}:\n"
+        f"{label}: nothing says how a picture becomes its input of {channels}{facts.size} x {facts.size}{reason}, and "
+        f"that is never guessed. Give {' and '.join(missing)}:\n"
         "  --mean R,G,B --std R,G,B        (pixel / 255 - mean) / std, in the scale 0 to 1; one number serves all\n"
         "  --resize squash|crop|pad        how a picture becomes a square; with crop, --crop 0.875 and the like\n"
         "and, where they differ from these: --interpolation bilinear, --order rgb\n"

@@ -150,8 +150,7 @@ def _of_network(store: Store, known: Sequence[str], asked: str) -> dict[str, Fea
     exact = known_network(asked, store)
     if exact is not None:
         return {name: spec for name, spec in outside.items() if spec.backbone == exact}
-    label = network_sources.asked_label(asked)
-    return {name: spec for name, spec in outside.items() if spec.network == label}
+    return {name: spec for name, spec in outside.items() if network_sources.is_called(spec.network, asked)}
 
 
 def _without_skipped(store: Store, dataset: Dataset) -> Dataset:

@@ -29,7 +29,7 @@ BAD = {
     "--data": ["", NUL, TOO_LONG, "nowhere", "empty", "file.txt", "http://[::1/x.csv", "broken.csv"],
     "--against": ["", NUL, "nowhere", "empty"],
     "--group-regex": ["(", "[", NUL, ""],
-    "--backbone": ["", ",", "nosuch", NUL, "vgg61,vgg16", "../x"],
+    "--backbone": ["", ",", "nosuch", NUL, "vgg61,vgg16", "../x", "timm:", "hf:../x", "xrv:nosuch"],
     "--mean": ["", "x", "1,2", "1,2,3,4", "nan", "inf", "1/0", NUL],
     "--std": ["", "x", "1,2", "0", "-1", "nan", "1/0"],
     "--classes": ["", ",", "one", "dog,cat", "covid,covid"],
