@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.reproduction import reproduce as reproduce
-    from .exporting.bundle_export import export_bundle as export_bundle
     from .experiments.scout import scout as scout
+    from .exporting.bundle_export import export_bundle as export_bundle
     from .inference.comparison import compare as compare
     from .inference.embedding import tsne as tsne
     from .inference.prediction import evaluate_bundle as evaluate_bundle
