@@ -32,13 +32,13 @@ class FileFormat:
     ----------
     name : what people call it.
     files : those that a network's path stands for, itself among them.
-    read : gives the digest over operations and constants, hex, and the files that it found besides.
+    read : says what a file holds.
     channels_last : whether its images have their channels last, where the shape does not tell.
     """
 
     name: str
     files: Callable[[Path], list[Path]]
-    read: Callable[[Path], tuple[str, tuple[Path, ...]]]
+    read: Callable[[Path], onnx_files.Contents]
     channels_last: bool
 
 
@@ -61,9 +61,8 @@ class FileNetwork:
 
     def __init__(self, path: Path, form: FileFormat, size: int | None) -> None:
         self._path, self._form = path, form
-        self.digest, self.others = form.read(
-            path
-        )  # which proves that it keeps to its folder, before anything else reads it
+        contents = form.read(path)  # which proves that it keeps to its folder, before anything else reads it
+        self.digest, self.others, self._layers = contents.digest, contents.others, contents.layers
         _require_survived(path, form)
         model = self._read()
         shape = self._input(model).get_partial_shape()
@@ -82,7 +81,14 @@ class FileNetwork:
         assert size is not None  # without one, no features are asked for
         self._reshaped(model, size, channels)
         output = _named(model, layer, self._path) if layer else _widest(model)
-        return Graph(model, self._channels_last, output)
+        return Graph(model, self._channels_last, output, digest=self._layer_digest(layer))
+
+    def _layer_digest(self, layer: str) -> str | None:
+        """Of a layer, where the file's digest says nothing of names."""
+        if not layer or not self._layers:
+            return None
+        part = self._layers.get(layer) or f"OpenVINO's name {layer}"
+        return hashlib.sha256(f"{self.digest} {part}".encode()).hexdigest()
 
     def _read(self) -> Any:
         import openvino
@@ -199,10 +205,10 @@ def why(error: Exception) -> str:
     return text[:300] or type(error).__name__
 
 
-def _by_bytes(files: Callable[[Path], list[Path]]) -> Callable[[Path], tuple[str, tuple[Path, ...]]]:
+def _by_bytes(files: Callable[[Path], list[Path]]) -> Callable[[Path], onnx_files.Contents]:
     """A digest over the bytes of files, whose form says all that there is to say of a network."""
 
-    def read(path: Path) -> tuple[str, tuple[Path, ...]]:
+    def read(path: Path) -> onnx_files.Contents:
         total = hashlib.sha256()
         for file in files(path):
             try:
@@ -210,7 +216,7 @@ def _by_bytes(files: Callable[[Path], list[Path]]) -> Callable[[Path], tuple[str
             except OSError as error:
                 raise WeightsError(f"{file}: cannot be read ({error.strerror})") from error
             total.update(content.digest())
-        return total.hexdigest(), ()
+        return onnx_files.Contents(total.hexdigest())
 
     return read
 

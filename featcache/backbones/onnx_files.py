@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,25 @@ from ..system.plain_text import printable
 _DEEPEST = 16  # graphs in graphs (of If, Loop and Scan)
 
 
-def read(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """SHA-256 over operations, their order and attributes, and constants, hex; and the other files that hold constants.
+@dataclass(frozen=True)
+class Contents:
+    """What a network's file holds.
 
-    Names count for nothing.
+    Attributes
+    ----------
+    digest : SHA-256 over operations, their order and attributes, and constants, hex; names count for nothing.
+    others : the other files that hold constants.
+    layers : of each tensor and node by its name, the digest of how it comes about: the same network may be there under
+        other names, and one name then means another layer. Empty where names are part of ``digest``.
+    """
+
+    digest: str
+    others: tuple[Path, ...] = ()
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> Contents:
+    """What an ONNX file holds.
 
     Raises :class:`WeightsError` where the file is damaged, or names files outside its own folder; nothing is opened
     then.
@@ -44,7 +60,7 @@ def read(path: Path) -> tuple[str, tuple[Path, ...]]:
         total.update(reader.graph(model.graph, {}))
     except (TypeError, ValueError, RecursionError) as error:  # text that is none, types that do not go together
         raise WeightsError(f"{path}: a damaged ONNX file ({printable(str(error), lines=False)})") from error
-    return total.hexdigest(), tuple(sorted(reader.others))
+    return Contents(total.hexdigest(), tuple(sorted(reader.others)), reader.layers)
 
 
 class _Reader:
@@ -53,6 +69,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.others: set[Path] = set()
+        self.layers: dict[str, str] = {}
 
     def function(self, function: Any) -> bytes:
         """Digest of a function of the file's own, whose nodes may hold constants too."""
@@ -80,6 +97,9 @@ class _Reader:
             effects.append(made)
             for position, name in enumerate(node.output):
                 values[name] = _hash([made, position])
+            if not level:
+                self.layers |= {name: values[name].hex() for name in node.output}
+                self.layers.setdefault(node.name, made.hex())
         outputs = [values.get(value.name, b"absent") for value in graph.output]
         return _hash([b"graph", *outputs, b"of", *effects])
 

@@ -225,6 +225,28 @@ def test_what_changes_the_network_or_its_input_changes_the_set(pictures, tmp_pat
     assert extract(pictures, path, mean=(0.5, 0.5, 0.5), std=[0.25]).feature_set == sets["as it is"]
 
 
+def test_one_name_for_two_layers_of_equal_networks(pictures, tmp_path):
+    """The same network with its layers called by each other's names: one digest, and two feature sets of a layer."""
+    first, second = networks.convolution(), networks.convolution()
+    for node in second.graph.node:  # what was y is called features, and the other way round
+        for names in (node.input, node.output):
+            names[:] = [{"c.y": "features", "features": "c.y"}.get(name, name) for name in names]
+    second.graph.output[0].name = "c.y"
+    sets = []
+    for number, model in enumerate((first, second)):
+        path = networks.write(tmp_path / str(number), model)
+        result = extract(pictures, path, layer="features")
+        f = load(pictures, result.feature_set)
+        model.graph.output.append(
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, None)
+        ) if number else None
+        wanted = theirs(networks.write(tmp_path / "all", model), f.paths, "features")
+        np.testing.assert_allclose(f.X, wanted.transpose(0, 2, 3, 1), rtol=1e-4, atol=1e-5)
+        sets.append(result)
+    assert sets[0].feature_set.split("-")[1] == sets[1].feature_set.split("-")[1]  # the network is one
+    assert sets[0].feature_set != sets[1].feature_set
+
+
 def test_weights_in_a_file_of_their_own_are_part_of_it(pictures, tmp_path):
     model = networks.convolution()
     plain = extract(pictures, networks.write(tmp_path, model))

@@ -103,24 +103,33 @@ def test_a_layer_is_a_submodule(pictures, tmp_path):
         featcache.extract(folder, "timm:test_convnext", weights="random", layer="stage.1", cache=tmp_path)
 
 
+def of_seed_3():
+    """Tensors of the whole network, its classifier included."""
+    torch.manual_seed(3)
+    return timm.create_model("test_vit3", pretrained=False).state_dict()
+
+
+@pytest.mark.slow
+def test_weights_of_a_file_are_the_same_in_whatever_it_is(pictures, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(of_seed_3(), tmp_path / "mine.safetensors")
+    torch.save({"state_dict": of_seed_3()}, tmp_path / "mine.pth")
+    sets = {
+        featcache.extract(pictures[0], "timm:test_vit3", weights=str(tmp_path / name), cache=tmp_path / "c").feature_set
+        for name in ("mine.safetensors", "mine.pth")
+    }
+    assert len(sets) == 1
+    assert "mine.test_vit3" in sets.pop()
+
+
 def test_weights_of_a_file_are_loaded_whole_or_not_at_all(pictures, tmp_path):
     from safetensors.torch import save_file
 
-    folder, _ = pictures
-    torch.manual_seed(3)
-    tensors = timm.create_model("test_vit3", pretrained=False).state_dict()  # with its classifier
-    save_file(tensors, tmp_path / "mine.safetensors")
-    torch.save({"state_dict": tensors}, tmp_path / "mine.pth")
-    sets = {
-        featcache.extract(folder, "timm:test_vit3", weights=str(tmp_path / name), cache=tmp_path / "c").feature_set
-        for name in ("mine.safetensors", "mine.pth")
-    }
-    assert len(sets) == 1  # the same network, whatever it came in
-    assert "mine.test_vit3" in sets.pop()
-    lacking = dict(list(tensors.items())[1:])
-    save_file(lacking, tmp_path / "lacking.safetensors")
+    path = tmp_path / "lacking.safetensors"
+    save_file(dict(list(of_seed_3().items())[1:]), path)
     with pytest.raises(featcache.WeightsError, match=r"not of this network: .* 1 missing"):
-        featcache.extract(folder, "timm:test_vit3", weights=str(tmp_path / "lacking.safetensors"), cache=tmp_path / "c")
+        featcache.extract(pictures[0], "timm:test_vit3", weights=str(path), cache=tmp_path / "c")
 
 
 class Runs:

@@ -11,7 +11,7 @@ from surroundings import REFERENCE
 
 def ten(folder: Path) -> list[Path]:
     """``folder/<a or b>/N.png``, in the order of a dataset; whole radiographs are copied as they are decoded."""
-    real = sorted(REFERENCE.glob("data/nih/*/*.png")) + sorted(REFERENCE.glob("data/xray4/test/*/*.*"))
+    real = sorted(REFERENCE.glob("data/nih/*/*.*")) + sorted(REFERENCE.glob("data/xray4/test/*/*.*"))
     chosen = real[:: max(1, len(real) // 10)][:10]
     paths = []
     for number in range(10):
