@@ -59,18 +59,23 @@ def load(model: Any, path: Path) -> None:
     """
     tensors = read_tensors(path)
     wanted = [tuple(variable.shape) for variable in model.weights]
-    held = [tensor.shape for tensor in tensors]
+    # A single number, such as EfficientNet's count of rows, was written as an array of one before.
+    held = [
+        () if shape == () and tensor.shape == (1,) else tensor.shape
+        for shape, tensor in zip(wanted, tensors, strict=False)
+    ]
+    held += [tensor.shape for tensor in tensors[len(wanted) :]]
     if wanted != held:
         raise WeightsError(f"{path}: holds {len(held)} tensors that do not fit {model.name}, which has {len(wanted)}")
     for variable, tensor in zip(model.weights, tensors, strict=True):
-        variable.assign(tensor)
+        variable.assign(tensor.reshape(variable.shape))
 
 
 def write_tensors(path: Path, tensors: list[np.ndarray]) -> None:
     """Write a list of arrays as safetensors, durably."""
     from safetensors.numpy import save
 
-    named = {f"{position:05d}": np.ascontiguousarray(tensor) for position, tensor in enumerate(tensors)}
+    named = {f"{position:05d}": np.asarray(tensor, order="C") for position, tensor in enumerate(tensors)}
     atomic_files.write_bytes(path, save(named))
 
 
