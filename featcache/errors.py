@@ -40,7 +40,7 @@ class UsageError(FeatcacheError, ValueError):
     >>> import featcache
     >>> featcache.load("vgg16", pooling="mean")
     Traceback (most recent call last):
-    featcache.errors.UsageError: pooling 'mean' is unknown; expected one of flatten, avg, max, map
+    featcache.errors.UsageError: pooling 'mean' is unknown; expected one of flatten, avg, max, map, cls
     """
 
     exit_code = 2

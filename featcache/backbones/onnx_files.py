@@ -111,8 +111,8 @@ class _Reader:
         parts += [self.graph(graph, values, level + 1) for graph in (*graphs, *attribute.graphs)]
         rest = type(attribute)()
         rest.CopyFrom(attribute)
-        for field in ("t", "tensors", "g", "graphs", "doc_string", "name"):
-            rest.ClearField(field)
+        for name in ("t", "tensors", "g", "graphs", "doc_string", "name"):
+            rest.ClearField(name)
         return _hash([*parts, _plain(rest)])
 
     def _tensor(self, tensor: Any) -> bytes:

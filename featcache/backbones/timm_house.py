@@ -7,6 +7,7 @@ import difflib
 import functools
 import importlib.metadata
 import re
+from pathlib import Path
 from typing import Any
 
 from ..data.framing import INTERPOLATIONS, Framing, crop_for
@@ -16,6 +17,8 @@ from . import hub, torch_weights
 from .network import Stated
 from .network_sources import Source
 from .torch_networks import OutputLayout, TorchNetwork, require, why
+from .weight_caches import home
+from .weight_recipes import how_to_get
 
 _RESIZES = {"center": "crop", "squash": "squash", "border": "pad"}
 
@@ -36,7 +39,13 @@ def find(name: str, asked: str) -> Source:
     weights = torch_weights.parse(asked)
     releases = " ".join(f"{package}-{importlib.metadata.version(package)}" for package in ("timm", "torch"))
     kind = f"{releases} {name} {weights.kind}"
-    return Source(weights.label(name), kind, weights.files, functools.partial(_open, name, weights))
+    files = (*weights.files, *(_cached(name) if weights.own else ()))
+    return Source(weights.label(name), kind, files, functools.partial(_open, name, weights))
+
+
+def _cached(name: str) -> list[Path]:
+    """The files of timm's own weights that the hub's cache holds: what is known of a network must not outlive them."""
+    return sorted(home("hub").glob(f"models--timm--{name}*/snapshots/*/*.safetensors"))
 
 
 def _open(name: str, weights: torch_weights.HouseWeights, size: int | None) -> TorchNetwork:
@@ -74,10 +83,10 @@ def _built(name: str, weights: torch_weights.HouseWeights, size: int | None) -> 
         if not weights.own:
             raise UsageError(f"timm:{name} cannot be built for --size {size} ({why(error)})") from error
         raise WeightsError(
-            f"timm:{name}: its own weights are not here and cannot be downloaded ({why(error, 120)}). Give --weights "
-            "FILE (.safetensors or .pth of this network) or --weights random to try; or where there is internet, run\n"
-            f"  python -c \"import timm; timm.create_model('{name}', pretrained=True)\"\n"
-            "and copy the folder ~/.cache/huggingface here"
+            f"timm:{name}: its own weights are not here and cannot be downloaded ({why(error, 120)}).\n"
+            f"Do one of these:\n{how_to_get(f'timm:{name}')};\n"
+            "  - give --weights FILE (.safetensors or .pth of this network);\n"
+            "  - to try things out, with features that know nothing: --weights random"
         ) from error
 
 

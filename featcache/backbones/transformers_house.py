@@ -17,6 +17,7 @@ from ..system import schema
 from . import hub, processor_files, torch_weights
 from .network_sources import Source
 from .torch_networks import OutputLayout, TorchNetwork, require, why
+from .weight_recipes import how_to_get
 
 _CONFIG = "config.json"
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?"
@@ -231,8 +232,8 @@ def _open_hub(asked_for: _Hub, weights: torch_weights.HouseWeights, size: int | 
 def _recipe(name: str, reason: str) -> str:
     folder = name.rpartition("/")[2]
     return (
-        f"hf:{name}: is not here, and cannot be downloaded ({reason}). Where there is internet, run\n"
-        f"  python -c \"import huggingface_hub as hub; hub.snapshot_download('{name}', local_dir='{folder}', "
-        "allow_patterns=['*.json', '*.safetensors'])\"\n"
-        f"copy the folder here, and give --backbone hf:{folder}"
+        f"hf:{name}: is not here, and cannot be downloaded ({reason}).\nDo one of these:\n"
+        f"{how_to_get(f'hf:{name}')};\n"
+        f"  - copy a folder of its config.json, preprocessor_config.json and *.safetensors here, and give\n"
+        f"      --backbone hf:{folder}"
     )

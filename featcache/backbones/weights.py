@@ -27,7 +27,7 @@ from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec
 from ..system import atomic_files, tensor_files
 from . import random_weights
-from .registry import Backbone, get
+from .registry import TABLE, Backbone, get
 from .tensorflow_setup import load_tensorflow
 from .weight_recipes import how_to_get
 
@@ -80,10 +80,10 @@ def parse(text: str) -> WeightsSource:
 def imagenet_at_hand(backbone: Backbone) -> bool:
     """Whether ImageNet weights lie in Keras' own cache or can be downloaded; asked without TensorFlow."""
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
-    plain = re.sub(r"[-_]", "", backbone.name)
-    if any(plain in re.sub(r"[-_]", "", p.name.lower()) for p in home.glob("models/*no*top*.h5")):
-        return True
-    return _online()
+    files = [re.sub(r"[-_]", "", path.name.lower()) for path in home.glob("models/*no*top*.h5")]
+    # The longest name of the table that a file's name holds: mobilenet's stands in that of mobilenetv2.
+    of = [max((name for name in TABLE if name in file), key=len, default="") for file in files]
+    return backbone.name in of or _online()
 
 
 @functools.cache

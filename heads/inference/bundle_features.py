@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,8 +23,10 @@ from featcache.extraction.resolution import resolve_spec
 from featcache.features.loading import Features, read_or_stay
 from featcache.store.store import Store
 from featcache.system import tensor_files
+from featcache.system.atomic_files import sha256_file
 
 from ..bundles.bundle import Bundle
+from ..bundles.integrity import CONVERTED
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +55,24 @@ def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) ->
     return known, len(dataset) - len(known)
 
 
+def rows_cache(bundle: Bundle, cache: str | os.PathLike[str]) -> Path:
+    """The folder of the store that holds rows of a bundle's network.
+
+    It is the cache itself where that network is the cache's own, byte for byte, or is proven by its weights' digest. A
+    converted network says nothing of where it came from: what it computes is kept apart, so that a bundle from
+    elsewhere puts no row into a feature set of the user's, whatever its spec says.
+    """
+    network = bundle.network
+    if network is None or network.name != CONVERTED:
+        return Path(cache)
+    with Store(cache) as store:
+        own = store.converted(bundle.spec)
+    digest = bundle.about["files"][CONVERTED]
+    if own.is_file() and (own.samefile(network) or sha256_file(own) == digest):
+        return Path(cache)
+    return Path(cache) / "bundles" / digest[:16]
+
+
 def bundle_features(
     bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, list[BadImage]]:
@@ -65,9 +86,9 @@ def bundle_features(
     def announce(plan: Plan) -> None:
         planned.extend(plan.keys)
         if plan.to_compute:
-            _log.info("%s: %d to compute, %d reused", bundle.spec.backbone, len(plan.to_compute), plan.reused)
+            _log.info("%s: %d to compute, %d reused", bundle.spec.network, len(plan.to_compute), plan.reused)
 
-    with Store(cache) as store:
+    with Store(rows_cache(bundle, cache)) as store:
         try:
             result = extract_paths(store, _resolved(bundle, weights, store), dataset.paths, on_start=announce)
         except WeightsError as error:

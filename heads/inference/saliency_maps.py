@@ -27,7 +27,7 @@ from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from . import saliency_plots
-from .bundle_features import bundle_features, known_images, unlabelled_images
+from .bundle_features import bundle_features, known_images, rows_cache, unlabelled_images
 from .class_activation import contributions, require_map
 from .overlays import border_share, overlay
 
@@ -146,7 +146,7 @@ def saliency(
     probabilities = opened.predict_proba(features)
     predicted = opened.labels(probabilities)
     shown = predicted if images else features.y
-    with Store(cache) as store:
+    with Store(rows_cache(opened, cache)) as store:
         maps = StoredRows(store, features.feature_set, features.keys, "map", "map")
     evidence = contributions(opened.estimator, maps, opened.pooling, predicted)
     of_class = evidence.copy()

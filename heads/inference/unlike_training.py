@@ -15,6 +15,7 @@ from featcache.store.store import Store
 from ..bundles.bundle import Bundle
 from ..bundles.out_of_distribution import image_vectors
 from ..evaluation.intervals import share_interval
+from .bundle_features import rows_cache
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 8192  # images compared with the training ones at a time
@@ -27,7 +28,7 @@ def distances_to_training(
     if bundle.novelty is None or not len(features):
         return [None] * len(features), [None] * len(features)
     parts = []
-    with Store(cache) as store:
+    with Store(rows_cache(bundle, cache)) as store:
         for start in range(0, len(features), _AT_ONCE):
             vectors = image_vectors(store, features.feature_set, features.keys[start : start + _AT_ONCE])
             if vectors.shape[1] != bundle.novelty.reference.shape[1]:

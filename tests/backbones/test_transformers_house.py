@@ -204,4 +204,4 @@ def test_a_name_of_the_hub_is_found_in_its_clients_cache(saved, pictures, tmp_pa
     assert len(sets) == 1
     done = cli("extract", "--backbone", "hf:people/other")
     assert done.code == 4
-    assert "snapshot_download" in done.err
+    assert "featcache weights pack hf:" in done.err

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import write_onnx
 from pictures import write_images
 from sklearn.linear_model import LogisticRegression
-from small_networks import write_onnx
 from surroundings import GOLDEN, ROOT
 from xgboost import XGBClassifier
 
@@ -239,3 +239,31 @@ def test_a_bundle_holds_one_network(made, tmp_path):
     (folder / "network.openvino").unlink()
     with pytest.raises(BundleError, match="not of the table"):
         open_bundle(sign(folder))
+
+
+def test_a_bundle_from_elsewhere_puts_no_row_into_a_feature_set_of_the_users(made, tmp_path):
+    """Its network says of itself that it is the user's, and is another one."""
+    other = write_onnx(tmp_path / "other.onnx", seed=9)
+    featcache.extract(made / "d", other, mean=0.4, std=0.3, resize="squash", cache=tmp_path / "theirs")
+    (converted,) = (tmp_path / "theirs" / "networks").glob("*.openvino")
+    hostile = Path(shutil.copytree(made / "sklearn", tmp_path / "hostile"))
+    (hostile / "network.openvino").unlink()
+    shutil.copy(converted, hostile / "network.openvino")
+    sign(hostile)
+    cache = Path(shutil.copytree(made / "c", tmp_path / "c"))
+    new = write_images(tmp_path / "new", 2, size=20, seed=5)
+    predict(hostile, new, cache=cache)
+    with Store(cache) as store:
+        (name,) = store.feature_sets()
+        assert len(store.rows(name)) == 40
+    (apart,) = (cache / "bundles").iterdir()
+    with Store(apart) as store:
+        assert [len(store.rows(name)) for name in store.feature_sets()] == [2]
+    # The user's own bundle, on the same images: computed by its own network, into the user's set.
+    own = predict(made / "sklearn", new, cache=cache)["rows"]
+    fresh = predict(made / "sklearn", new, cache=tmp_path / "fresh")["rows"]
+    assert [row["probabilities"] for row in own] == [
+        {name: pytest.approx(value, abs=1e-6) for name, value in row["probabilities"].items()} for row in fresh
+    ]
+    with Store(cache) as store:
+        assert len(store.rows(name)) == 42

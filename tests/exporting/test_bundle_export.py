@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import write_onnx
 from pictures import write_images
 from PIL import Image
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,7 +20,6 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
-from small_networks import write_onnx
 
 import featcache
 import heads

@@ -75,3 +75,27 @@ def _model(nodes: list, constants: list, shape: list, outputs: dict[str, int]) -
         constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_onnx(path: Path, size: int = 16, channels: int = 6, seed: int = 3) -> Path:
+    """Two convolutions and a maximum, from (1, 3, size, size) to a map of (1, channels, size / 8, size / 8)."""
+    rng = np.random.default_rng(seed)
+    kernels = {
+        "a": rng.normal(0, 0.4, (8, 3, 3, 3)).astype(np.float32),
+        "b": rng.normal(0, 0.4, (channels, 8, 3, 3)).astype(np.float32),
+    }
+    window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["c"], **window),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "b"], ["e"], **window),
+        helper.make_node("MaxPool", ["e"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    sides = {"x": [1, 3, size, size], "y": [1, channels, size // 8, size // 8]}
+    ends = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in sides.items()}
+    constants = [numpy_helper.from_array(values, name) for name, values in kernels.items()]
+    graph = helper.make_graph(nodes, "small", [ends["x"]], [ends["y"]], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    path.write_bytes(model.SerializeToString())
+    return path
