@@ -83,7 +83,7 @@ def prove(alone: Compute, spec: FeatureSpec, together: Compute | None = None) ->
         for name in spec.arrays
     )
     if not same:
-        _log.info("%s: two images together do not give what each gives alone; one is computed at a time", spec.network)
+        _log.info("%s: one image is computed at a time: two at once are not taken, or move each other", spec.network)
     return same
 
 

@@ -523,7 +523,7 @@ def test_what_is_computed_beside_an_image_does_not_move_it(pictures, tmp_path, c
     path = networks.write(tmp_path, model)
     caplog.set_level("INFO")
     f = load(pictures, extract(pictures, path).feature_set)
-    assert "one is computed at a time" in caplog.text
+    assert "one image is computed at a time" in caplog.text
     session = onnxruntime.InferenceSession(str(path))
     for file, row in zip(f.paths, f.X, strict=True):
         image = ((decode(Path(file).read_bytes(), SIDE)[None] / 255 - 0.5) / 0.25).astype(np.float32)
