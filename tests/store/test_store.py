@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
-from shards import SPEC, flip, key, rows
+from shards import EXTENDED, SPEC, flip, key, rows
 from surroundings import GOLDEN
 
 from featcache.errors import StoreError, UsageError
@@ -342,6 +343,21 @@ def test_golden_shard_of_version_1_is_read():
         np.testing.assert_array_equal(opened.read("map"), rows(1, 2, 3).arrays["map"])
         np.testing.assert_array_equal(opened.keys(), rows(1, 2, 3).keys)
         assert opened.seconds == 1.0
+
+
+def test_golden_shard_of_version_2_is_read():
+    """With a class token, a framing and a scaling; never to be made anew."""
+    with Shard(GOLDEN / "shard-v2.h5") as opened:
+        assert opened.spec == EXTENDED
+        assert opened.sound_rows().all()
+        wanted = rows(1, 2, 3, spec=EXTENDED)
+        assert set(wanted.arrays) == {"map", "avg", "cls"}
+        for name, array in wanted.arrays.items():
+            np.testing.assert_array_equal(opened.read(name), array)
+    with h5py.File(GOLDEN / "shard-v2.h5") as file:
+        assert file.attrs["version"] == 2
+    with h5py.File(io.BytesIO(shard.encode(SPEC, rows(1, 2, 3)))) as file:
+        assert file.attrs["version"] == 1  # what says nothing new is written as it always was
 
 
 # -- files that were not written here --------------------------------------------------------------

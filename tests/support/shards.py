@@ -6,10 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from featcache.spec import FeatureSpec
+from featcache.data.framing import Framing
+from featcache.spec import FeatureSpec, Scaling
 from featcache.store.shard import Rows
 
 SPEC = FeatureSpec("vgg16", "", "random0", "00" * 32, 32, "decode-1", "caffe", "map", "float32", "float32")
+
+
+# Says all that version 2 of the format added.
+EXTENDED = FeatureSpec(
+    "net-0123456789ab", "", "small", "01" * 32, 32, "decode-1", "scaled", "map", "float32", "float32",
+    Framing("crop", 0.875, "bicubic", "floor"), Scaling((0.5, 0.4, 0.3), (0.25,), 3, "bgr"), True,
+)  # fmt: skip
 
 
 def pixels(size: int) -> FeatureSpec:
@@ -23,7 +31,7 @@ def rows(*numbers: int, spec: FeatureSpec = SPEC, seconds: float = 1.0) -> Rows:
     keys[:, 0], keys[:, 31] = numbers, 7
     kind = np.dtype(spec.dtype)
     maps = np.stack([np.full((2, 2, 4), n, kind) + np.arange(4, dtype=kind) for n in numbers])
-    arrays = {"map": maps, "avg": maps.mean(axis=(1, 2)).astype(kind)}
+    arrays = {"map": maps, "avg": maps.mean(axis=(1, 2)).astype(kind), "cls": maps[:, 0, 0] + kind.type(0.5)}
     return Rows(keys, {name: arrays[name] for name in spec.arrays}, seconds, {"name": "test"})
 
 
