@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .part_digests import digest_of
 from .tensorflow_setup import load_tensorflow
 
 # What a node says of where it runs and what its state is called, which is no part of what it computes.
@@ -71,7 +71,7 @@ def to_openvino(graph: Any, outputs: Sequence[str], name: str) -> Any:
 def digest(graph: Any, outputs: Sequence[str]) -> str:
     """SHA-256 over the operations and constants that outputs come from, hex; names count for nothing."""
     values = _Reader(graph.library.function).values(graph.node, {})
-    return _hash([b"tensorflow", *(values[output] for output in outputs)]).hex()
+    return digest_of([b"tensorflow", *(values[output] for output in outputs)]).hex()
 
 
 class _Reader:
@@ -94,7 +94,7 @@ class _Reader:
     def _node(self, node: Any, known: Mapping[str, bytes]) -> bytes:
         data = [_value(one, known) for one in node.input if not one.startswith("^")]
         first = sorted(known[_base(one)] for one in node.input if one.startswith("^"))
-        return _hash([node.op, *self._attributes(node.attr), b"of", *data, b"after", *first])
+        return digest_of([node.op, *self._attributes(node.attr), b"of", *data, b"after", *first])
 
     def _attributes(self, attributes: Mapping[str, Any]) -> list[bytes | str]:
         said = sorted(name for name in attributes if not name.startswith("_") and name not in _ASIDE)
@@ -105,10 +105,10 @@ class _Reader:
         if value.HasField("tensor"):
             array = tf.make_ndarray(value.tensor)
             content = repr(array.tolist()) if array.dtype == object else array.tobytes()
-            return _hash([b"tensor", str(value.tensor.dtype), str(array.shape), content])
+            return digest_of([b"tensor", str(value.tensor.dtype), str(array.shape), content])
         functions = [value.func] if value.HasField("func") else list(value.list.func)
         if functions:
-            return _hash(
+            return digest_of(
                 [part for one in functions for part in (self._function(one.name), *self._attributes(one.attr))]
             )
         return bytes(value.SerializeToString(deterministic=True))
@@ -118,13 +118,13 @@ class _Reader:
             self._known[name] = b"itself"  # within itself
             function = self._written[name]
             given = {
-                one.name: _hash([b"argument", str(place), str(one.type)])
+                one.name: digest_of([b"argument", str(place), str(one.type)])
                 for place, one in enumerate(function.signature.input_arg)
             }
             known = self.values(function.node_def, given)
             results = [_value(function.ret[one.name], known) for one in function.signature.output_arg]
             effects = sorted(known[node] for node in function.control_ret.values())
-            self._known[name] = _hash([b"function", *results, b"after", *effects])
+            self._known[name] = digest_of([b"function", *results, b"after", *effects])
         return self._known[name]
 
 
@@ -134,13 +134,4 @@ def _base(name: str) -> str:
 
 def _value(name: str, known: Mapping[str, bytes]) -> bytes:
     """Which of a node's outputs goes in."""
-    return _hash([known[_base(name)], name.partition(":")[2]])
-
-
-def _hash(parts: Iterable[bytes | str]) -> bytes:
-    total = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else part.encode()
-        total.update(len(data).to_bytes(8, "little"))
-        total.update(data)
-    return total.digest()
+    return digest_of([known[_base(name)], name.partition(":")[2]])

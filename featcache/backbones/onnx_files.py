@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
 from ..system.plain_text import printable
+from .part_digests import digest_of
 
 _DEEPEST = 16  # graphs in graphs (of If, Loop and Scan)
 
@@ -74,7 +75,7 @@ class _Reader:
     def function(self, function: Any) -> bytes:
         """Digest of a function of the file's own, whose nodes may hold constants too."""
         held = [self._attribute(one, {}, 0) for node in function.node for one in node.attribute]
-        return _hash([_plain(function), *held])
+        return digest_of([_plain(function), *held])
 
     def graph(self, graph: Any, outer: dict[str, bytes], level: int = 0) -> bytes:
         """Digest of a graph; every value is named by how it comes about, and not by its name."""
@@ -82,26 +83,28 @@ class _Reader:
             raise WeightsError(f"{self._path}: graphs in graphs deeper than {_DEEPEST} levels")
         values = dict(outer)
         for position, value in enumerate(graph.input):
-            values[value.name] = _hash([b"input", level, position, _plain(value.type)])
+            values[value.name] = digest_of([b"input", level, position, _plain(value.type)])
         for tensor in graph.initializer:
             values[tensor.name] = self._tensor(tensor)
         for sparse in graph.sparse_initializer:
             parts = [self._tensor(part) for part in _parts(sparse)]
-            values[sparse.values.name] = _hash([b"sparse", *parts, *sparse.dims])
+            values[sparse.values.name] = digest_of([b"sparse", *parts, *sparse.dims])
         effects = []
         for node in graph.node:
             # An input that is nowhere defined leaves the network to whoever reads it, and it is refused there.
             inputs = [values.get(name, b"absent") for name in node.input]
             attributes = sorted((one.name, self._attribute(one, values, level)) for one in node.attribute)
-            made = _hash([node.domain, node.op_type, *inputs, b"with", *[part for pair in attributes for part in pair]])
+            made = digest_of(
+                [node.domain, node.op_type, *inputs, b"with", *[part for pair in attributes for part in pair]]
+            )
             effects.append(made)
             for position, name in enumerate(node.output):
-                values[name] = _hash([made, position])
+                values[name] = digest_of([made, position])
             if not level:
                 self.layers |= {name: values[name].hex() for name in node.output}
                 self.layers.setdefault(node.name, made.hex())
         outputs = [values.get(value.name, b"absent") for value in graph.output]
-        return _hash([b"graph", *outputs, b"of", *effects])
+        return digest_of([b"graph", *outputs, b"of", *effects])
 
     def _attribute(self, attribute: Any, values: dict[str, bytes], level: int) -> bytes:
         parts: list[bytes | int] = [attribute.type]
@@ -113,24 +116,24 @@ class _Reader:
         rest.CopyFrom(attribute)
         for name in ("t", "tensors", "g", "graphs", "doc_string", "name"):
             rest.ClearField(name)
-        return _hash([*parts, _plain(rest)])
+        return digest_of([*parts, _plain(rest)])
 
     def _tensor(self, tensor: Any) -> bytes:
         import onnx
 
         about = [b"tensor", tensor.data_type, len(tensor.dims), *tensor.dims]
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return _hash([*about, self._outside(tensor)])
+            return digest_of([*about, self._outside(tensor)])
         if tensor.HasField("raw_data"):
-            return _hash([*about, hashlib.sha256(tensor.raw_data).digest()])
+            return digest_of([*about, hashlib.sha256(tensor.raw_data).digest()])
         try:
-            return _hash([*about, hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()])
+            return digest_of([*about, hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()])
         except (ValueError, TypeError):  # strings, and types that NumPy does not have
             plain = type(tensor)()
             plain.CopyFrom(tensor)
             plain.ClearField("name")
             plain.ClearField("doc_string")
-            return _hash([*about, _plain(plain)])
+            return digest_of([*about, _plain(plain)])
 
     def _outside(self, tensor: Any) -> bytes:
         """Digest of a tensor's bytes in another file of the same folder."""
@@ -179,15 +182,6 @@ def inside(folder: Path, name: str, owner: Path) -> Path:
 
 def _parts(sparse: Any) -> tuple[Any, Any]:
     return sparse.values, sparse.indices
-
-
-def _hash(parts: Iterable[bytes | str | int]) -> bytes:
-    total = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        total.update(len(data).to_bytes(8, "little"))
-        total.update(data)
-    return total.digest()
 
 
 def _plain(message: Any) -> bytes:

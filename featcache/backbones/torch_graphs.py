@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from typing import Any
 
 from ..errors import WeightsError
+from .part_digests import digest_of
 
 # What gives something else at each call: no feature of an image.
 _DRAWING = {"rand", "randn", "rand_like", "randn_like", "randint", "randperm", "bernoulli", "normal", "multinomial"}
@@ -27,7 +26,7 @@ def digest(traced: Any, name: str) -> str:
     reader = _Reader(name)
     reader.objects[this.debugName()] = traced
     for position, value in enumerate(images):
-        reader.values[value.debugName()] = _hash(["input", position])
+        reader.values[value.debugName()] = digest_of(["input", position])
     return reader.block(graph).hex()
 
 
@@ -49,8 +48,8 @@ class _Reader:
             made = self._made(node)
             effects.append(made)
             for position, value in enumerate(node.outputs()):
-                self.values[value.debugName()] = _hash([made, position])
-        return _hash(["graph", *(self._value(value) for value in block.outputs()), "of", *effects])
+                self.values[value.debugName()] = digest_of([made, position])
+        return digest_of(["graph", *(self._value(value) for value in block.outputs()), "of", *effects])
 
     def _got(self, node: Any) -> None:
         found = getattr(self.objects[node.input().debugName()], node.s("name"))
@@ -58,7 +57,7 @@ class _Reader:
         if hasattr(found, "dtype") and hasattr(found, "shape"):
             self.values[place] = _tensor(found)
         elif isinstance(found, bool | int | float | str | None):
-            self.values[place] = _hash(["constant", repr(found)])
+            self.values[place] = digest_of(["constant", repr(found)])
         else:
             self.objects[place] = found
 
@@ -74,9 +73,9 @@ class _Reader:
         blocks = []
         for block in node.blocks():
             for position, value in enumerate(block.inputs()):
-                self.values[value.debugName()] = _hash(["inner", position, *inputs])
+                self.values[value.debugName()] = digest_of(["inner", position, *inputs])
             blocks.append(self.block(block))
-        return _hash([kind, *inputs, "with", *attributes, "around", *blocks])
+        return digest_of([kind, *inputs, "with", *attributes, "around", *blocks])
 
     def _attribute(self, node: Any, name: str) -> bytes:
         kind = node.kindOf(name)
@@ -84,7 +83,7 @@ class _Reader:
         value = getattr(node, kind)(name) if value is None else value
         if hasattr(value, "dtype") and hasattr(value, "shape"):
             return _tensor(value)
-        return _hash([kind, repr(value)])
+        return digest_of([kind, repr(value)])
 
     def _value(self, value: Any) -> bytes:
         return self.values.get(value.debugName(), b"module")
@@ -95,13 +94,4 @@ def _tensor(tensor: Any) -> bytes:
 
     plain = tensor.detach().cpu().contiguous()
     content = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-    return _hash(["tensor", str(plain.dtype), len(plain.shape), *plain.shape, content])
-
-
-def _hash(parts: Iterable[bytes | str | int]) -> bytes:
-    total = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass")
-        total.update(len(data).to_bytes(8, "little"))
-        total.update(data)
-    return total.digest()
+    return digest_of(["tensor", str(plain.dtype), len(plain.shape), *plain.shape, content])
