@@ -9,7 +9,6 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 _TIMEOUT = 5  # seconds
 
@@ -42,9 +41,3 @@ def client() -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = before
         talk.setLevel(level)
-
-
-def cache_folder() -> Path:
-    """Where the client keeps what it downloads, asked without loading it."""
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()

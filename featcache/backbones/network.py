@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from ..data.framing import Framing
 from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec, Scaling
+from ..system.foreign_errors import last_line
 
 Kind = Literal["map", "tokens", "vector"]
 _LARGEST = 1 << 30  # numbers in one array of a network that is kept: VGG16's first map of 4096 x 4096 pixels
@@ -213,7 +214,7 @@ def require_fits(model: Any, spec: FeatureSpec, where: str) -> None:
         shapes = [list(port.get_shape()) for port in model.outputs]
         largest = max(math.prod(port.get_shape()) for op in model.get_ops() for port in op.outputs())
     except RuntimeError as error:  # of what has no one shape, too
-        raise WeightsError(f"{where}: not a network as this version keeps them ({_first_line(error)})") from error
+        raise WeightsError(f"{where}: not a network as this version keeps them ({last_line(error)})") from error
     wanted = [("u8", [1, spec.size, spec.size, 3])]
     if inputs != wanted or len(outputs) != len(spec.arrays):
         raise WeightsError(
@@ -226,8 +227,3 @@ def require_fits(model: Any, spec: FeatureSpec, where: str) -> None:
             raise WeightsError(f"{where}: gives {name!r} of shape {shape}; expected that of one image")
     if largest > _LARGEST:
         raise WeightsError(f"{where}: computes an array of {largest:,} numbers; expected at most {_LARGEST:,}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

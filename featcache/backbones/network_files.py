@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, WeightsError
+from ..system.atomic_files import sha256_file
 from ..system.plain_text import printable
 from . import onnx_files
 from .network import Graph, Stated
@@ -64,8 +65,8 @@ class FileNetwork:
         contents = form.read(path)  # which proves that it keeps to its folder, before anything else reads it
         self.digest, self.others, self._layers = contents.digest, contents.others, contents.layers
         _require_survived(path, form)
-        model = self._read()
-        shape = self._input(model).get_partial_shape()
+        self._model = self._read()
+        shape = self._input(self._model).get_partial_shape()
         self._channels_last = self._layout(shape)
         side, channels = self._side(shape), self._channels(shape)
         if side is not None and size is not None and side != size:
@@ -76,7 +77,7 @@ class FileNetwork:
 
     def graph(self, layer: str) -> Graph:
         """The network up to a layer or, where that is empty, its own output: a map before tokens before a vector."""
-        model = self._read()
+        model = self._model.clone()
         channels, size = self.stated.channels or 3, self._size
         assert size is not None  # without one, no features are asked for
         self._reshaped(model, size, channels)
@@ -212,18 +213,12 @@ def _by_bytes(files: Callable[[Path], list[Path]]) -> Callable[[Path], onnx_file
         total = hashlib.sha256()
         for file in files(path):
             try:
-                content = hashlib.sha256(file.read_bytes()) if file.stat().st_size < 1 << 20 else _streamed(file)
+                total.update(bytes.fromhex(sha256_file(file)))
             except OSError as error:
                 raise WeightsError(f"{file}: cannot be read ({error.strerror})") from error
-            total.update(content.digest())
         return onnx_files.Contents(total.hexdigest())
 
     return read
-
-
-def _streamed(file: Path) -> Any:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256")
 
 
 def _alone(path: Path) -> list[Path]:

@@ -61,12 +61,17 @@ def _torchxrayvision(name: str, weights: str) -> Source:
 HOUSES: dict[str, Callable[[str, str], Source]] = {"timm": _timm, "hf": _transformers, "xrv": _torchxrayvision}
 
 
+def in_house(asked: str) -> bool:
+    """Whether a name in a house is meant, such as ``timm:NAME``."""
+    house, colon, _ = asked.partition(":")
+    return bool(colon) and house in HOUSES
+
+
 def is_of_table(asked: Any) -> bool:
     """Whether the table of backbones is meant, and no file, house or object."""
     if not isinstance(asked, str):
         return False
-    house, colon, _ = asked.partition(":")
-    if colon and house in HOUSES:
+    if in_house(asked):
         return False
     return Path(asked).suffix.lower() not in _endings() and not _is_saved_model(Path(asked))
 
@@ -86,8 +91,8 @@ def find(asked: Any, weights: str = OWN_WEIGHTS, identity: str | None = None) ->
     if identity is not None:
         raise UsageError("identity names a callable; a network in a file, or of a house, is known by what it computes")
     text = os.fspath(asked)
-    house, colon, name = text.partition(":")
-    if colon and house in HOUSES:
+    if in_house(text):
+        house, _, name = text.partition(":")
         return HOUSES[house](name, weights)
     path = Path(text).expanduser()
     if weights != OWN_WEIGHTS:
@@ -124,8 +129,8 @@ def label(text: str) -> str:
 
 def asked_label(asked: str) -> str:
     """The label that what is asked for would be given, whether it is there or not."""
-    house, colon, name = asked.partition(":")
-    if colon and house in HOUSES:
+    if in_house(asked):
+        name = asked.partition(":")[2]
         return label(name.partition("@")[0].rstrip("/").rpartition("/")[2])
     path = Path(asked)
     return label(path.stem if path.suffix.lower() in _endings() else path.name)
@@ -134,7 +139,7 @@ def asked_label(asked: str) -> str:
 def is_called(network: str, asked: str) -> bool:
     """Whether a network's label is one that what is asked for would be given; with whatever weights, of a house."""
     wanted = asked_label(asked)
-    return network == wanted or (asked.partition(":")[0] in HOUSES and network.endswith(f".{wanted}"))
+    return network == wanted or (in_house(asked) and network.endswith(f".{wanted}"))
 
 
 def is_function(asked: Any) -> bool:
@@ -143,22 +148,20 @@ def is_function(asked: Any) -> bool:
 
 
 def _of_object(network: Any, weights: str, identity: str | None) -> Source:
-    framework = _framework(network)
-    if framework == "keras":
-        return _of_keras(network, weights, identity)
-    if framework == "torch":
-        return _of_torch(network, weights, identity)
-    raise UsageError(
-        f"{type(network).__name__}: no network that is read here; expected a name, a path, a model or a function"
-    )
-
-
-def _of_keras(model: Any, weights: str, identity: str | None) -> Source:
+    framework, kind = _framework(network), type(network).__name__
+    if framework is None:
+        raise UsageError(f"{kind}: no network that is read here; expected a name, a path, a model or a function")
     if identity is not None:
-        raise UsageError("identity names a callable; a Keras model is known by what it computes")
+        what = {"keras": "a Keras model", "torch": "a torch.nn.Module"}[framework]
+        raise UsageError(f"identity names a callable; {what} is known by what it computes")
     if weights != OWN_WEIGHTS:
-        raise UsageError(f"weights {weights!r} go with no object: {type(model).__name__} holds its own")
-    return Source(label(model.name), "Keras", (), lambda size: keras_networks.KerasNetwork(model, size), lasting=False)
+        raise UsageError(f"weights {weights!r} go with no object: {kind} holds its own")
+    if framework == "keras":
+        name = label(network.name)
+        return Source(name, "Keras", (), lambda size: keras_networks.KerasNetwork(network, size), lasting=False)
+    from . import torch_networks
+
+    return Source(label(kind), "torch", (), lambda size: torch_networks.of_object(network, size), lasting=False)
 
 
 def _framework(network: Any) -> str | None:
@@ -166,17 +169,6 @@ def _framework(network: Any) -> str | None:
     made_of = {(of.__module__.partition(".")[0], of.__name__) for of in type(network).__mro__}
     known = {"keras": ("keras", "Layer"), "torch": ("torch", "Module")}
     return next((name for name, base in known.items() if base in made_of), None)
-
-
-def _of_torch(module: Any, weights: str, identity: str | None) -> Source:
-    from . import torch_networks
-
-    if identity is not None:
-        raise UsageError("identity names a callable; a torch.nn.Module is known by what it computes")
-    if weights != OWN_WEIGHTS:
-        raise UsageError(f"weights {weights!r} go with no object: {type(module).__name__} holds its own")
-    name = type(module).__name__
-    return Source(label(name), "torch", (), lambda size: torch_networks.of_object(module, size), lasting=False)
 
 
 def _is_saved_model(path: Path) -> bool:

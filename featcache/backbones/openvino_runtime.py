@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import WeightsError
 from ..spec import FeatureSpec
 from ..system import tensor_files
+from ..system.foreign_errors import last_line
 from .frozen_graph import freeze, to_openvino, with_constants
 from .inference_graph import cut, pixels_to_features
 from .runtime import OutOfMemoryError
@@ -95,6 +96,10 @@ def _digest(parts: list[np.ndarray]) -> np.ndarray:
     return np.frombuffer(total.digest(), np.uint8)
 
 
+def _not_run(network: str, error: RuntimeError) -> WeightsError:
+    return WeightsError(f"{network}: this machine's OpenVINO cannot run it ({last_line(error)})")
+
+
 class OpenVINORuntime:
     """A converted network on the CPU.
 
@@ -115,7 +120,10 @@ class OpenVINORuntime:
         if threads:
             # Beside other processes: pinned threads would all be pinned to the same cores.
             settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-        self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        try:
+            self._compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        except RuntimeError as error:
+            raise _not_run(spec.network, error) from error
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.batches = (min(_PER_STREAM * streams, _AT_MOST),)
         self.info = {"name": "openvino", "version": importlib.metadata.version("openvino"), "device": "cpu"}
@@ -140,10 +148,9 @@ class OpenVINORuntime:
             for _ in self._pool.map(one, range(len(images))):
                 pass
         except RuntimeError as error:
-            said = (str(error).strip().splitlines() or ["OpenVINO does not say why"])[-1]
             if "alloc" in str(error):
-                raise OutOfMemoryError(said) from None
-            raise WeightsError(f"{self._network}: this machine's OpenVINO cannot run it ({said[:200]})") from error
+                raise OutOfMemoryError(last_line(error)) from None
+            raise _not_run(self._network, error) from error
         return rows
 
     def _request(self) -> Any:

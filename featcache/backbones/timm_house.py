@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import importlib.metadata
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ..spec import Scaling
 from . import hub, torch_weights
 from .network import Stated
 from .network_sources import Source
-from .torch_networks import OutputLayout, TorchNetwork, require, why
+from .torch_networks import OutputLayout, TorchNetwork, releases, why
 from .weight_caches import home
 from .weight_recipes import how_to_get
 
@@ -33,12 +32,11 @@ def find(name: str, asked: str) -> Source:
     WeightsError
         There is no such file of weights.
     """
-    require("timm", "timm")
+    installed = releases("timm", "timm")
     if not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?", name):
         raise UsageError(f"timm:{name[:80]!r} is no name of timm's; expected one such as timm:convnext_tiny.fb_in1k")
     weights = torch_weights.parse(asked)
-    releases = " ".join(f"{package}-{importlib.metadata.version(package)}" for package in ("timm", "torch"))
-    kind = f"{releases} {name} {weights.kind}"
+    kind = f"{installed} {name} {weights.kind}"
     files = (*weights.files, *(_cached(name) if weights.own else ()))
     return Source(weights.label(name), kind, files, functools.partial(_open, name, weights))
 

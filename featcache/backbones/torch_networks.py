@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+import importlib.metadata
 import importlib.util
 import textwrap
 import warnings
@@ -196,11 +197,15 @@ def of_object(module: Any, size: int | None) -> TorchNetwork:
     raise AssertionError("unreachable")
 
 
-def require(package: str, extra: str) -> None:
-    """Raise :class:`UsageError` where a package of an extra is not installed."""
+def releases(package: str, extra: str) -> str:
+    """The releases of a house's package and of PyTorch, which decide what a name in it stands for.
+
+    Raises :class:`UsageError` where one of them is not installed.
+    """
     missing = [name for name in ("torch", package) if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"{', '.join(missing)} is not installed here; run: pip install 'featcache[{extra}]'")
+    return " ".join(f"{name}-{importlib.metadata.version(name)}" for name in (package, "torch"))
 
 
 def why(error: BaseException, longest: int = 300) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,8 @@ from ..errors import FeatcacheError, UsageError, WeightsError
 from ..system import schema
 from . import hub, processor_files, torch_weights
 from .network_sources import Source
-from .torch_networks import OutputLayout, TorchNetwork, require, why
+from .torch_networks import OutputLayout, TorchNetwork, releases, why
+from .weight_caches import TensorIndex, home
 from .weight_recipes import how_to_get
 
 _CONFIG = "config.json"
@@ -42,12 +42,6 @@ class _Config(msgspec.Struct):
     patch_size: _Side | list[_Side] | dict[str, _Side] | None = None
 
 
-class _Index(msgspec.Struct):
-    """What says which tensor is in which file."""
-
-    weight_map: dict[str, schema.FileName]
-
-
 @dataclass(frozen=True)
 class _Hub:
     """A name on the hub, at a commit."""
@@ -66,12 +60,11 @@ def find(name: str, asked: str) -> Source:
     WeightsError
         It is not here, holds code or pickled weights alone; nothing is loaded then.
     """
-    require("transformers", "hf")
+    installed = releases("transformers", "hf")
     weights = torch_weights.parse(asked)
-    releases = " ".join(f"{package}-{importlib.metadata.version(package)}" for package in ("transformers", "torch"))
     folder = Path(name).expanduser()
     if name and folder.is_dir():
-        return _of_folder(folder.absolute(), folder.absolute().name, releases, weights)
+        return _of_folder(folder.absolute(), folder.absolute().name, installed, weights)
     match = re.fullmatch(rf"({_NAME})(?:@({_COMMIT}))?", name)
     if not match:
         raise WeightsError(
@@ -79,19 +72,19 @@ def find(name: str, asked: str) -> Source:
             "hf:facebook/dinov2-small, with @ and a commit's 40 hexadecimal digits where one is meant"
         )
     asked_for = _Hub(match[1], match[2] or _commit(match[1]))
-    snapshot = hub.cache_folder() / f"models--{asked_for.name.replace('/', '--')}" / "snapshots" / asked_for.commit
+    snapshot = home("hub") / f"models--{asked_for.name.replace('/', '--')}" / "snapshots" / asked_for.commit
     label = asked_for.name.rpartition("/")[2]
     if (snapshot / _CONFIG).is_file() and (not weights.own or list(snapshot.glob("*.safetensors"))):
-        return _of_folder(snapshot, label, f"{releases} {asked_for.commit}", weights)
-    kind = f"{releases} {asked_for.name} {asked_for.commit} {weights.kind}"
+        return _of_folder(snapshot, label, f"{installed} {asked_for.commit}", weights)
+    kind = f"{installed} {asked_for.name} {asked_for.commit} {weights.kind}"
     opened = functools.partial(_open_hub, asked_for, weights)
     return Source(weights.label(label), kind, weights.files, opened)
 
 
-def _of_folder(folder: Path, name: str, releases: str, weights: torch_weights.HouseWeights) -> Source:
+def _of_folder(folder: Path, name: str, installed: str, weights: torch_weights.HouseWeights) -> Source:
     files = _checked(folder, weights)
     opened = functools.partial(_open, folder, f"hf:{name}", weights)
-    return Source(weights.label(name), f"{releases} {weights.kind}", (*files, *weights.files), opened)
+    return Source(weights.label(name), f"{installed} {weights.kind}", (*files, *weights.files), opened)
 
 
 def _checked(folder: Path, weights: torch_weights.HouseWeights) -> tuple[Path, ...]:
@@ -110,7 +103,8 @@ def _checked(folder: Path, weights: torch_weights.HouseWeights) -> tuple[Path, .
                 f"{path}: wants code of its own to be run (auto_map), which is never done here; nothing was loaded. "
                 "Whoever trusts it exports the network to ONNX, and gives that file"
             )
-    schema.read(config.read_bytes(), _Config, str(config), "Get the folder again.", WeightsError)
+        if path == config:
+            schema.check(plain, _Config, str(config), "Get the folder again.", WeightsError)
     if not weights.own:
         return tuple(said)
     tensors = sorted(folder.glob("*.safetensors"))
@@ -123,7 +117,7 @@ def _checked(folder: Path, weights: torch_weights.HouseWeights) -> tuple[Path, .
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return (*said, *tensors)
-    schema.read(index.read_bytes(), _Index, str(index), "Get the folder again.", WeightsError)
+    schema.read(index.read_bytes(), TensorIndex, str(index), "Get the folder again.", WeightsError)
     return (*said, index, *tensors)
 
 
@@ -197,7 +191,7 @@ def _commit(name: str) -> str:
 
     What was downloaded once goes on to be meant, so that one call gives what the last one did.
     """
-    known = hub.cache_folder() / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    known = home("hub") / f"models--{name.replace('/', '--')}" / "refs" / "main"
     try:
         text = known.read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):

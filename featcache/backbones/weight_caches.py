@@ -37,7 +37,7 @@ class CachedWeights:
     paths: tuple[Path, ...]
 
 
-class _Index(msgspec.Struct):
+class TensorIndex(msgspec.Struct):
     """What says which tensor is in which file."""
 
     weight_map: Annotated[dict[str, schema.FileName], Meta(min_length=1)]
@@ -170,7 +170,7 @@ def _require_whole(name: str, repository: str, folder: Path, paths: list[Path], 
     asked = set(needed)
     if _INDEX in held:
         text = (folder / _INDEX).read_bytes()
-        index = schema.read(text, _Index, str(folder / _INDEX), "Remove it, and download it again", WeightsError)
+        index = schema.read(text, TensorIndex, str(folder / _INDEX), "Remove it, and download it again", WeightsError)
         asked |= set(index["weight_map"].values())
     missing = sorted(asked - held)
     if missing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import importlib.metadata
 import io
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..spec import Scaling
 from . import torch_weights
 from .network import Stated
 from .network_sources import Source
-from .torch_networks import OutputLayout, TorchNetwork, require, why
+from .torch_networks import OutputLayout, TorchNetwork, releases, why
 
 # Its networks take pixels of -1024 to 1024, of the square in the middle.
 _SCALING = Scaling((0.5,), (0.5 / 1024,), channels=1)
@@ -34,15 +33,14 @@ def find(name: str, asked: str) -> Source:
     WeightsError
         There is no such file of weights.
     """
-    require("torchxrayvision", "xrv")
+    installed = releases("torchxrayvision", "xrv")
     if not re.fullmatch(r"(densenet|resnet)\d+-res\d{2,4}-[a-z0-9_]+", name):
         raise UsageError(
             f"xrv:{name[:80]!r} is no network that is read here; expected one such as xrv:densenet121-res224-all, or "
             "xrv:resnet50-res512-all"
         )
     weights = torch_weights.parse(asked)
-    releases = " ".join(f"{package}-{importlib.metadata.version(package)}" for package in ("torchxrayvision", "torch"))
-    kind = f"{releases} {name} {weights.kind}"
+    kind = f"{installed} {name} {weights.kind}"
     return Source(weights.label(name), kind, weights.files, functools.partial(_open, name, weights))
 
 

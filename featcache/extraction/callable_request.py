@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from ..backbones import callable_networks, network_sources
@@ -15,16 +13,14 @@ from ..backbones import runtime as runtimes
 from ..backbones.callable_networks import CallableRuntime, Given
 from ..data import decoding
 from ..data.framing import Framing
-from ..errors import StoreError, UsageError
+from ..errors import UsageError
 from ..spec import FeatureSpec, network_name
 from ..store.store import Store
-from ..system import schema
 from ..system.plain_text import UNPRINTABLE
-from .request import ExtractionRequest, Resolved
+from .memos import recalled
+from .request import LARGEST, ExtractionRequest, Resolved
 
-_log = logging.getLogger(__name__)
 _MEMO = "callable-1"  # raise it where what is remembered means something else
-_LARGEST = 4096
 _LONGEST = 200  # characters of an identity
 _Shape = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=3)]
 
@@ -38,8 +34,8 @@ def resolve_callable(request: ExtractionRequest, store: Store) -> Resolved:
         Something that decides the features is not given, or does not apply; or what it gives are no features.
     """
     identity = _identity(request)
-    if request.size is None or not 1 <= request.size <= _LARGEST:
-        raise UsageError(f"size {request.size}: give the side of the square that the function takes, 1 to {_LARGEST}")
+    if request.size is None or not 1 <= request.size <= LARGEST:
+        raise UsageError(f"size {request.size}: give the side of the square that the function takes, 1 to {LARGEST}")
     _refuse_what_does_not_apply(request)
     framing = request.framing(None)
     if framing is None:
@@ -111,12 +107,5 @@ def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
 
 
 def _remembered(memo: str, label: str, store: Store) -> Given | None:
-    text = store.index.memo(memo)
-    if text is None:
-        return None
-    try:
-        shape = msgspec.convert(schema.read(text, _Shape, "index", "It is made anew"), _Shape)
-    except StoreError as error:
-        _log.debug("%s", error)
-        return None
-    return callable_networks.given_by(tuple(shape), label)
+    shape = recalled(store, memo, _Shape)
+    return None if shape is None else callable_networks.given_by(tuple(shape), label)

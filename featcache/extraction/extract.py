@@ -11,14 +11,14 @@ from typing import Any
 from ..backbones import network_sources, registry
 from ..data.dataset import Dataset
 from ..data.file_types import in_words
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..store.compression import COMPRESSIONS
 from ..store.store import Store
 from ..system.write_access import require_writable
 from . import pipeline
 from .device_workers import DeviceProcesses
 from .device_workers import parse as parse_devices
-from .extract_paths import ExtractResult, extract_paths
+from .extract_paths import ExtractResult, extract_paths, refused
 from .planning import Plan, choose_data
 from .request import ExtractionRequest
 from .resolution import resolve
@@ -214,12 +214,7 @@ def extract(
         )
         result.ignored = ignored
         if result.bad and not skip_bad:
-            raise DataError(
-                f"{len(result.bad)} of {result.images} images cannot be used; the others are kept "
-                f"({result.computed} computed, {result.reused} reused). Mend or remove these, or go on without "
-                "them with --skip-bad.",
-                result.bad,
-            )
+            raise refused(result)
         _remember(store, dataset, group_regex, result)
     return result
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..errors import BadImage
+from ..errors import BadImage, DataError
 from ..spec import are_random
 from ..store.store import Store
 from ..system.write_access import require_writable
@@ -240,6 +240,15 @@ def _result(
         batch_size=outcome.batch_size,
         phases={name: round(taken, 3) for name, taken in (phases | outcome.phases).items()},
         bad=bad,
+    )
+
+
+def refused(result: ExtractResult) -> DataError:
+    """The error of an extraction that was not told to go on without bad images."""
+    return DataError(
+        f"{len(result.bad)} of {result.images} images cannot be used; the others are kept ({result.computed} computed, "
+        f"{result.reused} reused). Mend or remove these, or go on without them with --skip-bad.",
+        result.bad,
     )
 
 

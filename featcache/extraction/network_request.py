@@ -18,16 +18,16 @@ from ..backbones.network import Kind, Network, assemble, output_form, require_fi
 from ..backbones.network_proof import prove
 from ..data import decoding
 from ..data.framing import Framing
-from ..errors import FeatcacheError, StoreError, UsageError, WeightsError
+from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec, Scaling, network_name
 from ..store.store import Store
 from ..system import schema
+from .memos import recalled
 from .planning import row_keys
-from .request import ExtractionRequest, Resolved
+from .request import LARGEST, ExtractionRequest, Resolved
 
 _log = logging.getLogger(__name__)
 _MEMO = "network-1"  # raise it where what is remembered means something else
-LARGEST = 4096
 
 
 class _Facts(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,8 +57,7 @@ def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
     WeightsError
         It is not to be had, or to be used.
     """
-    if request.size is not None and not 1 <= request.size <= LARGEST:
-        raise UsageError(f"--size {request.size} is out of range; expected 1 to {LARGEST} pixels")
+    request.check_size()
     _refuse_what_does_not_apply(request)
     source = network_sources.find(request.backbone, request.weights, request.identity)
     memo = _memo(source, request, store)
@@ -101,7 +100,7 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
         model = openvino_runtime.read(path)
         require_fits(model, spec, str(path))
-        return _compiled(model, spec, threads)
+        return openvino_runtime.OpenVINORuntime(model, spec, threads)
 
     return Resolved(spec, build)
 
@@ -140,13 +139,8 @@ def _known_as(source: network_sources.Source, store: Store) -> str:
 
 def _remembered(memo: str, store: Store) -> _Facts | None:
     """What was noted of the network, where all of it still holds."""
-    text = store.index.memo(memo)
-    if text is None:
-        return None
-    try:
-        facts = msgspec.convert(schema.read(text, _Facts, "index", "It is made anew"), _Facts)
-    except StoreError as error:
-        _log.debug("%s", error)
+    facts: _Facts | None = recalled(store, memo, _Facts)
+    if facts is None:
         return None
     keys, bad = row_keys(store, list(facts.others))
     same = not bad and [key and key.hex() for key in keys] == list(facts.others.values())
@@ -245,7 +239,7 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
     if model is not None:
         try:
             require_fits(model, spec, str(path))
-            return _compiled(model, spec)
+            return openvino_runtime.OpenVINORuntime(model, spec)
         except WeightsError as error:
             _log.warning("%s; converting the network again", error)
     network: Network = opened()
@@ -258,20 +252,10 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
             f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
         )
     model = assemble(graph, spec)
-    runtime = _compiled(model, spec)
+    runtime = openvino_runtime.OpenVINORuntime(model, spec)
     prove(runtime, spec, _pair(model, spec))
     openvino_runtime.keep(model, path)
     return runtime
-
-
-def _compiled(model: Any, spec: FeatureSpec, threads: int | None = None) -> openvino_runtime.OpenVINORuntime:
-    try:
-        return openvino_runtime.OpenVINORuntime(model, spec, threads)
-    except FeatcacheError:
-        raise
-    except RuntimeError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(f"{spec.network}: this machine's OpenVINO cannot run it ({lines[-1]})") from error
 
 
 def _pair(model: Any, spec: FeatureSpec) -> Any:

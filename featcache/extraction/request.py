@@ -11,6 +11,10 @@ from ..data.framing import INTERPOLATIONS, RESIZES, SQUASH, Framing
 from ..errors import UsageError
 from ..spec import FeatureSpec
 
+LARGEST = 4096  # pixels of a network's side
+# What may be said of the input of a network that is not of the table; how it is framed, of any.
+SCALED_BY, FRAMED_BY = ("mean", "std", "channels", "order"), ("resize", "crop", "interpolation")
+
 
 @dataclass(frozen=True)
 class ExtractionRequest:
@@ -38,6 +42,11 @@ class ExtractionRequest:
     crop: float | None = None
     interpolation: str | None = None
 
+    def check_size(self) -> None:
+        """Raise :class:`UsageError` for a side that no network is given."""
+        if self.size is not None and not 1 <= self.size <= LARGEST:
+            raise UsageError(f"--size {self.size} is out of range; expected 1 to {LARGEST} pixels")
+
     def framing(self, stated: Framing | None) -> Framing | None:
         """How a picture becomes the square: as asked, else as stated; None where nobody says it.
 
@@ -47,7 +56,7 @@ class ExtractionRequest:
             if self.crop is not None or self.interpolation is not None:
                 raise UsageError("--crop and --interpolation say more of --resize; give it as well")
             return None
-        given = {name: getattr(self, name) for name in ("resize", "crop", "interpolation")}
+        given = {name: getattr(self, name) for name in FRAMED_BY}
         given = {name: value for name, value in given.items() if value is not None}
         framing = replace(stated or SQUASH, **given)
         if self.resize not in (None, *RESIZES):
@@ -62,7 +71,7 @@ class ExtractionRequest:
 
     def of_network(self) -> dict[str, Any]:
         """What is asked that networks of the table do not take, by name."""
-        names = ("identity", "mean", "std", "channels", "order")
+        names = ("identity", *SCALED_BY)
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 

@@ -34,9 +34,8 @@ def resolve_table(request: ExtractionRequest, store: Store, synthetic: bool = Fa
     UsageError, WeightsError
     """
     backbone = registry.get(request.backbone)
+    request.check_size()
     size = backbone.size if request.size is None else request.size
-    if not 1 <= size <= 4096:
-        raise UsageError(f"--size {size} is out of range; expected 1 to 4096 pixels")
     runtimes.check(request.runtime, request.precision)
     if request.of_network():
         odd = ", ".join(f"--{name}" for name in request.of_network())
@@ -100,12 +99,17 @@ def resolve_table_spec(
         return Resolved(spec, lambda count: runtimes.PixelsRuntime())
 
     def load() -> Any:
-        if kept is None:
-            raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
-        source = weights.WeightsSource("kept", path=str(kept))
-        return weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
+        return _kept_model(spec, kept)
 
     return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
+
+
+def _kept_model(spec: FeatureSpec, kept: Path | None) -> Any:
+    """The network of a spec, by the weights that a cache or a bundle has kept."""
+    if kept is None:
+        raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
+    source = weights.WeightsSource("kept", path=str(kept))
+    return weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
 
 
 def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
@@ -123,9 +127,7 @@ def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
     if not kept.exists():
         return None
     try:
-        source = weights.WeightsSource("kept", path=str(kept))
-        model = weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
-        openvino_runtime.keep(openvino_runtime.convert(_proven(spec, model, store, None), spec), path)
+        _converted(spec, _kept_model(spec, kept), store, None)
     except Exception as error:  # noqa: BLE001 - without an operation, a library or room it goes on with weights alone
         _log.warning("%s: not to be converted for OpenVINO (%s)", spec.backbone, error)
         return None
@@ -149,8 +151,7 @@ def _runtime(
     model = openvino_runtime.load(path) if converted else None
     if model is None:
         try:
-            model = openvino_runtime.convert(_proven(spec, load(), store, memo), spec)
-            openvino_runtime.keep(model, path)
+            model = _converted(spec, load(), store, memo)
         except FeatcacheError:
             raise
         except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
@@ -159,6 +160,13 @@ def _runtime(
             _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
             return tensorflow_runtime.TensorFlowRuntime(load(), spec)
     return openvino_runtime.OpenVINORuntime(model, spec, threads)
+
+
+def _converted(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
+    """The network as OpenVINO runs it, kept."""
+    converted = openvino_runtime.convert(_proven(spec, model, store, memo), spec)
+    openvino_runtime.keep(converted, store.converted(spec))
+    return converted
 
 
 def _proven(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:

@@ -13,7 +13,7 @@ from ..data.tasks import check_task, task_classes
 from ..errors import DataError, UsageError
 from ..extraction.network_request import known_network
 from ..extraction.planning import choose_data, row_keys
-from ..spec import FeatureSpec
+from ..spec import NETWORK, FeatureSpec
 from ..store.store import Store
 from .pooling import POOLINGS
 
@@ -140,17 +140,22 @@ def _of_network(store: Store, known: Sequence[str], asked: str) -> dict[str, Fea
     Raises :class:`UsageError` where nothing here has such a name.
     """
     if network_sources.is_of_table(asked):
-        labelled = {name: spec for name in known if not (spec := store.spec(name)).of_table and spec.network == asked}
+        labelled = {name: spec for name, spec in _outside(store, known).items() if spec.network == asked}
         if labelled:
             return labelled
         row = registry.get(asked).name
         mine = {name: store.spec(name) for name in known if name.startswith(f"{row}-")}
         return {name: spec for name, spec in mine.items() if spec.backbone == row}
-    outside = {name: spec for name in known if not (spec := store.spec(name)).of_table}
+    outside = _outside(store, known)
     exact = known_network(asked, store)
     if exact is not None:
         return {name: spec for name, spec in outside.items() if spec.backbone == exact}
     return {name: spec for name, spec in outside.items() if network_sources.is_called(spec.network, asked)}
+
+
+def _outside(store: Store, known: Sequence[str]) -> dict[str, FeatureSpec]:
+    """The sets of networks that are not of the table; a set's id begins with its backbone."""
+    return {name: store.spec(name) for name in known if name.startswith(NETWORK)}
 
 
 def _without_skipped(store: Store, dataset: Dataset) -> Dataset:

@@ -76,6 +76,12 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
 
 
+def last_line(error: BaseException) -> str:
+    """The last line of an error's own words, where OpenVINO says what it is about; else the error's kind."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
+
+
 def _shown(error: UnicodeError) -> str:
     text = getattr(error, "object", None)
     if isinstance(text, str):  # the part around what cannot be written

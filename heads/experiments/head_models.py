@@ -10,6 +10,7 @@ from featcache.backbones import openvino_runtime
 from featcache.backbones.weights import network_parameters
 from featcache.errors import UsageError
 from featcache.features.loading import Features
+from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 
 from ..training.cnn_classifier import OwnCNNClassifier
@@ -44,12 +45,15 @@ def layer_table(estimator: Any, features: Features, cache: str | os.PathLike[str
     layers: list[Layer] = []
     if spec.backbone != "pixels":
         name = f"{spec.network} (frozen{', to ' + spec.layer if spec.layer else ''})"
-        with Store(cache) as store:
-            kept = store.converted(spec)
-        count = network_parameters(spec) if spec.of_table else openvino_runtime.parameters(kept)
+        count = network_parameters(spec) if spec.of_table else _kept_parameters(spec, cache)
         layers.append(Layer(name, features.map_shape, count))
         layers.append(Layer(_POOLED[features.pooling], features.X.shape[1:], 0))
     return [*layers, *estimator.layers()]
+
+
+def _kept_parameters(spec: FeatureSpec, cache: str | os.PathLike[str]) -> int:
+    with Store(cache) as store:
+        return openvino_runtime.parameters(store.converted(spec))
 
 
 def parameter_counts(layers: Sequence[Layer], model: str) -> dict[str, int]:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.errors import DataError
-from featcache.extraction.extract_paths import ExtractResult, extract_paths
+from featcache.extraction.extract_paths import extract_paths, refused
 from featcache.extraction.request import ExtractionRequest
 from featcache.features.pooled_rows import read_pooled
 from featcache.store.store import Store
@@ -217,7 +216,7 @@ class _Race:
             )
         self.networks[entry.name].add(result)
         if result.bad and not self.skip_bad:
-            raise _refused(result)
+            raise refused(result)
         bad = {image.path for image in result.bad}
         usable[[i for i in rows if self.images.paths[i] in bad]] = False
 
@@ -234,14 +233,6 @@ class _Race:
             for name in names
         }
         return standings(images.y, predicted, of_group, rounds, len(self.networks))
-
-
-def _refused(result: ExtractResult) -> DataError:
-    return DataError(
-        f"{len(result.bad)} of {result.images} images cannot be used; the others are kept ({result.computed} computed, "
-        f"{result.reused} reused). Mend or remove these, or go on without them with --skip-bad.",
-        result.bad,
-    )
 
 
 def _unwatched(backbone: str) -> Any:

@@ -11,11 +11,11 @@ from typing import Any
 
 from featcache.backbones import network_sources, registry
 from featcache.errors import UsageError, WeightsError
-from featcache.extraction.request import ExtractionRequest, Resolved
+from featcache.extraction.request import FRAMED_BY, SCALED_BY, ExtractionRequest, Resolved
 from featcache.extraction.resolution import resolve, resolve_spec
 from featcache.store.store import Store
 
-_SAYS = ("mean", "std", "channels", "order", "resize", "crop", "interpolation")
+_SAYS = (*SCALED_BY, *FRAMED_BY)
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Entry:
         """
         if not self.requests:
             spec = store.spec(self.asked)
-            kept = store.network(spec)
-            return resolve_spec(spec, kept if spec.of_table and kept.exists() else None, store)
+            kept = store.kept(spec)
+            return resolve_spec(spec, kept if kept.exists() else None, store)
         for request in self.requests[:-1]:
             with contextlib.suppress(UsageError):
                 return resolve(request, store, synthetic)
@@ -114,7 +114,7 @@ def _requests(text: str, shared: ExtractionRequest) -> tuple[ExtractionRequest, 
     silent = replace(shared, **nothing)
     if network_sources.is_of_table(name):
         return (replace(silent, backbone=registry.get(name).name, weights=weights or shared.weights),)
-    own = shared.weights if name.partition(":")[0] in network_sources.HOUSES else network_sources.OWN_WEIGHTS
+    own = shared.weights if network_sources.in_house(name) else network_sources.OWN_WEIGHTS
     about: dict[str, Any] = {"backbone": name, "weights": own, "preprocess": "model"}
     spoken = replace(shared, **about)
     silent = replace(silent, **about)
