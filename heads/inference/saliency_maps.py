@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
@@ -16,6 +17,7 @@ from PIL import Image
 from featcache.data import filesystems
 from featcache.data.dataset import Dataset
 from featcache.data.decoding import decode
+from featcache.data.framing import Framing
 from featcache.errors import DataError, UsageError
 from featcache.extraction.planning import choose_data
 from featcache.features.loading import Features
@@ -271,14 +273,22 @@ def _draw_overlays(
         candidates = itertools.chain([f"{stem}.png"], (f"{stem}-{n}.png" for n in itertools.count(2)))
         name = next(candidate for candidate in candidates if candidate.lower() not in used)
         used.add(name.lower())  # file systems need not tell A from a
-        picture = Image.fromarray(decode(filesystems.read(path)))
-        picture.thumbnail((_SIDE, _SIDE))
+        picture = _picture(path, features.spec.framing)
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
         titles = ("", _title(features.classes[predicted[i]], evidence[i]))
         caption = f"{name_of}: {answers[i]}\n{features.feature_set}{origin_note(features)}"
         save_figure(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
         names[i] = name
     return names
+
+
+def _picture(path: str, framing: Framing) -> Image.Image:
+    """What the map lies over: the whole picture where all of it was squashed into the square, else that square."""
+    if framing.resize == "squash" and framing.crop == 1:
+        picture = Image.fromarray(decode(filesystems.read(path)))
+        picture.thumbnail((_SIDE, _SIDE))
+        return picture
+    return Image.fromarray(decode(filesystems.read(path), _SIDE, framing))
 
 
 def _plain(name: str) -> str:
@@ -290,7 +300,8 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
     """Mean map of each class's images over their mean image."""
     sums = np.zeros((len(features.classes), _MEAN_SIDE, _MEAN_SIDE))
     with reading(os.cpu_count(), "grey") as pool:
-        for code, grey in zip(shown, pool.map(_grey, features.paths), strict=True):
+        framed = functools.partial(_grey, framing=features.spec.framing)
+        for code, grey in zip(shown, pool.map(framed, features.paths), strict=True):
             sums[code] += grey
     pictures, titles = [], []
     for code in np.unique(shown):
@@ -304,5 +315,5 @@ def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, la
     return saliency_plots.evidence(pictures, titles, evidence.shape[1:], caption)
 
 
-def _grey(path: str) -> np.ndarray:
-    return np.asarray(Image.fromarray(decode(filesystems.read(path), _MEAN_SIDE)).convert("L"))
+def _grey(path: str, framing: Framing) -> np.ndarray:
+    return np.asarray(Image.fromarray(decode(filesystems.read(path), _MEAN_SIDE, framing)).convert("L"))

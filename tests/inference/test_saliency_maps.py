@@ -30,6 +30,7 @@ from heads import DenseHeadClassifier, OwnCNNClassifier, own_cnn
 from heads.bundles.saving import save_bundle
 from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
+from heads.inference import saliency_plots
 from heads.inference.class_activation import contributions
 from heads.inference.overlays import border_share, overlay
 from heads.inference.prediction import predict
@@ -345,6 +346,35 @@ def test_a_network_that_is_not_of_the_table(planted, tmp_path, prefix):
         assert float(row["peak_logit"]) == pytest.approx(sign * (moved[0] - moved[1]) / (2 * step), rel=1e-3)
         checked += 1
     assert checked > 20
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
+def test_a_map_lies_over_what_the_network_was_given(tmp_path, monkeypatch, resize):
+    """Of wide pictures, of which ``crop`` leaves the ends away and to which ``pad`` adds black."""
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        label = ("covid", "normal")[number % 2]
+        pixels = rng.normal((60, 160)[number % 2], 30, (40, 100)).clip(1, 255).astype(np.uint8)
+        pixels[:, :20] = 255  # at the left end
+        (tmp_path / "d" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "d" / label / f"{number}.png")
+    drawn = []
+    draw = saliency_plots.evidence
+    monkeypatch.setattr(
+        saliency_plots, "evidence", lambda pairs, *rest: drawn.extend(pair[0] for pair in pairs) or draw(pairs, *rest)
+    )
+    featcache.extract(tmp_path / "d", "pixels", size=8, resize=resize, cache=tmp_path / "c")
+    f = featcache.load("pixels", task="binary", cache=tmp_path / "c")
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(f.X, f.y)
+    kept = save_bundle(tmp_path / "b", model, f, np.arange(16), task="binary", scores={}, cache=tmp_path / "c")
+    saliency(kept, cache=tmp_path / "c", out=tmp_path / "s", limit=1)
+    assert len(drawn) == 3  # one picture, and the means of two classes
+    for picture in map(np.asarray, drawn):
+        height, width = picture.shape[:2]
+        left = picture[height // 2, : width // 10].mean()
+        assert (left > 240) == (resize != "crop")
+        assert (picture[: height // 8].max() == 0) == (resize == "pad")
+        assert (height == width) or (resize == "squash" and width > 2 * height)
 
 
 def test_the_verb_and_its_files(planted, bundle, cli, tmp_path):
