@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .errors import WeightsError as WeightsError
     from .extraction.extract import extract as extract
+    from .extraction.extract import extract_layers as extract_layers
     from .features.hdf5_export import export as export
-    from .features.loading import Features as Features
+    from .features.labelled_features import Features as Features
+    from .features.labelled_features import FeatureSource as FeatureSource
     from .features.loading import load as load
     from .features.stored_rows import StoredRows as StoredRows
     from .features.transformer import FrozenBackbone as FrozenBackbone
@@ -29,9 +31,11 @@ __version__ = VERSION
 
 _HOMES = {
     "extract": "extraction.extract",
+    "extract_layers": "extraction.extract",
     "ExtractResult": "extraction.extract_paths",
     "load": "features.loading",
-    "Features": "features.loading",
+    "Features": "features.labelled_features",
+    "FeatureSource": "features.labelled_features",
     "FrozenBackbone": "features.transformer",
     "memory_limit": "system.memory",
     "export": "features.hdf5_export",

@@ -8,14 +8,23 @@ from typing import Any
 
 from ..errors import UsageError
 from ..spec import FeatureSpec
+from .runtime import array_names
 from .tensorflow_setup import load_tensorflow
 
 
-def cut(model: Any, spec: FeatureSpec) -> Any:
-    """The network up to the spec's layer, as a keras.Model.
+def cut(model: Any, *specs: FeatureSpec) -> Any:
+    """The network up to the specs' layers, as a keras.Model with an output for each.
 
     Raises :class:`UsageError` where there is no such layer, or its output is not what the spec keeps.
     """
+    networks = [_cut(model, spec) for spec in specs]
+    if len(networks) == 1:
+        return networks[0]
+    _, keras = load_tensorflow()
+    return keras.Model(model.inputs, [network.outputs[0] for network in networks])
+
+
+def _cut(model: Any, spec: FeatureSpec) -> Any:
     network = up_to(model, spec.layer)
     rank = len(network.outputs[0].shape)
     if rank not in (2, 4):
@@ -25,25 +34,31 @@ def cut(model: Any, spec: FeatureSpec) -> Any:
     return network
 
 
-def pixels_to_features(apply: Callable[[Any], Any], spec: FeatureSpec) -> Callable[[Any], dict[str, Any]]:
+def pixels_to_features(apply: Callable[[Any], Any], *specs: FeatureSpec) -> Callable[[Any], dict[str, Any]]:
     """Cast, preprocessing, network, average, and cast to what is stored, in TensorFlow.
 
     Parameters
     ----------
-    apply : what :func:`cut` gave, from preprocessed images to the layer's output.
-    spec : says the preprocessing and what is kept.
+    apply : what :func:`cut` gave, from preprocessed images to the layer's output; of several specs, to a list of these.
+    specs : say the preprocessing, which is one, and what is kept.
 
     Returns
     -------
-    Function from a uint8 tensor of shape (n, size, size, 3) to the spec's arrays by name, each with n rows.
+    Function from a uint8 tensor of shape (n, size, size, 3) to the specs' arrays, each with n rows, named as
+    :func:`featcache.backbones.runtime.array_names` says.
     """
     tf, keras = load_tensorflow()
 
     def forward(images: Any) -> dict[str, Any]:
-        output = tf.cast(apply(preprocess(keras, tf.cast(images, tf.float32), spec.preprocess)), tf.float32)
-        average = tf.reduce_mean(output, axis=(1, 2)) if len(output.shape) == 4 else output
-        arrays = {"map": output, "avg": average}
-        return {name: tf.identity(tf.cast(arrays[name], spec.dtype), name=name) for name in spec.arrays}
+        given = apply(preprocess(keras, tf.cast(images, tf.float32), specs[0].preprocess))
+        features = {}
+        for spec, output, names in zip(specs, keras.tree.flatten(given), array_names(specs), strict=True):
+            values = tf.cast(output, tf.float32)
+            average = tf.reduce_mean(values, axis=(1, 2)) if len(values.shape) == 4 else values
+            arrays = {"map": values, "avg": average}
+            for array, name in zip(spec.arrays, names, strict=True):
+                features[name] = tf.identity(tf.cast(arrays[array], spec.dtype), name=array)
+        return features
 
     return forward
 

@@ -14,6 +14,7 @@ import logging
 import math
 import tempfile
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,12 @@ class OpenVINORuntime:
     converted : what :func:`convert` or :func:`load` gave.
     spec : says what is kept.
     threads : of the processor; None for all.
+    arrays : names of its outputs, where they are not the spec's.
     """
 
-    def __init__(self, converted: Any, spec: FeatureSpec, threads: int | None = None) -> None:
+    def __init__(
+        self, converted: Any, spec: FeatureSpec, threads: int | None = None, arrays: Sequence[str] | None = None
+    ) -> None:
         import openvino
 
         settings: dict[str, Any] = {
@@ -127,7 +131,7 @@ class OpenVINORuntime:
         streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self.batches = (min(_PER_STREAM * streams, _AT_MOST),)
         self.info = {"name": "openvino", "version": importlib.metadata.version("openvino"), "device": "cpu"}
-        self._arrays, self._network = spec.arrays, spec.network
+        self._arrays, self._network = tuple(arrays or spec.arrays), spec.network
         self._own = threading.local()
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="network")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +31,7 @@ class Runtime(Protocol):
 
     ``info`` is recorded with the rows, and is no part of their identity. ``batches`` are the numbers of images a call
     that are worth trying, the usual one first. Calling it with a uint8 array of shape (n, size, size, 3) gives the
-    spec's arrays, each with n rows, or raises :class:`OutOfMemoryError`.
+    arrays that :func:`array_names` lists, each with n rows, or raises :class:`OutOfMemoryError`.
     """
 
     @property
@@ -43,6 +43,13 @@ class Runtime(Protocol):
         """Numbers of images a call that are worth trying."""
 
     def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def array_names(specs: Sequence[FeatureSpec]) -> list[tuple[str, ...]]:
+    """What a runtime calls the arrays of each spec that it computes: of one, as the spec does."""
+    if len(specs) == 1:
+        return [specs[0].arrays]
+    return [tuple(f"{place}/{array}" for array in spec.arrays) for place, spec in enumerate(specs)]
 
 
 class PixelsRuntime:

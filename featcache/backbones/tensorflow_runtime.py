@@ -27,23 +27,23 @@ class TensorFlowRuntime:
     Parameters
     ----------
     model : keras.Model without its top, its weights loaded.
-    spec : says the layer, the preprocessing and what is kept.
+    specs : say the layers, the preprocessing, which is one, and what is kept.
     xla : compile with XLA: True, False, or None for what is faster, which only a GPU leaves open: on CPUs TensorFlow's
         own kernels (oneDNN) are.
     """
 
-    def __init__(self, model: Any, spec: FeatureSpec, xla: bool | None = None) -> None:
+    def __init__(self, model: Any, *specs: FeatureSpec, xla: bool | None = None) -> None:
         tf, _ = load_tensorflow()
         gpus = tf.config.list_physical_devices("GPU")
         self.batches = _GPU_BATCHES if gpus else _CPU_BATCHES
         self._exhausted = tf.errors.ResourceExhaustedError
-        network = cut(model, spec)
-        forward = pixels_to_features(lambda x: network(x, training=False), spec)
-        signature = [tf.TensorSpec((None, spec.size, spec.size, 3), tf.uint8)]
+        network, side = cut(model, *specs), specs[0].size
+        forward = pixels_to_features(lambda x: network(x, training=False), *specs)
+        signature = [tf.TensorSpec((None, side, side, 3), tf.uint8)]
         plain = tf.function(forward, input_signature=signature, autograph=False)
         compiled = tf.function(forward, input_signature=signature, autograph=False, jit_compile=True)
         if xla is None and gpus:
-            probe = np.random.default_rng(0).integers(0, 256, (self.batches[0], spec.size, spec.size, 3), np.uint8)
+            probe = np.random.default_rng(0).integers(0, 256, (self.batches[0], side, side, 3), np.uint8)
             xla = faster_and_equal(self._numpy(plain), self._numpy(compiled), probe)
         # A program is compiled for one size of batch, and cuDNN looks for its kernels anew at each.
         self._fixed_size = bool(xla or gpus)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 )
 @click.option("--weights", default="imagenet", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE.")
 @click.option("--size", type=SIDE, metavar="N", help="Side of the square input in pixels [default: 224].")
-@click.option("--layer", default="", metavar="NAME", help="Keep this layer's output [default: the last].")
+@click.option(
+    "--layer", default="", metavar="NAME[,NAME]", help="Keep this layer's output, or several's [default: the last]."
+)
 @PREPROCESS
 @click.option(
     "--keep",
@@ -67,22 +69,24 @@ if TYPE_CHECKING:
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
 @GROUPS
 @shared_options
-def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
+def extract(cache: str, output: Output, backbone: str, layer: str, **options: Any) -> None:
     """Fill the cache: compute the features of every image that has none yet."""
     names = [name.strip() for name in backbone.split(",") if name.strip()]
     if not names:
         raise UsageError("--backbone names no backbone")
     options["channels"] = int(options["channels"]) if options["channels"] else None
+    layers = [name.strip() for name in layer.split(",")]
     results = []
     for name in names:
         with extraction_progress(output, name) as (on_start, on_progress):
-            result = featcache.extract(
-                backbone=name, cache=cache, on_start=on_start, on_progress=on_progress, **options
+            done = featcache.extract_layers(
+                layers, backbone=name, cache=cache, on_start=on_start, on_progress=on_progress, **options
             )
-        results.append(result)
+        results += done
         if not output.as_json:
-            _list_skipped(result.bad)
-            output.lines(_summary(result))
+            _list_skipped(done[0].bad)
+            for result in done:
+                output.lines(_summary(result))
     rows = [result.to_dict() for result in results]
     output.result(rows[0] if len(rows) == 1 else {"feature_sets": rows})
 

@@ -56,7 +56,7 @@ def resolve_callable(request: ExtractionRequest, store: Store) -> Resolved:
         store.index.remember(memo, json.dumps(given.shape))
         return runtime
 
-    return Resolved(spec, build)
+    return Resolved((spec,), build)
 
 
 def _spec(request: ExtractionRequest, label: str, digest: str, framing: Framing, given: Given) -> FeatureSpec:

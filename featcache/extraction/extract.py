@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..backbones import network_sources, registry
@@ -18,7 +19,7 @@ from ..system.write_access import require_writable
 from . import pipeline
 from .device_workers import DeviceProcesses
 from .device_workers import parse as parse_devices
-from .extract_paths import ExtractResult, extract_paths, refused
+from .extract_paths import ExtractResult, extract_layers_of_paths, refused
 from .planning import Plan, choose_data
 from .request import ExtractionRequest
 from .resolution import resolve
@@ -156,17 +157,6 @@ def extract(
     >>> featcache.extract("images", "pixels", size=8).reused
     4
     """
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"--batch-size {batch_size}: expected at least 1")
-    if compression not in COMPRESSIONS:
-        raise UsageError(f"compression {compression!r} is unknown; expected one of {', '.join(COMPRESSIONS)}")
-    if devices and scheduler:
-        raise UsageError("--devices and --scheduler exclude each other: Dask's workers have devices of their own")
-    if send_back and not scheduler:
-        raise UsageError("--send-back says how Dask's workers answer; give --scheduler with it")
-    if (devices or scheduler) and network_sources.is_function(backbone):
-        raise UsageError("--devices and --scheduler send networks to other processes; a function runs in this one")
-    parsed = parse_devices(devices) if devices else None
     request = ExtractionRequest(
         backbone,
         weights,
@@ -186,11 +176,108 @@ def extract(
         crop,
         interpolation,
     )
-    if network_sources.is_of_table(backbone):
-        registry.get(backbone)  # a misspelt name fails before anything is read
-    require_writable(cache)
-    with Store(cache) as store, _workers(store, parsed, scheduler, send_back) as workers:
-        dataset = choose_data(store, data, group_regex)
+    work = _Work(
+        data,
+        batch_size,
+        skip_bad,
+        compression,
+        group_regex,
+        cache,
+        commit_rows,
+        devices,
+        scheduler,
+        send_back,
+        on_start,
+        on_progress,
+    )
+    (result,) = _extract(request, work)
+    return result
+
+
+def extract_layers(
+    layers: Sequence[str], data: str | os.PathLike[str] | None = None, backbone: Any = "vgg16", **options: Any
+) -> list[ExtractResult]:
+    """Run a frozen backbone over images once, and keep what several of its layers give: a feature set for each.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Their names; ``""`` is the last one.
+    data, backbone : optional
+        As of :func:`featcache.extract`.
+    **options : object
+        The same, by their names there; all but ``layer``.
+
+    Returns
+    -------
+    list of ExtractResult
+        One for each layer, in this order; the seconds are those of the whole pass.
+
+    Raises
+    ------
+    FeatcacheError
+        As :func:`featcache.extract` does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number, label in enumerate(["covid", "normal"] * 2):
+    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
+    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
+    >>> first, last = featcache.extract_layers(
+    ...     ["conv_pw_1_relu", ""], "images", "mobilenet", weights="random", size=32
+    ... )
+    >>> first.shape, last.shape
+    ([16, 16, 64], [1, 1, 1024])
+    >>> featcache.load([first.feature_set, last.feature_set], pooling="avg").X.shape
+    (4, 1088)
+    """
+    asked = {field.name for field in fields(ExtractionRequest)} & options.keys()
+    request = ExtractionRequest(backbone, layer=tuple(layers), **{name: options.pop(name) for name in asked})
+    return _extract(request, _Work(data, **options))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How an extraction is done; as in :func:`extract`."""
+
+    data: str | os.PathLike[str] | None
+    batch_size: int | None = None
+    skip_bad: bool = False
+    compression: str = "none"
+    group_regex: str | None = None
+    cache: str | os.PathLike[str] = "cache"
+    commit_rows: int = pipeline.COMMIT_ROWS
+    devices: str | None = None
+    scheduler: str | None = None
+    send_back: bool = False
+    on_start: Callable[[Plan], None] = lambda plan: None
+    on_progress: Callable[[int], None] = lambda done: None
+
+    def check(self, backbone: Any) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"--batch-size {self.batch_size}: expected at least 1")
+        if self.compression not in COMPRESSIONS:
+            raise UsageError(f"compression {self.compression!r} is unknown; expected one of {', '.join(COMPRESSIONS)}")
+        if self.devices and self.scheduler:
+            raise UsageError("--devices and --scheduler exclude each other: Dask's workers have devices of their own")
+        if self.send_back and not self.scheduler:
+            raise UsageError("--send-back says how Dask's workers answer; give --scheduler with it")
+        if (self.devices or self.scheduler) and network_sources.is_function(backbone):
+            raise UsageError("--devices and --scheduler send networks to other processes; a function runs in this one")
+
+
+def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
+    """Extract what is asked for in one pass; a result for each layer."""
+    work.check(request.backbone)
+    parsed = parse_devices(work.devices) if work.devices else None
+    if network_sources.is_of_table(request.backbone):
+        registry.get(request.backbone)  # a misspelt name fails before anything is read
+    require_writable(work.cache)
+    with Store(work.cache) as store, _workers(store, parsed, work.scheduler, work.send_back) as workers:
+        dataset = choose_data(store, work.data, work.group_regex)
         ignored = dataset.ignored_kinds
         if ignored:
             _log.info("%s: left out, being no images or hidden: %s", dataset.root, in_words(ignored))
@@ -200,23 +287,26 @@ def extract(
                 "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "
                 "good enough to try every command on the synthetic sample, and for nothing else"
             )
-        result = extract_paths(
+        results = extract_layers_of_paths(
             store,
             resolved,
             dataset.paths,
             synthetic=dataset.synthetic,
-            batch_size=batch_size,
-            compression=compression,
-            commit_rows=commit_rows,
+            batch_size=work.batch_size,
+            compression=work.compression,
+            commit_rows=work.commit_rows,
             workers=workers,
-            on_start=on_start,
-            on_progress=on_progress,
+            on_start=work.on_start,
+            on_progress=work.on_progress,
         )
-        result.ignored = ignored
-        if result.bad and not skip_bad:
-            raise refused(result)
-        _remember(store, dataset, group_regex, result)
-    return result
+        for result in results:
+            result.ignored = ignored
+        for result in results:
+            if result.bad and not work.skip_bad:
+                raise refused(result)
+        for result in results:
+            _remember(store, dataset, work.group_regex, result)
+    return results
 
 
 def _workers(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import BadImage, DataError
-from ..spec import are_random
+from ..spec import FeatureSpec, are_random
 from ..store.store import Store
 from ..system.write_access import require_writable
 from . import pipeline, workers
+from .layer_commits import committer
 from .pace import UsualPace
 from .pipeline import Outcome
-from .planning import Plan, PlannedImage, plan
+from .planning import Plan, PlannedImage, plan_layers
 from .request import Resolved
 from .workers import Workers
 
@@ -142,12 +142,44 @@ def extract_paths(
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ExtractResult:
     """Fill the store for these files, here or by workers; bad ones are listed in the result, and raise nothing."""
+    (result,) = extract_layers_of_paths(
+        store,
+        resolved,
+        paths,
+        synthetic=synthetic,
+        batch_size=batch_size,
+        compression=compression,
+        commit_rows=commit_rows,
+        workers=workers,
+        on_start=on_start,
+        on_progress=on_progress,
+    )
+    return result
+
+
+def extract_layers_of_paths(
+    store: Store,
+    resolved: Resolved,
+    paths: Sequence[str],
+    *,
+    synthetic: bool = False,
+    batch_size: int | None = None,
+    compression: str = "none",
+    commit_rows: int = pipeline.COMMIT_ROWS,
+    workers: Workers | None = None,
+    on_start: Callable[[Plan], None] = lambda plan: None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[ExtractResult]:
+    """The same for several layers in one pass; a result for each."""
     begun = time.perf_counter()
-    todo = plan(store, resolved.spec, paths)
+    *plans, todo = plan_layers(store, resolved.specs, paths)
     phases = {"plan": time.perf_counter() - begun, "ready": 0.0}
     on_start(todo)
     if not todo.to_compute:
-        return _result(store, resolved, todo, Outcome(), "none", phases, synthetic)
+        return [
+            _result(store, spec, each, Outcome(), "none", phases, synthetic)
+            for spec, each in zip(resolved.specs, plans, strict=True)
+        ]
     require_writable(store.cache)
     settings = _Settings(batch_size, compression, commit_rows, on_progress)
     if workers is None:
@@ -159,7 +191,10 @@ def extract_paths(
     store.index.forget_files([image.path for image in outcome.bad])
     phases["ready"] = computation.ready
     computation.usual.note(outcome, phases)
-    return _result(store, resolved, todo, outcome, computation.runtime, phases, synthetic)
+    return [
+        _result(store, spec, each, _of_layer(outcome, each), computation.runtime, phases, synthetic)
+        for spec, each in zip(resolved.specs, plans, strict=True)
+    ]
 
 
 def _computed_here(
@@ -168,12 +203,12 @@ def _computed_here(
     begun = time.perf_counter()
     runtime = resolved.build(len(images))
     ready = time.perf_counter() - begun
-    usual = UsualPace(store.cache, resolved.spec, runtime.info)
+    usual = UsualPace(store.cache, resolved.specs, runtime.info)
     outcome = pipeline.run(
         images,
         resolved.spec,
         runtime,
-        functools.partial(store.commit, resolved.spec, compression=settings.compression),
+        committer(store, resolved.specs, settings.compression),
         batch_size=settings.batch_size,
         commit_rows=settings.commit_rows,
         progress=settings.on_progress,
@@ -189,12 +224,12 @@ def _computed_by(
     # Building proves the network and keeps it for the workers; it is not held here: they need the memory.
     info = resolved.build(len(images)).info
     ready = time.perf_counter() - begun
-    usual = UsualPace(store.cache, resolved.spec, info, workers=len(theirs))
+    usual = UsualPace(store.cache, resolved.specs, info, workers=len(theirs))
     begun = time.perf_counter()
     outcome = workers.run(
         theirs,
         store,
-        resolved.spec,
+        resolved.specs,
         images,
         info["name"],
         batch_size=settings.batch_size,
@@ -206,16 +241,22 @@ def _computed_by(
     return _Computation(outcome, info["name"], ready, usual)
 
 
+def _of_layer(outcome: Outcome, todo: Plan) -> Outcome:
+    """What a pass did for one of its layers, some of whose images may have been there."""
+    wanted = {image.path for image in todo.to_compute}
+    bad = [image for image in outcome.bad if image.path in wanted]
+    return replace(outcome, computed=len(wanted) - len(bad), bad=bad)
+
+
 def _result(
     store: Store,
-    resolved: Resolved,
+    spec: FeatureSpec,
     todo: Plan,
     outcome: Outcome,
     runtime: str,
     phases: dict[str, float],
     synthetic: bool,
 ) -> ExtractResult:
-    spec = resolved.spec
     feature_set = store.find(spec)
     bad = todo.unreadable + outcome.bad + _bad_copies(todo, outcome.bad)
     images = len(todo.keys)

@@ -16,6 +16,7 @@ from ..backbones import network_sources, openvino_runtime
 from ..backbones import runtime as runtimes
 from ..backbones.network import Kind, Network, assemble, output_form, require_fits
 from ..backbones.network_proof import prove
+from ..backbones.shared_trunk import on_openvino
 from ..data import decoding
 from ..data.framing import Framing
 from ..errors import UsageError, WeightsError
@@ -60,28 +61,34 @@ def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
     request.check_size()
     _refuse_what_does_not_apply(request)
     source = network_sources.find(request.backbone, request.weights, request.identity)
-    memo = _memo(source, request, store)
+    known_as = _known_as(source, store)
     opened = functools.cache(lambda: source.open(request.size))
-    facts = _remembered(memo, store) if source.lasting else None
-    if facts is None:
-        facts = _facts(opened(), source.label, request.layer, store)
-        if source.lasting:
-            store.index.remember(memo, json.dumps(msgspec.to_builtins(facts), sort_keys=True))
-            store.index.remember(_known_as(source, store), facts.digest)
-    spec = _spec(request, source.label, facts)
+    memos = {}  # what decides the loaded network up to a layer, and what is known of it, without loading it
+    for layer in request.layers:
+        memo = f"{known_as}:{request.size}:{layer}"
+        facts = _remembered(memo, store) if source.lasting else None
+        if facts is None:
+            facts = _facts(opened(), source.label, layer, store)
+            if source.lasting:
+                store.index.remember(memo, json.dumps(msgspec.to_builtins(facts), sort_keys=True))
+                store.index.remember(known_as, facts.digest)
+        memos[_spec(request, layer, source.label, facts)] = memo
+    specs = tuple(memos)
 
     def build(count: int) -> runtimes.Runtime:
-        return _runtime(spec, opened, store, memo, count)
+        return on_openvino([_converted(spec, opened, store, memo) for spec, memo in memos.items()], specs)
 
-    return Resolved(spec, build)
+    return Resolved(specs, build)
 
 
-def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, threads: int | None = None) -> Resolved:
-    """The way to compute rows of a spec that is known.
+def resolve_network_specs(
+    specs: tuple[FeatureSpec, ...], kept: Path | None, store: Store, threads: int | None = None
+) -> Resolved:
+    """The way to compute rows of specs that are known, of one network.
 
     Parameters
     ----------
-    spec : of a bundle, or of a feature set.
+    specs : of a bundle, or of feature sets.
     kept : the converted network, as :func:`featcache.backbones.openvino_runtime.keep` wrote it; None is the cache's.
     store : keeps it otherwise.
     threads : to compute with; None takes all.
@@ -89,7 +96,7 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
     Raises :class:`WeightsError` where it is not there, or is not of this spec, when it comes to that.
     """
 
-    def build(count: int) -> runtimes.Runtime:
+    def model(spec: FeatureSpec) -> Any:
         path = kept if kept is not None else store.converted(spec)
         if spec.of_function:
             raise WeightsError(
@@ -98,11 +105,11 @@ def resolve_network_spec(spec: FeatureSpec, kept: Path | None, store: Store, thr
             )
         if not path.exists():
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
-        model = openvino_runtime.read(path)
-        require_fits(model, spec, str(path))
-        return openvino_runtime.OpenVINORuntime(model, spec, threads)
+        read = openvino_runtime.read(path)
+        require_fits(read, spec, str(path))
+        return read
 
-    return Resolved(spec, build)
+    return Resolved(specs, lambda count: on_openvino([model(spec) for spec in specs], specs, threads))
 
 
 def known_network(asked: str, store: Store) -> str | None:
@@ -122,11 +129,6 @@ def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
         raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino")
     if request.precision != "float32":
         raise UsageError(f"--precision {request.precision} is for networks of the table")
-
-
-def _memo(source: network_sources.Source, request: ExtractionRequest, store: Store) -> str:
-    """What decides the loaded network and what is known of it, without loading it."""
-    return f"{_known_as(source, store)}:{request.size}:{request.layer}"
 
 
 def _known_as(source: network_sources.Source, store: Store) -> str:
@@ -172,7 +174,7 @@ def _facts(network: Network, label: str, layer: str, store: Store) -> _Facts:
     )
 
 
-def _spec(request: ExtractionRequest, label: str, facts: _Facts) -> FeatureSpec:
+def _spec(request: ExtractionRequest, layer: str, label: str, facts: _Facts) -> FeatureSpec:
     framing = request.framing(facts.framing)
     mean, std = (_numbers(getattr(request, name), name) for name in ("mean", "std"))
     mean = mean if mean is not None or facts.mean is None else tuple(facts.mean)
@@ -190,7 +192,7 @@ def _spec(request: ExtractionRequest, label: str, facts: _Facts) -> FeatureSpec:
         raise UsageError(f"this layer of {label} gives vectors, not maps: ask for --keep avg, or another --layer")
     return FeatureSpec(
         backbone=network_name(facts.digest),
-        layer=request.layer,
+        layer=layer,
         weights=label,
         weights_digest=facts.part or facts.digest,
         size=facts.size,
@@ -232,14 +234,14 @@ def _what_is_missing(label: str, facts: _Facts, missing: list[str]) -> str:
     )
 
 
-def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int) -> runtimes.Runtime:
-    """What computes. A converted network is kept under its spec, and needs nothing of its source."""
+def _converted(spec: FeatureSpec, opened: Any, store: Store, memo: str) -> Any:
+    """The converted network; it is kept under its spec, proven, and needs nothing of its source."""
     path = store.converted(spec)
     model = openvino_runtime.load(path)
     if model is not None:
         try:
             require_fits(model, spec, str(path))
-            return openvino_runtime.OpenVINORuntime(model, spec)
+            return model
         except WeightsError as error:
             _log.warning("%s; converting the network again", error)
     network: Network = opened()
@@ -252,10 +254,9 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
             f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
         )
     model = assemble(graph, spec)
-    runtime = openvino_runtime.OpenVINORuntime(model, spec)
-    prove(runtime, spec, _pair(model, spec))
+    prove(openvino_runtime.OpenVINORuntime(model, spec), spec, _pair(model, spec))
     openvino_runtime.keep(model, path)
-    return runtime
+    return model
 
 
 def _pair(model: Any, spec: FeatureSpec) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,20 @@ class UsualPace:
     ----------
     cache : Path
         Folder of the store, which holds the log.
-    spec : FeatureSpec
-        What is computed.
+    specs : sequence of FeatureSpec
+        What is computed, in one pass.
     info : mapping
         ``name`` and ``device`` of the runtime that computes it.
     workers : int, optional
         Processes that share the work; 0 is none but this one.
     """
 
-    def __init__(self, cache: Path, spec: FeatureSpec, info: Mapping[str, Any], workers: int = 0) -> None:
+    def __init__(self, cache: Path, specs: Sequence[FeatureSpec], info: Mapping[str, Any], workers: int = 0) -> None:
         self._log = ThroughputLog(cache / "ledger.jsonl")
+        spec = specs[0]
         self._backbone, self._runtime = spec.network, info["name"]
-        layer = f" up to {spec.layer}" if spec.layer else ""
+        layers = ", ".join(each.layer or "the last" for each in specs)
+        layer = f" up to {layers}" if layers != "the last" else ""
         device = f"on {info['name']} ({info.get('device', 'cpu')})"
         shared = f", {workers} workers" if workers else ""
         # All that decides the pace, besides the machine.

@@ -50,7 +50,6 @@ class Outcome:
     computed: int = 0
     bad: list[BadImage] = field(default_factory=list)
     seconds: float = 0.0
-    shards: list[str] = field(default_factory=list)
     phases: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("decode", "network", "commit", "wait"), 0.0)
     )
@@ -61,7 +60,7 @@ def run(
     images: Sequence[PlannedImage],
     spec: FeatureSpec,
     runtime: Runtime,
-    commit: Callable[[Rows], str],
+    commit: Callable[[Rows], object],
     *,
     batch_size: int | None = None,
     commit_rows: int = COMMIT_ROWS,
@@ -198,7 +197,7 @@ class _Committer:
     """Collects rows and hands them, a block at a time, to the committing thread."""
 
     def __init__(
-        self, commit: Callable[[Rows], str], outcome: Outcome, runtime: Runtime, rows: int, seconds: float
+        self, commit: Callable[[Rows], object], outcome: Outcome, runtime: Runtime, rows: int, seconds: float
     ) -> None:
         self._commit, self._outcome, self._runtime = commit, outcome, runtime
         self._max_rows, self._max_seconds = rows, seconds
@@ -253,7 +252,6 @@ class _Committer:
         joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         blocks.clear()  # the batches are not needed twice while the disk is at work
         flat = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
-        name = self._commit(Rows(flat, joined, seconds, self._runtime.info))
-        self._outcome.shards.append(name)
+        self._commit(Rows(flat, joined, seconds, self._runtime.info))
         self._outcome.computed += len(keys)
         self._outcome.phases["commit"] += time.perf_counter() - begun

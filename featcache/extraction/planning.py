@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..data import filesystems
@@ -112,8 +112,19 @@ def _file_key(path: str) -> bytes | str:
 
 def plan(store: Store, spec: FeatureSpec, paths: Sequence[str]) -> Plan:
     """Compare the images with what the store holds."""
+    return plan_layers(store, [spec], paths)[0]
+
+
+def plan_layers(store: Store, specs: Sequence[FeatureSpec], paths: Sequence[str]) -> list[Plan]:
+    """The same for several sets: a plan for each, and one more for a pass that serves them all."""
     keys, bad = row_keys(store, paths)
-    present = store.rows(store.find(spec))
+    present = [store.rows(store.find(spec)) for spec in specs]
+    plans = [_plan(paths, keys, bad, there) for there in present]
+    in_all = present[0].keys() if len(present) == 1 else set(present[0]).intersection(*present[1:])
+    return [*plans, plans[0] if len(plans) == 1 else _plan(paths, keys, bad, in_all)]
+
+
+def _plan(paths: Sequence[str], keys: list[bytes | None], bad: list[BadImage], present: Container[bytes]) -> Plan:
     to_compute: dict[bytes, PlannedImage] = {}
     copies: list[PlannedImage] = []
     reused = 0

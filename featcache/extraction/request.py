@@ -21,13 +21,13 @@ class ExtractionRequest:
     """What can be asked for; the defaults are the reference's way. See :func:`featcache.extract`.
 
     ``backbone`` is a name in the table, or whatever :mod:`featcache.backbones.network_sources` finds; for what is said
-    of a network's input, None leaves it to its source.
+    of a network's input, None leaves it to its source. Several layers are kept from one pass.
     """
 
     backbone: Any = "vgg16"
     weights: str = "imagenet"
     size: int | None = None
-    layer: str = ""
+    layer: str | Sequence[str] = ""
     preprocess: str = "model"
     keep: str | None = None
     dtype: str = "float32"
@@ -41,6 +41,17 @@ class ExtractionRequest:
     resize: str | None = None
     crop: float | None = None
     interpolation: str | None = None
+
+    def __post_init__(self) -> None:
+        named = self.layers
+        if not named:
+            raise UsageError("no layer is named; expected one or several")
+        object.__setattr__(self, "layer", named[0] if len(named) == 1 else named)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Each layer once; ``""`` is the last one."""
+        return (self.layer,) if isinstance(self.layer, str) else tuple(dict.fromkeys(self.layer))
 
     def check_size(self) -> None:
         """Raise :class:`UsageError` for a side that no network is given."""
@@ -77,8 +88,17 @@ class ExtractionRequest:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec, and how to get the runtime for so many images of it (which may load TensorFlow)."""
+    """What one pass computes, and how to get the runtime for so many images of it (which may load TensorFlow).
 
-    spec: FeatureSpec
+    ``specs`` differ in the layer alone; :func:`featcache.backbones.runtime.array_names` says what the runtime calls the
+    arrays of each.
+    """
+
+    specs: tuple[FeatureSpec, ...]
     build: Callable[[int], runtimes.Runtime]
     fell_back: bool = False
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The one spec, where it is one; of several, the first."""
+        return self.specs[0]

@@ -10,9 +10,9 @@ from ..errors import UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store
 from .callable_request import resolve_callable
-from .network_request import resolve_network, resolve_network_spec
+from .network_request import resolve_network, resolve_network_specs
 from .request import ExtractionRequest, Resolved
-from .table_request import resolve_table, resolve_table_spec
+from .table_request import resolve_table, resolve_table_specs
 
 CONVERTED = ".openvino"  # how the name of a converted network ends
 
@@ -40,13 +40,21 @@ def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -
 def resolve_spec(
     spec: FeatureSpec, kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
 ) -> Resolved:
-    """The way to compute rows of a spec that is known.
+    """The way to compute rows of a spec that is known: :func:`resolve_specs` of one."""
+    return resolve_specs((spec,), kept, store, runtime, threads)
+
+
+def resolve_specs(
+    specs: tuple[FeatureSpec, ...], kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
+) -> Resolved:
+    """The way to compute rows of specs that are known, in one pass.
 
     Parameters
     ----------
-    spec : of a bundle, or of a feature set.
+    specs : of a bundle, or of feature sets; several differ in the layer alone.
     kept : the network: itself as :func:`featcache.backbones.openvino_runtime.keep` wrote it (its name then ends in
-        ``.openvino``), or of a network of the table, its weights as :func:`featcache.system.tensor_files.keep` did.
+        ``.openvino``), or of a network of the table, its weights as :func:`featcache.system.tensor_files.keep` did;
+        None, and of several specs outside the table always, is the cache's own.
     store : remembers digests, and keeps networks.
     runtime, threads : what to compute with; None takes all threads.
 
@@ -57,8 +65,9 @@ def resolve_spec(
     UsageError
         The spec was made with decoding rules that this version does not have.
     """
-    if spec.recipe != decoding.RECIPE:
-        raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
-    if spec.of_table and not (kept is not None and kept.suffix == CONVERTED):
-        return resolve_table_spec(spec, kept, store, runtime, threads)
-    return resolve_network_spec(spec, kept, store, threads)
+    for spec in specs:
+        if spec.recipe != decoding.RECIPE:
+            raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
+    if specs[0].of_table and not (kept is not None and kept.suffix == CONVERTED):
+        return resolve_table_specs(specs, kept, store, runtime, threads)
+    return resolve_network_specs(specs, kept if len(specs) == 1 else None, store, threads)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..backbones import openvino_runtime, registry, tensorflow_runtime, weights
+from ..backbones import openvino_runtime, registry, shared_trunk, tensorflow_runtime, weights
 from ..backbones import runtime as runtimes
 from ..data import decoding
 from ..data.framing import SQUASH, Framing
@@ -61,9 +62,9 @@ def resolve_table(request: ExtractionRequest, store: Store, synthetic: bool = Fa
     if known is None:
         known = weights.digest(load())
         store.index.remember(memo, known)
-    spec = FeatureSpec(
+    last = FeatureSpec(
         backbone=backbone.name,
-        layer=request.layer,
+        layer="",
         weights=source.label,
         weights_digest=known,
         size=size,
@@ -74,18 +75,19 @@ def resolve_table(request: ExtractionRequest, store: Store, synthetic: bool = Fa
         precision=request.precision,
         framing=framing,
     )
+    specs = tuple(replace(last, layer=layer) for layer in request.layers)
 
-    return Resolved(spec, lambda count: _runtime(spec, load, store, memo, request.runtime, count), fell_back)
+    return Resolved(specs, lambda count: _runtime(specs, load, store, memo, request.runtime, count), fell_back)
 
 
-def resolve_table_spec(
-    spec: FeatureSpec, kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
+def resolve_table_specs(
+    specs: tuple[FeatureSpec, ...], kept: Path | None, store: Store, runtime: str = "auto", threads: int | None = None
 ) -> Resolved:
-    """The way to compute rows of a spec that is known.
+    """The way to compute rows of specs that are known, of one network.
 
     Parameters
     ----------
-    spec : of a bundle, or of a feature set.
+    specs : of a bundle, or of feature sets.
     kept : the network's weights as :func:`featcache.system.tensor_files.keep` wrote them.
     store : remembers digests.
     runtime, threads : what to compute with; None takes all threads.
@@ -95,13 +97,13 @@ def resolve_table_spec(
     WeightsError
         There are no weights to compute with, when it comes to that.
     """
-    if spec.backbone == "pixels":
-        return Resolved(spec, lambda count: runtimes.PixelsRuntime())
+    if specs[0].backbone == "pixels":
+        return Resolved(specs, lambda count: runtimes.PixelsRuntime())
 
     def load() -> Any:
-        return _kept_model(spec, kept)
+        return _kept_model(specs[0], kept)
 
-    return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
+    return Resolved(specs, lambda count: _runtime(specs, load, store, None, runtime, count, threads))
 
 
 def _kept_model(spec: FeatureSpec, kept: Path | None) -> Any:
@@ -135,7 +137,7 @@ def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
 
 
 def _runtime(
-    spec: FeatureSpec,
+    specs: tuple[FeatureSpec, ...],
     load: Callable[[], Any],
     store: Store,
     memo: str | None,
@@ -144,22 +146,24 @@ def _runtime(
     threads: int | None = None,
 ) -> runtimes.Runtime:
     """The runtime for so many images. A converted network carries its weights' digest, and needs no TensorFlow."""
-    path = store.converted(spec)
-    converted = path.exists() and store.network(spec).exists()
-    if runtimes.choose(asked, spec, count, converted) == "tensorflow":
-        return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(), store, memo), spec)
-    model = openvino_runtime.load(path) if converted else None
-    if model is None:
-        try:
-            model = _converted(spec, load(), store, memo)
-        except FeatcacheError:
-            raise
-        except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
-            if asked != "auto":
+    weights_kept = store.network(specs[0]).exists()
+    converted = [store.converted(spec) if weights_kept and store.converted(spec).exists() else None for spec in specs]
+    if runtimes.choose(asked, specs[0], count, None not in converted) == "tensorflow":
+        return tensorflow_runtime.TensorFlowRuntime(_proven(specs[0], load(), store, memo), *specs)
+    models = [None if path is None else openvino_runtime.load(path) for path in converted]
+    for place, spec in enumerate(specs):
+        if models[place] is None:
+            try:
+                models[place] = _converted(spec, load(), store, memo)
+            except FeatcacheError:
                 raise
-            _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
-            return tensorflow_runtime.TensorFlowRuntime(load(), spec)
-    return openvino_runtime.OpenVINORuntime(model, spec, threads)
+            except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
+                if asked != "auto":
+                    raise
+                message = "%s: not to be converted for OpenVINO (%s); going on with TensorFlow"
+                _log.warning(message, spec.backbone, error)
+                return tensorflow_runtime.TensorFlowRuntime(load(), *specs)
+    return shared_trunk.on_openvino(models, specs, threads)
 
 
 def _converted(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
@@ -193,7 +197,7 @@ def _resolve_pixels(request: ExtractionRequest, size: int, framing: Framing) -> 
     if odd or request.dtype not in ("float32", "uint8"):
         raise UsageError(f"pixels are kept as decoded, uint8; they take no {', '.join(odd) or 'dtype'}")
     spec = FeatureSpec("pixels", "", "none", "", size, decoding.RECIPE, "none", "map", "uint8", "float32", framing)
-    return Resolved(spec, lambda count: runtimes.PixelsRuntime())
+    return Resolved((spec,), lambda count: runtimes.PixelsRuntime())
 
 
 def _preprocess(asked: str, backbone: registry.Backbone) -> str:

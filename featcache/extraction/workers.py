@@ -17,12 +17,12 @@ from typing import Any, Protocol
 from ..backbones import runtime
 from ..errors import BadImage
 from ..spec import FeatureSpec
-from ..store.shard import Rows
 from ..store.store import Store
 from . import pipeline
+from .layer_commits import committer
 from .pipeline import Outcome
 from .planning import PlannedImage
-from .resolution import resolve_spec
+from .resolution import resolve_specs
 
 _PORTIONS_PER_WORKER, _LEAST, _MOST = 4, 32, 1024
 
@@ -33,7 +33,7 @@ class Portion:
 
     Attributes
     ----------
-    spec : canonical JSON of the feature spec.
+    specs : canonical JSON of the feature specs that one pass computes.
     images : its images.
     cache : folder of the store as the worker sees it; None where it sees none: shards then come back as bytes.
     runtime : ``tensorflow`` or ``openvino``.
@@ -41,7 +41,7 @@ class Portion:
     threads : processor threads to use; None for all.
     """
 
-    spec: str
+    specs: tuple[str, ...]
     images: tuple[PlannedImage, ...]
     cache: str | None
     runtime: str
@@ -62,13 +62,13 @@ class PortionResult:
     ----------
     outcome : what was computed.
     reused : number of rows that were there already.
-    shards : by name, as bytes, where the worker has no way to put them into the store.
+    shards : by the spec's place and by name, as bytes, where the worker has no way to put them into the store.
     runtime : what computed.
     """
 
     outcome: Outcome
     reused: int
-    shards: Mapping[str, bytes]
+    shards: Mapping[tuple[int, str], bytes]
     runtime: str
 
 
@@ -102,29 +102,27 @@ def compute(portion: Portion, files: Mapping[str, bytes] | None = None) -> Porti
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         done = _compute(store, portion)
-        name = store.find(FeatureSpec.from_json(portion.spec))
-        shards = {shard: (store.features / name / shard).read_bytes() for shard in store.on_disk(name)}
+        shards = {}
+        for position, spec in enumerate(portion.specs):
+            name = store.find(FeatureSpec.from_json(spec))
+            for shard in store.on_disk(name):
+                shards[position, shard] = (store.features / name / shard).read_bytes()
         return replace(done, shards=shards)
 
 
 def _compute(store: Store, portion: Portion) -> PortionResult:
-    spec = FeatureSpec.from_json(portion.spec)
-    present = store.rows(store.find(spec))
-    images = [image for image in portion.images if image.key not in present]
+    specs = tuple(FeatureSpec.from_json(spec) for spec in portion.specs)
+    present = [store.rows(store.find(spec)) for spec in specs]
+    images = [image for image in portion.images if any(image.key not in there for there in present)]
     if not images:
         return PortionResult(Outcome(), len(portion), {}, portion.runtime)
-    network = _network(
-        portion.spec, portion.runtime, portion.threads, str(store.cache) if portion.cache else None, store
-    )
-
-    def commit(rows: Rows) -> str:
-        return store.commit(spec, rows, portion.compression)
-
+    cache = str(store.cache) if portion.cache else None
+    network = _network(specs, portion.runtime, portion.threads, cache, store)
     outcome = pipeline.run(
         images,
-        spec,
+        specs[0],
         network,
-        commit,
+        committer(store, specs, portion.compression),
         batch_size=portion.batch_size,
         commit_rows=portion.commit_rows,
         workers=portion.threads,
@@ -135,13 +133,14 @@ def _compute(store: Store, portion: Portion) -> PortionResult:
 _built: dict[tuple[Any, ...], runtime.Runtime] = {}
 
 
-def _network(spec: str, name: str, threads: int | None, cache: str | None, store: Store) -> runtime.Runtime:
-    key = (spec, name, threads, cache)
+def _network(
+    specs: tuple[FeatureSpec, ...], name: str, threads: int | None, cache: str | None, store: Store
+) -> runtime.Runtime:
+    key = (specs, name, threads, cache)
     if key not in _built:
         if threads:
             os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # heard while TensorFlow loads
-        parsed = FeatureSpec.from_json(spec)
-        resolved = resolve_spec(parsed, store.kept(parsed), store, runtime=name, threads=threads)
+        resolved = resolve_specs(specs, store.kept(specs[0]), store, runtime=name, threads=threads)
         _built.clear()  # one at a time: networks are large
         _built[key] = resolved.build(0)
     return _built[key]
@@ -150,7 +149,7 @@ def _network(spec: str, name: str, threads: int | None, cache: str | None, store
 def run(
     workers: Workers,
     store: Store,
-    spec: FeatureSpec,
+    specs: Sequence[FeatureSpec],
     images: Sequence[PlannedImage],
     runtime_name: str,
     *,
@@ -166,7 +165,7 @@ def run(
     size = min(_MOST, max(_LEAST, -(-len(images) // (_PORTIONS_PER_WORKER * max(1, len(workers))))))
     common = functools.partial(
         Portion,
-        spec.to_json(),
+        tuple(spec.to_json() for spec in specs),
         cache=str(store.cache) if workers.shared else None,
         runtime=runtime_name,
         batch_size=batch_size,
@@ -175,16 +174,19 @@ def run(
         threads=workers.threads(),
     )
     portions = [common(images=tuple(images[start : start + size])) for start in range(0, len(images), size)]
-    kept = {path.relative_to(store.cache).as_posix(): path for path in (store.network(spec), store.converted(spec))}
+    kept = {
+        path.relative_to(store.cache).as_posix(): path
+        for spec in specs
+        for path in (store.network(spec), store.converted(spec))
+    }
     total = Outcome()
     dealt = 0
     for done in workers.run(portions, {place: path for place, path in kept.items() if path.exists()}):
-        for name, content in done.shards.items():
-            store.adopt(spec, name, content)
+        for (place, name), content in done.shards.items():
+            store.adopt(specs[place], name, content)
         part = done.outcome
         total.computed += part.computed + done.reused
         total.bad += [BadImage(bad.path, bad.reason) for bad in part.bad]
-        total.shards += part.shards
         total.phases = {name: total.phases[name] + part.phases[name] for name in total.phases}
         total.batch_size = max(total.batch_size, part.batch_size)
         dealt += part.computed + done.reused + len(part.bad)

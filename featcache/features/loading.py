@@ -1,216 +1,28 @@
-"""Kept features as arrays, with labels, splits and groups beside them."""
+"""Kept features, read with what is known of their images."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.class_folders import SPLITS
 from ..data.dataset import label_array
 from ..errors import DataError, UsageError
-from ..spec import FeatureSpec
 from ..store.store import Store
+from ..system import memory
 from .feature_request import FeatureRequest, choose_feature_set, choose_images
+from .labelled_features import Features, FeatureSource
 from .pooled_rows import read_or_stay
-from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Features:
-    """Features of a dataset, one row an image, in the dataset's order.
-
-    Attributes
-    ----------
-    X : numpy.ndarray or StoredRows
-        Shape (n, d), or (n, h, w, c) with pooling ``map``; a :class:`featcache.StoredRows` of that shape where they do
-        not fit in memory.
-    y : numpy.ndarray
-        int64 of shape (n,), positions in ``classes``.
-    classes : tuple of str
-        Class names; of two, the second is the one looked for.
-    paths : list of str
-        Files, absolute.
-    groups : numpy.ndarray
-        Objects, shape (n,): patient, or what else must not be torn apart.
-    splits : numpy.ndarray
-        Objects, shape (n,): ``train``, ``val``, ``test`` or ``""``.
-    keys : list of bytes
-        Row keys: SHA-256 of each file.
-    feature_set : str
-        Id of the set they come from.
-    spec : FeatureSpec
-        All that decides their values.
-    pooling : {"flatten", "avg", "max", "map"}
-        How a map became a row.
-    map_shape : tuple of int
-        Shape of a row before pooling.
-    synthetic : bool
-        Whether the images are the built-in sample.
-    data : str
-        Folder or manifest that they come from.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> import featcache
-    >>> from PIL import Image
-    >>> for number, label in enumerate(["covid", "normal"] * 2):
-    ...     Path("images", label).mkdir(parents=True, exist_ok=True)
-    ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
-    >>> result = featcache.extract("images", "pixels", size=8)
-    >>> features = featcache.load("pixels")
-    >>> features.X.shape, features.classes, features.y
-    ((4, 192), ('covid', 'normal'), array([0, 0, 1, 1]))
-    >>> features.take(features.y == 1).X.shape
-    (2, 192)
-    """
-
-    X: np.ndarray | StoredRows
-    y: np.ndarray
-    classes: tuple[str, ...]
-    paths: list[str]
-    groups: np.ndarray
-    splits: np.ndarray
-    keys: list[bytes]
-    feature_set: str
-    spec: FeatureSpec
-    pooling: str
-    map_shape: tuple[int, ...]
-    synthetic: bool
-    data: str = ""
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: np.ndarray | Sequence[int]) -> Features:
-        """Select rows.
-
-        Parameters
-        ----------
-        rows : array of int or bool
-            Positions, or a mask of shape (n,).
-
-        Returns
-        -------
-        Features
-            Only these rows.
-        """
-        index = np.asarray(rows)
-        if index.dtype == bool:
-            index = np.flatnonzero(index)
-        whole = len(index) == len(self) and (index == np.arange(len(self))).all()
-        return replace(
-            self,
-            X=self.X if whole else self.X.take(index) if isinstance(self.X, StoredRows) else self.X[index],
-            y=self.y[index],
-            groups=self.groups[index],
-            splits=self.splits[index],
-            paths=[self.paths[i] for i in index],
-            keys=[self.keys[i] for i in index],
-        )
-
-    def split(self, name: str) -> Features:
-        """Select the rows of one split.
-
-        Parameters
-        ----------
-        name : {"train", "val", "test"}
-            Of the data's own splits.
-
-        Returns
-        -------
-        Features
-            Its rows.
-
-        Raises
-        ------
-        DataError
-            The data has no such split.
-        UsageError
-            An unknown name.
-        """
-        if name not in SPLITS:
-            raise UsageError(f"split {name!r} is unknown; expected one of {', '.join(SPLITS)}")
-        mask = self.splits == name
-        if not mask.any():
-            there = sorted({s for s in self.splits if s}) or ["none at all"]
-            raise DataError(
-                f"the data has no {name} split (found: {', '.join(there)}); lay it out as DIR/{name}/<class>/*, "
-                "give a manifest with a split column, or split it yourself with groups, for instance with "
-                "sklearn's StratifiedGroupKFold"
-            )
-        return self.take(mask)
-
-    def to_frame(self) -> pd.DataFrame:
-        """Make a table: path, label, y, split, group, and features ``f0``, ``f1``, … (flattened).
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row an image.
-        """
-        import pandas as pd
-
-        flat = np.asarray(self.X).reshape(len(self), -1)
-        about = pd.DataFrame(
-            {
-                "path": self.paths,
-                "label": [self.classes[i] for i in self.y],
-                "y": self.y,
-                "split": self.splits,
-                "group": self.groups,
-            }
-        )
-        numbers = pd.DataFrame(flat, columns=[f"f{i}" for i in range(flat.shape[1])])
-        return pd.concat([about, numbers], axis=1)
-
-    def to_tf_dataset(self, batch_size: int = 32, shuffle: bool = False, seed: int | None = None) -> Any:
-        """Make a ``tf.data.Dataset`` of batches ``(X, y)``.
-
-        Parameters
-        ----------
-        batch_size : int, optional
-            Rows a batch.
-        shuffle : bool, optional
-            Shuffle anew in each epoch.
-        seed : int or None, optional
-            Of the shuffling.
-
-        Returns
-        -------
-        tf.data.Dataset
-            Of known length.
-        """
-        from ..backbones.tensorflow_setup import load_tensorflow
-
-        tf, _ = load_tensorflow()
-        # Batches are cut in NumPy: from_tensor_slices would put a second copy of X into the graph.
-        starts = range(0, len(self), batch_size)
-        rng = np.random.default_rng(seed)
-
-        def batches() -> Any:
-            order = rng.permutation(len(self)) if shuffle else np.arange(len(self))
-            for start in starts:
-                rows = order[start : start + batch_size]
-                yield self.X[rows], self.y[rows]
-
-        signature = (
-            tf.TensorSpec((None, *self.X.shape[1:]), self.X.dtype),
-            tf.TensorSpec((None,), tf.int64),
-        )
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(starts))).prefetch(tf.data.AUTOTUNE)
+    pass
 
 
 def load(
-    backbone: str | None = None,
+    backbone: str | Sequence[str] | None = None,
     *,
     task: str = "multiclass",
     classes: Sequence[str] | None = None,
@@ -228,8 +40,9 @@ def load(
 
     Parameters
     ----------
-    backbone : str or None, optional
-        A backbone's name, or the id of a feature set; None is the one extracted last.
+    backbone : str, sequence of str or None, optional
+        A backbone's name, or the id of a feature set; None is the one extracted last. Of several, the columns stand
+        side by side, in memory; their names are in ``columns``.
     task : {"multiclass", "binary"}, optional
         See :func:`featcache.data.tasks.task_classes`.
     classes : sequence of str or None, optional
@@ -281,9 +94,12 @@ def load(
     >>> features.X.shape, features.classes
     ((4, 192), ('normal', 'covid'))
     """
-    return load_request(
+    asked = (backbone,) if backbone is None or isinstance(backbone, str) else tuple(backbone)
+    if not asked:
+        raise UsageError("no backbone is named; expected one or several")
+    requests = [
         FeatureRequest(
-            backbone=backbone,
+            backbone=one,
             task=task,
             classes=classes,
             pooling=pooling,
@@ -296,7 +112,35 @@ def load(
             cache=cache,
             stream=stream,
         )
-    )
+        for one in asked
+    ]
+    return load_request(requests[0]) if len(requests) == 1 else _side_by_side(requests)
+
+
+def _side_by_side(requests: Sequence[FeatureRequest]) -> Features:
+    """The columns of several sets, of the same images in the same order."""
+    if requests[0].pooling == "map":
+        raise UsageError("maps of several feature sets have no columns; take pooling flatten, avg, max or cls")
+    if requests[0].stream:
+        raise UsageError("several feature sets stand side by side in memory alone; load them without stream")
+    left = [load_request(replace(request, stream=True)) for request in requests]
+    sources = [features.sources[0] for features in left]
+    twice = {source.feature_set for source in sources if sources.count(source) > 1}
+    if twice:
+        raise UsageError(f"named twice: {', '.join(sorted(twice))}; name each feature set once")
+    dtype = np.result_type(*(features.X.dtype for features in left))
+    need = len(left[0]) * sum(source.columns for source in sources) * dtype.itemsize
+    if need > memory.available():
+        raise DataError(
+            f"{len(left[0])} rows of {len(left)} feature sets take {need / 1e9:.1f} GB, and "
+            f"{memory.available() / 1e9:.1f} GB are free; take pooling avg, or fewer sets"
+        )
+    X = np.empty((len(left[0]), sum(source.columns for source in sources)), dtype)
+    start = 0
+    for features, source in zip(left, sources, strict=True):
+        X[:, start : start + source.columns] = features.X
+        start += source.columns
+    return replace(left[0], X=X, sources=tuple(sources))
 
 
 def load_request(request: FeatureRequest) -> Features:
@@ -312,18 +156,17 @@ def load_request(request: FeatureRequest) -> Features:
                 f"{len(absent)} of {len(keys)} images have no features in {feature_set}, the first is {absent[0]}; "
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.network} …"
             )
+        X = read_or_stay(store, feature_set, keys, request.pooling, request.stream)
+        map_shape = store.shapes(feature_set)[spec.arrays[0]]
         return Features(
-            X=read_or_stay(store, feature_set, keys, request.pooling, request.stream),
+            X=X,
             y=label_array(dataset.labels, names),
             classes=names,
             paths=dataset.paths,
             groups=np.array(dataset.groups, dtype=object),
             splits=np.array(dataset.splits, dtype=object),
             keys=keys,
-            feature_set=feature_set,
-            spec=spec,
-            pooling=request.pooling,
-            map_shape=store.shapes(feature_set)[spec.arrays[0]],
+            sources=(FeatureSource(feature_set, spec, request.pooling, map_shape, X.shape[-1]),),
             synthetic=dataset.synthetic,
             data=dataset.root,
         )

@@ -17,7 +17,8 @@ from featcache.data.dataset import open_dataset
 from featcache.data.tasks import task_classes
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
-from featcache.features.loading import Features, read_or_stay
+from featcache.features.labelled_features import Features
+from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
 from featcache.system.write_access import require_writable
 

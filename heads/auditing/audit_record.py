@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from featcache.errors import StoreError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.system import atomic_files, schema
 from featcache.system.schema import Digest
 

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import BundleError, FeatcacheError, StoreError, WeightsError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.spec import FeatureSpec
 from featcache.system import tensor_files
 

@@ -17,7 +17,7 @@ import numpy as np
 import featcache
 from featcache.errors import BundleError
 from featcache.extraction.table_request import converted_network
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files

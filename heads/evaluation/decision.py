@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 
 from .calibration import calibrate, check_method, fit_calibration
 from .metrics import scores

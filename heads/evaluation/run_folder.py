@@ -17,7 +17,7 @@ import numpy as np
 from featcache.data.dataset import Dataset
 from featcache.data.manifest import MANIFESTS
 from featcache.errors import DataError, UsageError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.system import atomic_files
 from featcache.system.schema import inside
 from featcache.system.spreadsheet_cells import guarded, plain

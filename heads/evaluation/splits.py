@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from featcache.errors import DataError, UsageError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
 
 _log = logging.getLogger(__name__)

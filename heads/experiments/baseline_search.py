@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
 from featcache.system import memory
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from featcache.features.feature_request import FeatureRequest
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
 
 from ..bundles.saving import save_bundle

@@ -9,7 +9,7 @@ from typing import Any
 from featcache.backbones import openvino_runtime
 from featcache.backbones.weights import network_parameters
 from featcache.errors import UsageError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 
 from ..evaluation import comparison_plots
 from ..evaluation.canvas import save_figure

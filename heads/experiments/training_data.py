@@ -9,7 +9,8 @@ import numpy as np
 import featcache
 from featcache.errors import UsageError
 from featcache.features.feature_request import FeatureRequest
-from featcache.features.loading import Features, load_request
+from featcache.features.labelled_features import Features
+from featcache.features.loading import load_request
 from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited

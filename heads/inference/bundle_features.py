@@ -20,7 +20,8 @@ from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import Plan
 from featcache.extraction.request import Resolved
 from featcache.extraction.resolution import resolve_spec
-from featcache.features.loading import Features, read_or_stay
+from featcache.features.labelled_features import Features, FeatureSource
+from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
 from featcache.system import tensor_files
 from featcache.system.atomic_files import sha256_file
@@ -102,18 +103,17 @@ def bundle_features(
         good_rows = [i for i, path in enumerate(dataset.paths) if path not in bad]
         good = dataset.take(good_rows)
         keys = [key for i in good_rows if (key := planned[i]) is not None]
+        X = read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0))
+        source = FeatureSource(result.feature_set, bundle.spec, bundle.pooling, tuple(result.shape), X.shape[-1])
         features = Features(
-            X=read_or_stay(store, result.feature_set, keys, bundle.pooling) if keys else np.empty((0, 0)),
+            X=X,
             y=label_array(good.labels, bundle.classes),
             classes=bundle.classes,
             paths=good.paths,
             groups=np.array(good.groups, dtype=object),
             splits=np.array(good.splits, dtype=object),
             keys=keys,
-            feature_set=result.feature_set,
-            spec=bundle.spec,
-            pooling=bundle.pooling,
-            map_shape=tuple(result.shape),
+            sources=(source,),
             synthetic=dataset.synthetic or bundle.synthetic,
             data=dataset.root,
         )

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 import featcache
 from featcache.data import filesystems
 from featcache.errors import DataError, UsageError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
 from featcache.system import memory
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from featcache.errors import DataError
 from featcache.extraction.planning import choose_data
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
 from ..auditing.audit_record import join_groups, read_record

@@ -20,7 +20,7 @@ from featcache.data.decoding import decode
 from featcache.data.framing import Framing
 from featcache.errors import DataError, UsageError
 from featcache.extraction.planning import choose_data
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
 from featcache.store.store import Store
 from featcache.system.interrupts import reading

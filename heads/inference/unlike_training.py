@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import BundleError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
 from ..bundles.bundle import Bundle

@@ -14,7 +14,7 @@ from PIL import Image
 import featcache
 from featcache.data import filesystems
 from featcache.errors import FeatcacheError, UsageError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 
 from ..bundles.bundle import Bundle, open_bundle
 from ..inference.class_activation import contributions

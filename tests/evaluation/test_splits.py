@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featcache.errors import DataError
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features, FeatureSource
 from featcache.spec import FeatureSpec
 from heads.evaluation.splits import partition
 
@@ -24,10 +24,7 @@ def features(y, splits=None, groups=None, classes=("normal", "covid")) -> Featur
         groups=np.array(groups if groups is not None else [str(i) for i in range(n)], dtype=object),
         splits=np.array(splits if splits is not None else [""] * n, dtype=object),
         keys=[b"%032d" % i for i in range(n)],
-        feature_set="vgg16-random0-224-00000000",
-        spec=SPEC,
-        pooling="flatten",
-        map_shape=(3,),
+        sources=(FeatureSource("vgg16-random0-224-00000000", SPEC, "flatten", (3,), 3),),
         synthetic=False,
     )
 

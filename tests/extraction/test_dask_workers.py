@@ -176,7 +176,7 @@ def die(chunk):
 
 
 def test_no_device_left_is_an_error(tmp_path, monkeypatch):
-    chunk = workers.Portion("{}", (), None, "none", None, "none", 8)
+    chunk = workers.Portion(("{}",), (), None, "none", None, "none", 8)
     monkeypatch.setattr(device_workers, "compute", die)
     with pytest.raises(StoreError, match="every device's process died"):
         list(device_workers.DeviceProcesses(["-1"]).run([chunk], {}))
