@@ -42,9 +42,9 @@ def test_one_pass_against_one_each(tmp_path, backbone):
 
     together(), one_by_one()  # converts
     rounds = [(one_by_one(), together()) for _ in range(ROUNDS)]
-    ratios = [each / at_once for each, at_once in rounds]
-    print(
-        f"\n{backbone}, {len(layers)} layers, 48 images: one pass each {statistics.median(r[0] for r in rounds):.1f} s, "
-        f"one pass {statistics.median(r[1] for r in rounds):.1f} s, ratio {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
+    ratios = [longer / shorter for longer, shorter in rounds]
+    each, at_once = (statistics.median(times) for times in zip(*rounds, strict=True))
+    print(  # noqa: T201
+        f"\n{backbone}, {len(layers)} layers, 48 images: one pass each {each:.1f} s, one pass {at_once:.1f} s, ratio "
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     )
