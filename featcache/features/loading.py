@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data.class_folders import SPLITS
 from ..data.dataset import label_array
-from ..errors import DataError, UsageError
+from ..errors import DataError, StoreError, UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store
 from .feature_request import FeatureRequest, choose_feature_set, choose_images
@@ -305,15 +305,19 @@ def load_request(request: FeatureRequest) -> Features:
         dataset, names, keys = choose_images(store, request)
         feature_set = choose_feature_set(store, request)
         spec = store.spec(feature_set)
-        present = store.rows(feature_set)
-        absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
-        if absent:
+        try:
+            X = read_or_stay(store, feature_set, keys, request.pooling, request.stream)
+        except StoreError:
+            present = store.rows(feature_set)
+            absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
+            if not absent:
+                raise
             raise DataError(
                 f"{len(absent)} of {len(keys)} images have no features in {feature_set}, the first is {absent[0]}; "
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.network} …"
-            )
+            ) from None
         return Features(
-            X=read_or_stay(store, feature_set, keys, request.pooling, request.stream),
+            X=X,
             y=label_array(dataset.labels, names),
             classes=names,
             paths=dataset.paths,
