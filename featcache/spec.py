@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -131,6 +132,7 @@ class FeatureSpec:
         return values
 
     @classmethod
+    @functools.lru_cache(maxsize=256)  # a set's is asked for several times, and each shard holds it again
     def from_json(cls, text: str) -> FeatureSpec:
         """Read what :meth:`to_json` wrote; :class:`StoreError` where it is anything else."""
         values = schema.read(text, _SHAPE, "not a feature spec", "Run 'cache verify', or get the file again.")
@@ -149,7 +151,7 @@ class FeatureSpec:
             given["scaling"] = Scaling(**given["scaling"])
         return cls(**given)
 
-    @property
+    @functools.cached_property
     def hex(self) -> str:
         """First 8 hex digits of the SHA-256 of all that decides the value."""
         deciding = {key: value for key, value in self._plain().items() if key != "weights"}

@@ -20,6 +20,13 @@ _COLLECTIONS = (
     r"(?:^|/)(?P<group>patient\d{5})/study\d+/",
     r"(?:^|/)(?P<group>p\d{8})/s\d{8}/",
 )
+# What each name holds in which one of them finds a group: a name without it is searched once, not six times.
+_HINT = re.compile(
+    "|".join(
+        pattern.replace("^(?P<group>", r"(?:^|[/\\])(?:").replace("(?P<group>", "(?:").removesuffix("$")
+        for pattern in _COLLECTIONS
+    )
+)
 
 
 def group_patterns(group_regex: str | None) -> list[re.Pattern[str]]:
@@ -40,8 +47,12 @@ def groups_of(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list
         (pattern.search, "/" in pattern.pattern, "group" if "group" in pattern.groupindex else min(pattern.groups, 1))
         for pattern in patterns
     ]
+    hint = _HINT.search if [pattern.pattern for pattern in patterns] == list(_COLLECTIONS) else None
     groups = []
     for name in names:
+        if hint and not hint(name):
+            groups.append(name)
+            continue
         stem, _ = os.path.splitext(os.path.basename(name))
         group = name
         for search, in_path, part in parts:

@@ -95,7 +95,9 @@ def choose_images(store: Store, request: FeatureRequest) -> tuple[Dataset, tuple
     """
     dataset = _without_skipped(store, choose_data(store, request.data, request.group_regex))
     names = task_classes(request.task, dataset.labels, request.classes)
-    dataset = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
+    chosen = [i for i, label in enumerate(dataset.labels) if label in names]
+    if len(chosen) < len(dataset):
+        dataset = dataset.take(chosen)
     keys, bad = row_keys(store, dataset.paths)
     if bad:
         raise DataError(f"{len(bad)} of {len(keys)} images cannot be read", bad)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.dataset import label_array
-from ..errors import DataError, UsageError
+from ..errors import DataError, StoreError, UsageError
 from ..store.store import Store
 from ..system import memory
 from .feature_request import FeatureRequest, choose_feature_set, choose_images
 from .labelled_features import Features, FeatureSource
 from .pooled_rows import read_or_stay
-
-if TYPE_CHECKING:
-    pass
 
 
 def load(
@@ -149,14 +145,17 @@ def load_request(request: FeatureRequest) -> Features:
         dataset, names, keys = choose_images(store, request)
         feature_set = choose_feature_set(store, request)
         spec = store.spec(feature_set)
-        present = store.rows(feature_set)
-        absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
-        if absent:
+        try:
+            X = read_or_stay(store, feature_set, keys, request.pooling, request.stream)
+        except StoreError:
+            present = store.rows(feature_set)
+            absent = [path for path, key in zip(dataset.paths, keys, strict=True) if key not in present]
+            if not absent:
+                raise
             raise DataError(
                 f"{len(absent)} of {len(keys)} images have no features in {feature_set}, the first is {absent[0]}; "
                 f"run: python cli.py extract --data {dataset.root} --backbone {spec.network} …"
-            )
-        X = read_or_stay(store, feature_set, keys, request.pooling, request.stream)
+            ) from None
         map_shape = store.shapes(feature_set)[spec.arrays[0]]
         return Features(
             X=X,

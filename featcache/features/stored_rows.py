@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import DataError, StoreError
 from ..store.row_reader import Opened, gather_moving
 from ..store.store import Store
+from ..store.vouching import open_shards
 from ..system import memory
 from .pooling import pool, pooled
 
@@ -33,7 +34,14 @@ class _Source:
     row_shape: tuple[int, ...]
     dtype: np.dtype
     block_bytes: int
-    opened: dict[str, Opened] = field(default_factory=dict)
+    opened: dict[str, Opened]
+
+
+def _opened(
+    store: Store, feature_set: str, where: Mapping[bytes, tuple[str, int]], known: Iterable[str] = ()
+) -> dict[str, Opened]:
+    """What reading these rows takes, of the shards that are not known yet; workers get it with the rows."""
+    return open_shards(store.index, store.features / feature_set, {name for name, _ in where.values()} - set(known))
 
 
 class StoredRows:
@@ -90,7 +98,8 @@ class StoredRows:
         shape, dtype = store.shapes(feature_set)[array], np.dtype(store.spec(feature_set).dtype)
         places = {key: where[key] for key in keys}
         block = min(_BLOCK_BYTES, memory.available() // _BLOCKS_IN_MEMORY)
-        self._source = _Source(store.cache, feature_set, array, pooling, places, shape, dtype, block)
+        opened = _opened(store, feature_set, places)
+        self._source = _Source(store.cache, feature_set, array, pooling, places, shape, dtype, block, opened)
         self._keys = list(keys)
         like = pooled(shape, dtype, pooling)
         self.shape: tuple[int, ...] = (len(self._keys), *like.shape[1:])
@@ -235,7 +244,9 @@ class StoredRows:
         def look_again(doubt: bool) -> dict[bytes, tuple[str, int]]:
             with Store(source.cache) as store:
                 current = store.rows(source.feature_set, doubt)
-            source.where.update({key: current[key] for key in source.where if key in current})
+                mine = {key: current[key] for key in source.where if key in current}
+                source.opened.update(_opened(store, source.feature_set, mine, source.opened))
+            source.where.update(mine)
             return current
 
         folder = source.cache / "features" / source.feature_set

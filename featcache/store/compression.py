@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import StoreError, UsageError
 
 COMPRESSIONS = ("none", "gzip", "zstd")
+MOST_PACKED = 1100  # bytes that one may hold: deflate reaches 1032 at best, and zstd on real maps far less
 _ZSTD = 32015
 # Registered HDF5 filter numbers: deflate, shuffle, fletcher32, zstd.
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, _ZSTD}

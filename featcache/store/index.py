@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +19,20 @@ import numpy as np
 from ..system import file_stamps
 
 _log = logging.getLogger(__name__)
-_VERSION = 3  # raise it with any change of the layout: an index of another version is made anew
+_VERSION = 4  # raise it with any change of the layout: an index of another version is made anew
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, stamp BLOB, key BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shards (
     id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER, seconds REAL, keys BLOB,
-    UNIQUE (feature_set, name));
+    note BLOB, UNIQUE (feature_set, name));
 """
 # What an index of this version has, each column of each table: one that lacks some is damaged.
 _PROBE = (
     "SELECT path, stamp, key FROM files",
     "SELECT name, value FROM memos",
-    "SELECT id, feature_set, name, bytes, rows, seconds, keys FROM shards",
+    "SELECT id, feature_set, name, bytes, rows, seconds, keys, note FROM shards",
 )
 # A row of "shards" that another program or a fault of the disk left unlike any that is written here counts as absent.
 _SANE = """typeof(name) = 'text' AND typeof(bytes) = 'integer' AND typeof(rows) = 'integer' AND typeof(seconds) = 'real'
@@ -196,15 +196,18 @@ class Index:
         )
         return {name: (size, count, seconds) for name, size, count, seconds in rows}
 
-    def add_shard(self, feature_set: str, name: str, size: int, seconds: float, keys: np.ndarray) -> None:
-        """Index a committed shard; ``keys`` is a uint8 array of shape (n, 32)."""
+    def add_shard(
+        self, feature_set: str, name: str, size: int, seconds: float, keys: np.ndarray, note: bytes = b""
+    ) -> None:
+        """Index a committed shard; ``keys`` is a uint8 array of shape (n, 32), ``note`` as in :meth:`note`."""
         for _ in range(2):
             with contextlib.suppress(_Retry):
                 with self._writing() as db:
                     self._drop(db, feature_set, [name])
                     db.execute(
-                        "INSERT INTO shards (feature_set, name, bytes, rows, seconds, keys) VALUES (?, ?, ?, ?, ?, ?)",
-                        (feature_set, name, size, len(keys), seconds, keys.tobytes()),
+                        "INSERT INTO shards (feature_set, name, bytes, rows, seconds, keys, note) "
+                        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                        (feature_set, name, size, len(keys), seconds, keys.tobytes(), note),
                     )
                 return
 
@@ -216,6 +219,24 @@ class Index:
     @staticmethod
     def _drop(db: sqlite3.Connection, feature_set: str, names: Iterable[str]) -> None:
         db.executemany("DELETE FROM shards WHERE feature_set = ? AND name = ?", ((feature_set, n) for n in names))
+
+    def note(self, feature_set: str, notes: Mapping[str, bytes]) -> None:
+        """Keep what was found out of shards that are indexed, by name (:mod:`featcache.store.vouching`)."""
+        if notes:
+            with contextlib.suppress(_Retry), self._writing() as db:
+                db.executemany(
+                    "UPDATE shards SET note = ? WHERE feature_set = ? AND name = ?",
+                    [(note, feature_set, name) for name, note in notes.items()],
+                )
+
+    def notes(self, feature_set: str) -> dict[str, tuple[bytes, bytes]]:
+        """``name -> (note, keys)`` of the shards of which something was noted; their keys as one blob."""
+        rows = self._select(
+            f"SELECT name, note, keys FROM shards WHERE feature_set = ? AND {_SANE} AND typeof(note) = 'blob' "
+            "AND length(note) > 0",
+            (feature_set,),
+        )
+        return {name: (note, keys) for name, note, keys in rows}
 
     def rows(self, feature_set: str) -> dict[bytes, tuple[str, int]]:
         """``key -> (shard name, position)``; of a key in several shards, the first by name."""

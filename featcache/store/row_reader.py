@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import StoreError
+from .integrity import State, prove
 from .shard import Shard
 
 _TRIES = 10  # a compaction may move rows many times while a large block is read
@@ -50,6 +51,19 @@ def learn(path: Path) -> Opened:
         return Opened(shard.keys(), shapes, np.dtype(shard.spec.dtype), {name: shard.offset(name) for name in shapes})
 
 
+def proven(path: Path) -> Opened:
+    """:func:`learn`, of a shard whose bytes are proven to be those that were committed; raises the same."""
+    state, reason = prove(path)
+    if state is State.GONE:
+        raise MovedError(path.name)
+    if state is not State.SOUND:
+        raise StoreError(
+            f"shard {path.name}: {reason}. Run 'cache verify' to see what is damaged, 'cache repair' to drop just "
+            "that, and extract again."
+        )
+    return learn(path)
+
+
 def gather(
     folder: Path, array: str, keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]], opened: dict[str, Opened]
 ) -> np.ndarray:
@@ -61,7 +75,7 @@ def gather(
     array : ``map`` or ``avg``.
     keys : the rows, one at least, in the wanted order.
     where : ``row key -> (shard, position)``.
-    opened : shards that were opened before, by name; those that are opened now are added.
+    opened : shards that were opened before, by name; others are proven, opened and added.
 
     Returns
     -------
@@ -79,7 +93,7 @@ def gather(
     # fetched into them again for each shard.
     for name, targets, positions in parts:
         if name not in opened:
-            opened[name] = learn(folder / name)
+            opened[name] = proven(folder / name)
         shard = opened[name]
         if array not in shard.shapes:
             raise StoreError(f"{folder.name} keeps {' and '.join(shard.shapes)}, not {array!r}")
@@ -119,7 +133,6 @@ def gather_moving(
                 raise StoreError(
                     f"{folder.name}: shard {moved} changed under the reader, or is damaged: run 'cache verify'"
                 ) from moved
-            opened.clear()
             where = look_again(tried > 1)
             missing = sum(key not in where for key in keys)
             if missing:
@@ -134,14 +147,13 @@ def _by_shard(
     keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]]
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Shard by shard: its name, places in ``keys``, and positions in the shard."""
-    wanted: dict[str, tuple[list[int], list[int]]] = {}
-    for target, key in enumerate(keys):
-        name, position = where[key]
-        targets, positions = wanted.setdefault(name, ([], []))
-        targets.append(target)
-        positions.append(position)
-    for name, pairs in wanted.items():
-        yield name, np.array(pairs[0]), np.array(pairs[1])
+    found = [where[key] for key in keys]
+    positions = np.array([position for _, position in found])
+    wanted: dict[str, list[int]] = {}
+    for target, (name, _) in enumerate(found):
+        wanted.setdefault(name, []).append(target)
+    for name, targets in wanted.items():
+        yield name, np.array(targets), positions[targets]
 
 
 def _require_keys(

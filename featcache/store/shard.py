@@ -53,7 +53,7 @@ import numpy as np
 from ..errors import StoreError
 from ..spec import FeatureSpec
 from ..system import schema
-from .compression import compression_of, compression_options, filters_of, require_filters
+from .compression import MOST_PACKED, compression_of, compression_options, filters_of, require_filters
 
 FORMAT = "featcache-shard"
 VERSION = 2
@@ -62,7 +62,6 @@ _TYPES = {"float32": "<f4", "float16": "<f2", "uint8": "|u1"}
 _AXES = {"keys": 2, "checksums": 2, "map": 4, "avg": 2, "cls": 2}
 _NAME = re.compile(r"[0-9a-f]{64}\.h5")
 _RUNTIME = dict[schema.Line, schema.Line | bool | int | float | None]
-_MAX_RATIO = 1100  # deflate reaches 1032:1 at best, and zstd on real maps far less
 
 
 @dataclass
@@ -282,7 +281,7 @@ class Shard:
             raise StoreError(f"{self.name}: {name} is {opened.dtype}, expected {kind}")
         shape = opened.shape
         promised = math.prod(shape) * kind.itemsize
-        if promised > self.size * (_MAX_RATIO if filters else 1):
+        if promised > self.size * (MOST_PACKED if filters else 1):
             raise StoreError(f"{self.name}: {name} promises {promised:,} bytes, the file has {self.size:,}")
         return tuple(shape)
 

@@ -17,7 +17,6 @@ shards is harmless.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from .last_extract import LastExtract
 from .row_reader import MovedError, Opened, gather_moving, learn
 from .set_folder import shard_sizes
 from .shard import Rows, Shard
+from .vouching import note_of, open_shards
 
 _T = TypeVar("_T")
 ASIDE = ".damaged"
@@ -81,6 +81,7 @@ class Store(FeatureSets):
     def __init__(self, cache: str | os.PathLike[str] = "cache") -> None:
         super().__init__(cache)
         self._opened: dict[str, Opened] = {}
+        self._shapes: dict[str, dict[str, tuple[int, ...]]] = {}
         self._last_extract = LastExtract(self.cache / "last-extract.json")
 
     def __enter__(self) -> Store:
@@ -116,7 +117,7 @@ class Store(FeatureSets):
         data = shard.encode(spec, rows, compression)
         name = shard.shard_name(data)
         feature_set = self._keep(spec, name, data)
-        self.index.add_shard(feature_set, name, len(data), rows.seconds, rows.keys)
+        self._indexed(feature_set, name, len(data), rows.seconds, rows.keys)
         return name
 
     def adopt(self, spec: FeatureSpec, name: str, data: bytes) -> None:
@@ -142,7 +143,12 @@ class Store(FeatureSets):
             if arrived.spec.hex != spec.hex:
                 raise StoreError(f"shard {name[:12]}… belongs to {arrived.spec.id}, not to {spec.id}")
             keys, seconds = arrived.keys(), arrived.seconds
-        self.index.add_shard(self._keep(spec, name, data), name, len(data), seconds, keys)
+        self._indexed(self._keep(spec, name, data), name, len(data), seconds, keys)
+
+    def _indexed(self, feature_set: str, name: str, size: int, seconds: float, keys: np.ndarray) -> None:
+        """Index a shard that was proven while it was committed."""
+        note = note_of(self.features / feature_set / name)
+        self.index.add_shard(feature_set, name, size, seconds, keys, note)
 
     def _keep(self, spec: FeatureSpec, name: str, data: bytes | memoryview) -> str:
         """Write a shard into the folder of its set, which 'cache rm' may take away at any moment."""
@@ -309,12 +315,13 @@ class Store(FeatureSets):
             ``array -> shape``; empty for a set without rows.
         """
         for name in self.on_disk(feature_set):
-            if name not in self._opened:
+            if name not in self._shapes:
                 try:
-                    self._opened[name] = learn(self.features / feature_set / name)
+                    known = self._opened.get(name) or learn(self.features / feature_set / name)
                 except MovedError:  # compacted away between the listing and now
                     continue
-            return self._opened[name].shapes
+                self._shapes[name] = known.shapes
+            return self._shapes[name]
         return {}
 
     def read(self, feature_set: str, keys: Sequence[bytes], array: str) -> np.ndarray:
@@ -371,16 +378,20 @@ class Store(FeatureSets):
         if missing:
             raise StoreError(f"{feature_set}: {missing} of {len(keys)} rows are not there; extract them first")
 
+        def look_again(doubt: bool) -> Mapping[bytes, tuple[str, int]]:
+            found = self.rows(feature_set, doubt)
+            self._open(feature_set, keys, found)
+            return found
+
+        self._open(feature_set, keys, where)
         for start in range(0, len(keys), rows):
-            block, where = gather_moving(
-                folder,
-                array,
-                keys[start : start + rows],
-                where,
-                self._opened,
-                functools.partial(self.rows, feature_set),
-            )
+            block, where = gather_moving(folder, array, keys[start : start + rows], where, self._opened, look_again)
             yield block
+
+    def _open(self, feature_set: str, keys: Sequence[bytes], where: Mapping[bytes, tuple[str, int]]) -> None:
+        """Have the shards at hand in which these rows stand, as far as they are there."""
+        wanted = {where[key][0] for key in keys if key in where} - self._opened.keys()
+        self._opened |= open_shards(self.index, self.features / feature_set, wanted)
 
     # -- the last extract ----------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ WATCHED = (
     "compaction.py",
     "maintenance_lock.py",
     "integrity.py",
+    "vouching.py",
 )
 count = 0
 
