@@ -10,7 +10,7 @@ import featcache
 
 from ..errors import BadImage, UsageError
 from .console import Output, shared_options, tell
-from .options import COUNT, DATA, GROUPS, NETWORK_INPUT, PREPROCESS, SIDE
+from .options import COUNT, DATA, GROUPS, NETWORK_INPUT, PREPROCESS, SIDE, Precision
 from .progress import extraction_progress
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
+    type=Precision(),
     default="float32",
     show_default=True,
-    help="What is computed in.",
+    help="What is computed in; the error of the others is measured and said.",
 )
 @click.option(
     "--runtime",

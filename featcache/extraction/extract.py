@@ -82,7 +82,7 @@ def extract(
         gives one.
     dtype : {"float32", "float16"}, optional
         What is stored.
-    precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
+    precision : {"float32", "bfloat16", "float16", "int8"}, optional
         What is computed in.
     runtime : {"auto", "tensorflow", "openvino"}, optional
         What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,

@@ -16,6 +16,7 @@ from ..backbones import network_sources, openvino_runtime
 from ..backbones import runtime as runtimes
 from ..backbones.network import Kind, Network, assemble, output_form, require_fits
 from ..backbones.network_proof import prove
+from ..backbones.precisions import require_on_processor
 from ..data import decoding
 from ..data.framing import Framing
 from ..errors import UsageError, WeightsError
@@ -120,8 +121,7 @@ def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
         raise UsageError(f"--preprocess {request.preprocess} is for networks of the table; here it is --mean and --std")
     if request.runtime not in ("auto", "openvino"):
         raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino")
-    if request.precision != "float32":
-        raise UsageError(f"--precision {request.precision} is for networks of the table")
+    require_on_processor(request.precision)
 
 
 def _memo(source: network_sources.Source, request: ExtractionRequest, store: Store) -> str:
@@ -252,10 +252,10 @@ def _runtime(spec: FeatureSpec, opened: Any, store: Store, memo: str, count: int
             f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
         )
     model = assemble(graph, spec)
-    runtime = openvino_runtime.OpenVINORuntime(model, spec)
+    runtime = openvino_runtime.OpenVINORuntime(model, spec.in_float32)
     prove(runtime, spec, _pair(model, spec))
     openvino_runtime.keep(model, path)
-    return runtime
+    return runtime if spec.precision == "float32" else openvino_runtime.OpenVINORuntime(model, spec)
 
 
 def _pair(model: Any, spec: FeatureSpec) -> Any:

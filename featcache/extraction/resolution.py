@@ -30,6 +30,7 @@ def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -
     ------
     UsageError, WeightsError
     """
+    request.check_precision()
     if network_sources.is_of_table(request.backbone):
         return resolve_table(request, store, synthetic)
     if network_sources.is_function(request.backbone):
@@ -59,6 +60,6 @@ def resolve_spec(
     """
     if spec.recipe != decoding.RECIPE:
         raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
-    if spec.of_table and not (kept is not None and kept.suffix == CONVERTED):
+    if spec.of_table and spec.precision != "int8" and not (kept is not None and kept.suffix == CONVERTED):
         return resolve_table_spec(spec, kept, store, runtime, threads)
     return resolve_network_spec(spec, kept, store, threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..backbones import openvino_runtime, registry, tensorflow_runtime, weights
 from ..backbones import runtime as runtimes
+from ..backbones.precisions import on_processor
 from ..data import decoding
 from ..data.framing import SQUASH, Framing
 from ..errors import FeatcacheError, UsageError, WeightsError
@@ -51,15 +53,13 @@ def resolve_table(request: ExtractionRequest, store: Store, synthetic: bool = Fa
         source, fell_back = weights.WeightsSource("random"), True
         known = store.index.memo(source.memo(backbone))
     memo = source.memo(backbone)
-    loaded: list[Any] = []
 
-    def load() -> Any:
-        if not loaded:
-            loaded.append(weights.build(backbone, size, source, request.precision))
-        return loaded[0]
+    @functools.cache
+    def load(precision: str) -> Any:
+        return weights.build(backbone, size, source, precision)
 
     if known is None:
-        known = weights.digest(load())
+        known = weights.digest(load("float32"))
         store.index.remember(memo, known)
     spec = FeatureSpec(
         backbone=backbone.name,
@@ -98,36 +98,36 @@ def resolve_table_spec(
     if spec.backbone == "pixels":
         return Resolved(spec, lambda count: runtimes.PixelsRuntime())
 
-    def load() -> Any:
-        return _kept_model(spec, kept)
+    def load(precision: str) -> Any:
+        return _kept_model(spec, kept, precision)
 
     return Resolved(spec, lambda count: _runtime(spec, load, store, None, runtime, count, threads))
 
 
-def _kept_model(spec: FeatureSpec, kept: Path | None) -> Any:
+def _kept_model(spec: FeatureSpec, kept: Path | None, precision: str) -> Any:
     """The network of a spec, by the weights that a cache or a bundle has kept."""
     if kept is None:
         raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
     source = weights.WeightsSource("kept", path=str(kept))
-    return weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
+    return weights.build(registry.get(spec.backbone), spec.size, source, precision)
 
 
 def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
     """The file of a network of the table that runs without TensorFlow, converted now where it has not been.
 
     It takes TensorFlow, once, where the cache holds weights alone. None where there are no weights either, or where
-    OpenVINO cannot compute the spec.
+    OpenVINO cannot compute the spec on this processor.
     """
     path = store.converted(spec)
-    if spec.precision != "float32" or spec.backbone == "pixels":
+    if spec.precision not in on_processor() or spec.backbone == "pixels":
         return None
     if openvino_runtime.load(path) is not None:
         return path
     kept = store.network(spec)
-    if not kept.exists():
+    if spec.precision == "int8" or not kept.exists():
         return None
     try:
-        _converted(spec, _kept_model(spec, kept), store, None)
+        _converted(spec, _kept_model(spec, kept, "float32"), store, None)
     except Exception as error:  # noqa: BLE001 - without an operation, a library or room it goes on with weights alone
         _log.warning("%s: not to be converted for OpenVINO (%s)", spec.backbone, error)
         return None
@@ -136,7 +136,7 @@ def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
 
 def _runtime(
     spec: FeatureSpec,
-    load: Callable[[], Any],
+    load: Callable[[str], Any],
     store: Store,
     memo: str | None,
     asked: str,
@@ -147,18 +147,18 @@ def _runtime(
     path = store.converted(spec)
     converted = path.exists() and store.network(spec).exists()
     if runtimes.choose(asked, spec, count, converted) == "tensorflow":
-        return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(), store, memo), spec)
+        return tensorflow_runtime.TensorFlowRuntime(_proven(spec, load(spec.precision), store, memo), spec)
     model = openvino_runtime.load(path) if converted else None
     if model is None:
         try:
-            model = _converted(spec, load(), store, memo)
+            model = _converted(spec, load("float32"), store, memo)
         except FeatcacheError:
             raise
         except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
             if asked != "auto":
                 raise
             _log.warning("%s: not to be converted for OpenVINO (%s); going on with TensorFlow", spec.backbone, error)
-            return tensorflow_runtime.TensorFlowRuntime(load(), spec)
+            return tensorflow_runtime.TensorFlowRuntime(load(spec.precision), spec)
     return openvino_runtime.OpenVINORuntime(model, spec, threads)
 
 
