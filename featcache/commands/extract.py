@@ -82,7 +82,7 @@ def extract(cache: str, output: Output, backbone: str, **options: Any) -> None:
         results.append(result)
         if not output.as_json:
             _list_skipped(result.bad)
-            output.lines(_summary(result))
+            output.lines(_summary(result), *_error(result, options["precision"]))
     rows = [result.to_dict() for result in results]
     output.result(rows[0] if len(rows) == 1 else {"feature_sets": rows})
 
@@ -99,6 +99,16 @@ def _summary(result: ExtractResult) -> str:
     if result.skipped:
         parts.append(f"{result.skipped} skipped")
     return f"{result.feature_set}: {result.images} images of {shape}; {'; '.join(parts)}{marks}"
+
+
+def _error(result: ExtractResult, precision: str) -> list[str]:
+    error = result.precision_error
+    if error is None:
+        return []
+    return [
+        f"{precision}: of {error['images']} of these images, features differ from float32's by "
+        f"{100 * error['median']:.2g}% of their length (median), {100 * error['largest']:.2g}% at most"
+    ]
 
 
 def _list_skipped(bad: list[BadImage]) -> None:

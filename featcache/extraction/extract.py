@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..backbones import network_sources, registry
@@ -20,6 +21,8 @@ from .device_workers import DeviceProcesses
 from .device_workers import parse as parse_devices
 from .extract_paths import ExtractResult, extract_paths, refused
 from .planning import Plan, choose_data
+from .precision_advice import advise
+from .precision_error import measure
 from .request import ExtractionRequest
 from .resolution import resolve
 from .workers import Workers
@@ -200,6 +203,11 @@ def extract(
                 "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "
                 "good enough to try every command on the synthetic sample, and for nothing else"
             )
+
+        def started(plan: Plan) -> None:
+            advise(resolved.spec, runtime, len(plan.to_compute))
+            on_start(plan)
+
         result = extract_paths(
             store,
             resolved,
@@ -209,13 +217,17 @@ def extract(
             compression=compression,
             commit_rows=commit_rows,
             workers=workers,
-            on_start=on_start,
+            on_start=started,
             on_progress=on_progress,
         )
         result.ignored = ignored
         if result.bad and not skip_bad:
             raise refused(result)
         _remember(store, dataset, group_regex, result)
+        if request.precision != "float32":
+            plain = replace(request, precision="float32", runtime="auto")
+            error = measure(store, result.feature_set, dataset, lambda: resolve(plain, store, dataset.synthetic))
+            result.precision_error = None if error is None else error.about()
     return result
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 
 import networks
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 import featcache
 from featcache.backbones import precisions, runtime
 from featcache.errors import UsageError
+from featcache.extraction import precision_advice, precision_error
+from featcache.extraction.precision_error import recorded
 from featcache.extraction.request import ExtractionRequest
 from featcache.extraction.resolution import resolve
 from featcache.spec import FORMER_PRECISIONS, PRECISIONS, FeatureSpec
@@ -109,3 +113,77 @@ def test_specs_of_former_names_keep_their_ids():
 def test_an_unknown_precision_is_told():
     with pytest.raises(UsageError, match=", ".join(PRECISIONS)):
         resolve(ExtractionRequest("mobilenet", "random", precision="float8"), None)
+
+
+@pytest.fixture(scope="module")
+def halved(smooth, tmp_path_factory):
+    """A cache with the images in bfloat16, and what extracting them said."""
+    cache = tmp_path_factory.mktemp("halved")
+    return cache, featcache.extract(smooth, cache=cache, precision="bfloat16", **SMALL)
+
+
+def test_the_error_is_measured_on_training_images_and_kept(smooth, halved, tmp_path):
+    cache, done = halved
+    said = done.precision_error
+    assert said["images"] == 12  # those to train on
+    with Store(cache) as store:
+        error = recorded(store, done.feature_set)
+        assert store.spec(said["reference"]) == store.spec(done.feature_set).in_float32
+        assert store.rows(said["reference"]).keys() == set(error.keys)
+        trained = {hashlib.sha256(path.read_bytes()).digest() for path in smooth.glob("train/*/*")}
+        assert set(error.keys) == trained
+    full = featcache.extract(smooth, cache=tmp_path, **SMALL)
+    wanted, found = (
+        featcache.load(name, pooling="avg", data=smooth, cache=place).split("train").X
+        for name, place in ((full.feature_set, tmp_path), (done.feature_set, cache))
+    )
+    apart = np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+    np.testing.assert_allclose([said["median"], said["largest"]], [np.median(apart), apart.max()], rtol=2e-2)
+    assert full.precision_error is None
+
+
+def test_what_was_measured_is_not_measured_again(smooth, halved, monkeypatch):
+    cache, done = halved
+    monkeypatch.setattr(precision_error, "extract_paths", lambda *_: pytest.fail("measured again"))
+    again = featcache.extract(smooth, cache=cache, precision="bfloat16", **SMALL)
+    assert (again.computed, again.precision_error) == (0, done.precision_error)
+
+
+def test_rows_to_measure_by_are_no_set_to_choose(smooth, halved, tmp_path):
+    shutil.copytree(halved[0], tmp_path / "cache")
+    (tmp_path / "cache" / "last-extract.json").unlink()
+    f = featcache.load("mobilenet", pooling="avg", data=smooth, cache=tmp_path / "cache")
+    assert f.feature_set == halved[1].feature_set
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"reference": "../x", "keys": [], "median": 0, "largest": 0}'])
+def test_a_damaged_record_costs_the_statement_alone(smooth, halved, tmp_path, caplog, text):
+    shutil.copytree(halved[0], tmp_path / "cache")
+    record = tmp_path / "cache" / "features" / halved[1].feature_set / "precision.json"
+    record.write_text(text)
+    with caplog.at_level(logging.WARNING), Store(tmp_path / "cache") as store:
+        assert recorded(store, halved[1].feature_set) is None
+    assert "measures it anew" in caplog.text
+    again = featcache.extract(smooth, cache=tmp_path / "cache", precision="bfloat16", **SMALL)
+    assert (again.computed, again.precision_error) == (0, halved[1].precision_error)
+
+
+def test_extract_says_the_error_and_that_it_could_be_faster(smooth, tmp_path, cli, monkeypatch):
+    monkeypatch.setattr(runtime, "gpu_likely", lambda: False)
+    monkeypatch.setattr(precision_advice, "_ENOUGH", 10)
+    monkeypatch.setattr(runtime, "_REPAYS", 10)
+    asked = ("extract", "--data", smooth, "--backbone", "mobilenet", "--weights", "random", "--size", "64")
+    for has, said in ((frozenset({"float32", "bfloat16"}), True), (frozenset({"float32"}), False)):
+        for module in (precisions, runtime, precision_advice):
+            monkeypatch.setattr(module, "on_processor", lambda has=has: has)
+        done = cli(*asked, "--cache", tmp_path / f"cache-{said}")
+        assert done.code == 0, done.err
+        assert ("--precision bfloat16 would take about half the time" in done.err) == said
+        assert "differ" not in done.out
+    for module in (precisions, runtime, precision_advice):
+        monkeypatch.setattr(module, "on_processor", lambda: frozenset({"float32"}))
+    half = cli(*asked, "--precision", "bfloat16", "--cache", tmp_path / "cache-True")
+    assert "bfloat16: of 12 of these images, features differ from float32's by 0." in half.out
+    assert "half the time" not in half.err
+    as_json = cli(*asked, "--precision", "bfloat16", "--cache", tmp_path / "cache-True", "--json").json
+    assert as_json["precision_error"]["images"] == 12
