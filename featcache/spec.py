@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
@@ -19,7 +19,9 @@ from .system.schema import DigestOrNone, Line, Name
 
 KEEPS = ("map", "avg", "vector")
 DTYPES = ("float32", "float16", "uint8")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+# What sets were made in under names of Keras' own: on TensorFlow alone. They are read, and no longer made.
+FORMER_PRECISIONS = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 
 
 NETWORK = "net-"  # and the first digits of its digest: what stands for the backbone where it is not of the table
@@ -86,10 +88,13 @@ class FeatureSpec:
     keep : ``map`` (the map and its average), ``avg`` (the average alone), or ``vector``: of a layer that gives no
         map, of a network that is not of the table.
     dtype : what is stored: float32, float16, or uint8 for pixels.
-    precision : what is computed in: float32 or a Keras mixed policy.
+    precision : what is computed in, the same names for every runtime: ``float32``, ``bfloat16``, ``float16`` (both with
+        weights and sums of float32), ``int8``; or, of older sets, a Keras mixed policy.
     framing : how a picture becomes the square.
     scaling : what the network takes, where the table does not say it.
     class_token : whether a row holds the layer's class token as well.
+    calibration : of ``int8``, SHA-256 over the quantised network's operations and constants, hex: other ranges are
+        another spec. Empty for every other precision.
     """
 
     backbone: Name
@@ -105,14 +110,20 @@ class FeatureSpec:
     framing: Framing = SQUASH
     scaling: Scaling | None = None
     class_token: bool = False
+    calibration: DigestOrNone = ""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("keep", KEEPS), ("dtype", DTYPES), ("precision", PRECISIONS)):
+        precisions = (*PRECISIONS, *FORMER_PRECISIONS)
+        for name, allowed in (("keep", KEEPS), ("dtype", DTYPES), ("precision", precisions)):
             if getattr(self, name) not in allowed:
-                hint = " (HDF5 turns bfloat16 opaque)" if getattr(self, name) == "bfloat16" else ""
+                hint = " (HDF5 turns bfloat16 opaque)" if name == "dtype" and self.dtype == "bfloat16" else ""
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is not supported{hint}; expected one of {', '.join(allowed)}"
                 )
+        if (self.precision == "int8") != bool(self.calibration):
+            raise UsageError(
+                f"precision {self.precision!r} with the calibration {self.calibration!r}: int8 has one, alone"
+            )
         # Its strings become names of files and folders, wherever they came from.
         if self.keep == "vector" and (self.of_table or self.class_token):
             raise UsageError("keep 'vector' is of networks that are not of the table, and leaves no class token")
@@ -166,7 +177,13 @@ class FeatureSpec:
     @property
     def extended(self) -> bool:
         """Whether it says something that the first format of shards and bundles could not."""
-        return not self.of_table or any(name in self._plain() for name in _LATER)
+        added = self.precision in PRECISIONS and self.precision != "float32"
+        return added or not self.of_table or any(name in self._plain() for name in _LATER)
+
+    @property
+    def in_float32(self) -> FeatureSpec:
+        """The same features in the precision that all others are held against; itself, where it is of that."""
+        return self if self.precision == "float32" else replace(self, precision="float32", calibration="")
 
     @property
     def of_table(self) -> bool:
@@ -211,4 +228,4 @@ def _shape(of: type) -> type[msgspec.Struct]:
 _SHAPES: dict[Any, Any] = {}
 _SHAPES |= {Framing: _shape(Framing), Scaling | None: _shape(Scaling) | None}
 _SHAPE = _shape(FeatureSpec)
-_LATER = ("framing", "scaling", "class_token")
+_LATER = ("framing", "scaling", "class_token", "calibration")

@@ -27,6 +27,7 @@ from ..system import tensor_files
 from ..system.foreign_errors import last_line
 from .frozen_graph import freeze, to_openvino, with_constants
 from .inference_graph import cut, pixels_to_features
+from .precisions import OPENVINO_HINTS, require_on_processor
 from .runtime import OutOfMemoryError
 
 _log = logging.getLogger(__name__)
@@ -117,9 +118,10 @@ class OpenVINORuntime:
     ) -> None:
         import openvino
 
+        require_on_processor(spec.precision)
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": "f32",  # some CPUs would take bfloat16, which moves features by 1e-2
+            "INFERENCE_PRECISION_HINT": OPENVINO_HINTS[spec.precision],  # without one, some CPUs would take bfloat16
         }
         if threads:
             # Beside other processes: pinned threads would all be pinned to the same cores.

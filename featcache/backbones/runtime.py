@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import UsageError
-from ..spec import FeatureSpec
+from ..spec import FORMER_PRECISIONS, FeatureSpec
+from .precisions import on_processor, openvino_installed, require_on_processor
 from .tensorflow_setup import gpu_likely
 
 _log = logging.getLogger(__name__)
@@ -66,12 +66,13 @@ def check(asked: str, precision: str) -> None:
     """Raise :class:`UsageError` where what is asked for cannot be had."""
     if asked not in NAMES:
         raise UsageError(f"runtime {asked!r} is unknown; expected one of {', '.join(NAMES)}")
+    if asked != "openvino" and precision == "int8" and asked != "auto":
+        raise UsageError(f"runtime {asked!r} computes no int8; take openvino")
     if asked != "openvino":
         return
-    if not _openvino_installed():
+    if not openvino_installed():
         raise UsageError("runtime 'openvino' is not installed here; run: pip install openvino, or take tensorflow")
-    if precision != "float32":
-        raise UsageError(f"runtime 'openvino' computes in float32; for --precision {precision} take tensorflow")
+    require_on_processor(precision)
 
 
 def choose(asked: str, spec: FeatureSpec, images: int, converted: bool) -> str:
@@ -80,16 +81,23 @@ def choose(asked: str, spec: FeatureSpec, images: int, converted: bool) -> str:
     Parameters
     ----------
     asked : one of :data:`NAMES`.
-    spec : OpenVINO serves those that compute in float32.
+    spec : OpenVINO serves the precisions that the processor has, and alone has int8.
     images : how many there are to compute.
     converted : whether the network has been converted before.
     """
     if asked != "auto":
         return asked
-    if spec.precision != "float32" or not _openvino_installed() or gpu_likely():
+    if spec.precision == "int8":
+        return "openvino"
+    if spec.precision in FORMER_PRECISIONS or not openvino_installed() or gpu_likely():
         return "tensorflow"
+    if spec.precision not in on_processor():
+        _log.warning(
+            "%s: this processor does not have it, so TensorFlow works it out in float32: it takes longer than "
+            "--precision float32, and is no better",
+            spec.precision,
+        )
+        return "tensorflow"
+    if spec.precision != "float32":  # which is asked for to be fast
+        return "openvino"
     return "openvino" if converted or images >= _REPAYS else "tensorflow"
-
-
-def _openvino_installed() -> bool:
-    return importlib.util.find_spec("openvino") is not None

@@ -27,6 +27,7 @@ from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec
 from ..system import atomic_files, tensor_files
 from . import random_weights
+from .precisions import KERAS_POLICIES
 from .registry import TABLE, Backbone, get
 from .tensorflow_setup import load_tensorflow
 from .weight_recipes import how_to_get
@@ -116,7 +117,7 @@ def build(backbone: Backbone, size: int, source: WeightsSource, precision: str =
     _, keras = load_tensorflow()
     construct = getattr(keras.applications, backbone.keras_name)
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(KERAS_POLICIES.get(precision, precision))
     try:
         with seeded(0):  # what Keras draws is overwritten below
             if source.kind == "imagenet":

@@ -10,7 +10,7 @@ import featcache
 
 from ..errors import BadImage, UsageError
 from .console import Output, shared_options, tell
-from .options import COUNT, DATA, GROUPS, NETWORK_INPUT, PREPROCESS, SIDE
+from .options import COUNT, DATA, GROUPS, NETWORK_INPUT, PREPROCESS, SIDE, Precision
 from .progress import extraction_progress
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "mixed_float16", "mixed_bfloat16"]),
+    type=Precision(),
     default="float32",
     show_default=True,
-    help="What is computed in.",
+    help="What is computed in; the error of the others is measured and said.",
 )
 @click.option(
     "--runtime",
@@ -86,7 +86,7 @@ def extract(cache: str, output: Output, backbone: str, layer: str, **options: An
         if not output.as_json:
             _list_skipped(done[0].bad)
             for result in done:
-                output.lines(_summary(result))
+                output.lines(_summary(result), *_error(result, options["precision"]))
     rows = [result.to_dict() for result in results]
     output.result(rows[0] if len(rows) == 1 else {"feature_sets": rows})
 
@@ -103,6 +103,16 @@ def _summary(result: ExtractResult) -> str:
     if result.skipped:
         parts.append(f"{result.skipped} skipped")
     return f"{result.feature_set}: {result.images} images of {shape}; {'; '.join(parts)}{marks}"
+
+
+def _error(result: ExtractResult, precision: str) -> list[str]:
+    error = result.precision_error
+    if error is None:
+        return []
+    return [
+        f"{precision}: of {error['images']} of these images, features differ from float32's by "
+        f"{100 * error['median']:.2g}% of their length (median), {100 * error['largest']:.2g}% at most"
+    ]
 
 
 def _list_skipped(bad: list[BadImage]) -> None:

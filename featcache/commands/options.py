@@ -11,6 +11,7 @@ import click
 
 from ..data.framing import INTERPOLATIONS, RESIZES
 from ..data.tasks import NAMES as TASKS
+from ..spec import FORMER_PRECISIONS, PRECISIONS
 
 
 class Finite(click.FloatRange):
@@ -40,6 +41,19 @@ class Levels(click.ParamType):
         if len(numbers) not in (1, 3):
             self.fail(f"{value!r}: expected one number or three, such as 0.485,0.456,0.406 or 1/255.", param, ctx)
         return numbers
+
+
+class Precision(click.Choice):
+    """What is computed in; names of earlier releases are told what they are called now."""
+
+    def __init__(self) -> None:
+        super().__init__(PRECISIONS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As click's own."""
+        if value in FORMER_PRECISIONS:
+            self.fail(f"{value!r} is called {FORMER_PRECISIONS[value]!r} now.", param, ctx)
+        return str(super().convert(value, param, ctx))
 
 
 COUNT = click.IntRange(1)

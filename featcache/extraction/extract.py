@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..backbones import network_sources, registry
@@ -21,6 +21,8 @@ from .device_workers import DeviceProcesses
 from .device_workers import parse as parse_devices
 from .extract_paths import ExtractResult, extract_layers_of_paths, refused
 from .planning import Plan, choose_data
+from .precision_advice import advise
+from .precision_error import measure
 from .request import ExtractionRequest
 from .resolution import resolve
 from .workers import Workers
@@ -83,7 +85,7 @@ def extract(
         gives one.
     dtype : {"float32", "float16"}, optional
         What is stored.
-    precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
+    precision : {"float32", "bfloat16", "float16", "int8"}, optional
         What is computed in.
     runtime : {"auto", "tensorflow", "openvino"}, optional
         What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,
@@ -287,6 +289,11 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
                 "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "
                 "good enough to try every command on the synthetic sample, and for nothing else"
             )
+
+        def started(plan: Plan) -> None:
+            advise(resolved.spec, request.runtime, len(plan.to_compute))
+            work.on_start(plan)
+
         results = extract_layers_of_paths(
             store,
             resolved,
@@ -296,7 +303,7 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
             compression=work.compression,
             commit_rows=work.commit_rows,
             workers=workers,
-            on_start=work.on_start,
+            on_start=started,
             on_progress=work.on_progress,
         )
         for result in results:
@@ -304,9 +311,20 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
         for result in results:
             if result.bad and not work.skip_bad:
                 raise refused(result)
-        for result in results:
+        for result, layer in zip(results, request.layers, strict=True):
             _remember(store, dataset, work.group_regex, result)
+            if request.precision != "float32":
+                result.precision_error = _precision_error(store, result, dataset, replace(request, layer=layer))
     return results
+
+
+def _precision_error(
+    store: Store, result: ExtractResult, dataset: Dataset, request: ExtractionRequest
+) -> dict[str, Any] | None:
+    """How far the rows of a set are from those in float32, measured."""
+    plain = replace(request, precision="float32", runtime="auto")
+    error = measure(store, result.feature_set, dataset, lambda: resolve(plain, store, dataset.synthetic))
+    return None if error is None else error.about()
 
 
 def _workers(

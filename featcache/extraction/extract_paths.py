@@ -57,6 +57,9 @@ class ExtractResult:
         The skipped ones, with reasons.
     ignored : dict of str to int
         Files of the data that are no images, by kind.
+    precision_error : dict or None
+        Of a precision other than float32, the distance between the rows of ``images`` of these images in both, as a
+        share of the length of float32's: ``median`` and ``largest``; ``reference``, the set of float32. None otherwise.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class ExtractResult:
     phases: dict[str, float] = field(default_factory=dict)
     bad: list[BadImage] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
+    precision_error: dict[str, Any] | None = None
 
     @property
     def random_weights(self) -> bool:

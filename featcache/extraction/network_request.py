@@ -16,6 +16,7 @@ from ..backbones import network_sources, openvino_runtime
 from ..backbones import runtime as runtimes
 from ..backbones.network import Kind, Network, assemble, output_form, require_fits
 from ..backbones.network_proof import prove
+from ..backbones.precisions import require_on_processor
 from ..backbones.shared_trunk import on_openvino
 from ..data import decoding
 from ..data.framing import Framing
@@ -127,8 +128,7 @@ def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
         raise UsageError(f"--preprocess {request.preprocess} is for networks of the table; here it is --mean and --std")
     if request.runtime not in ("auto", "openvino"):
         raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino")
-    if request.precision != "float32":
-        raise UsageError(f"--precision {request.precision} is for networks of the table")
+    require_on_processor(request.precision)
 
 
 def _known_as(source: network_sources.Source, store: Store) -> str:
@@ -254,7 +254,7 @@ def _converted(spec: FeatureSpec, opened: Any, store: Store, memo: str) -> Any:
             f"{spec.weights_digest[:8]}). This is noted now: run the command again for a new feature set."
         )
     model = assemble(graph, spec)
-    prove(openvino_runtime.OpenVINORuntime(model, spec), spec, _pair(model, spec))
+    prove(openvino_runtime.OpenVINORuntime(model, spec.in_float32), spec, _pair(model, spec))
     openvino_runtime.keep(model, path)
     return model
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..backbones import runtime as runtimes
 from ..data.framing import INTERPOLATIONS, RESIZES, SQUASH, Framing
 from ..errors import UsageError
-from ..spec import FeatureSpec
+from ..spec import FORMER_PRECISIONS, PRECISIONS, FeatureSpec
 
 LARGEST = 4096  # pixels of a network's side
 # What may be said of the input of a network that is not of the table; how it is framed, of any.
@@ -57,6 +57,17 @@ class ExtractionRequest:
         """Raise :class:`UsageError` for a side that no network is given."""
         if self.size is not None and not 1 <= self.size <= LARGEST:
             raise UsageError(f"--size {self.size} is out of range; expected 1 to {LARGEST} pixels")
+
+    def check_precision(self) -> None:
+        """Raise :class:`UsageError` for one that has another name now, or none."""
+        if self.precision in FORMER_PRECISIONS:
+            raise UsageError(f"precision {self.precision!r} is called {FORMER_PRECISIONS[self.precision]!r} now")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r} is unknown; expected one of {', '.join(PRECISIONS)}")
+        if self.precision == "int8":
+            raise UsageError(
+                "precision 'int8' is calibrated on training images, which only extract knows; call that first"
+            )
 
     def framing(self, stated: Framing | None) -> Framing | None:
         """How a picture becomes the square: as asked, else as stated; None where nobody says it.

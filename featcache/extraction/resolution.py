@@ -30,6 +30,7 @@ def resolve(request: ExtractionRequest, store: Store, synthetic: bool = False) -
     ------
     UsageError, WeightsError
     """
+    request.check_precision()
     if network_sources.is_of_table(request.backbone):
         return resolve_table(request, store, synthetic)
     if network_sources.is_function(request.backbone):
@@ -68,6 +69,7 @@ def resolve_specs(
     for spec in specs:
         if spec.recipe != decoding.RECIPE:
             raise UsageError(f"made with the decoding rules {spec.recipe!r}; this version has {decoding.RECIPE!r}")
-    if specs[0].of_table and not (kept is not None and kept.suffix == CONVERTED):
+    weights_alone = not (kept is not None and kept.suffix == CONVERTED)
+    if specs[0].of_table and specs[0].precision != "int8" and weights_alone:
         return resolve_table_specs(specs, kept, store, runtime, threads)
     return resolve_network_specs(specs, kept if len(specs) == 1 else None, store, threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from ..backbones import openvino_runtime, registry, shared_trunk, tensorflow_runtime, weights
 from ..backbones import runtime as runtimes
+from ..backbones.precisions import on_processor
 from ..data import decoding
 from ..data.framing import SQUASH, Framing
 from ..errors import FeatcacheError, UsageError, WeightsError
@@ -52,15 +54,13 @@ def resolve_table(request: ExtractionRequest, store: Store, synthetic: bool = Fa
         source, fell_back = weights.WeightsSource("random"), True
         known = store.index.memo(source.memo(backbone))
     memo = source.memo(backbone)
-    loaded: list[Any] = []
 
-    def load() -> Any:
-        if not loaded:
-            loaded.append(weights.build(backbone, size, source, request.precision))
-        return loaded[0]
+    @functools.cache
+    def load(precision: str) -> Any:
+        return weights.build(backbone, size, source, precision)
 
     if known is None:
-        known = weights.digest(load())
+        known = weights.digest(load("float32"))
         store.index.remember(memo, known)
     last = FeatureSpec(
         backbone=backbone.name,
@@ -100,36 +100,36 @@ def resolve_table_specs(
     if specs[0].backbone == "pixels":
         return Resolved(specs, lambda count: runtimes.PixelsRuntime())
 
-    def load() -> Any:
-        return _kept_model(specs[0], kept)
+    def load(precision: str) -> Any:
+        return _kept_model(specs[0], kept, precision)
 
     return Resolved(specs, lambda count: _runtime(specs, load, store, None, runtime, count, threads))
 
 
-def _kept_model(spec: FeatureSpec, kept: Path | None) -> Any:
+def _kept_model(spec: FeatureSpec, kept: Path | None, precision: str) -> Any:
     """The network of a spec, by the weights that a cache or a bundle has kept."""
     if kept is None:
         raise WeightsError(f"there are no weights of {spec.backbone} here (digest {spec.weights_digest[:8]}…)")
     source = weights.WeightsSource("kept", path=str(kept))
-    return weights.build(registry.get(spec.backbone), spec.size, source, spec.precision)
+    return weights.build(registry.get(spec.backbone), spec.size, source, precision)
 
 
 def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
     """The file of a network of the table that runs without TensorFlow, converted now where it has not been.
 
     It takes TensorFlow, once, where the cache holds weights alone. None where there are no weights either, or where
-    OpenVINO cannot compute the spec.
+    OpenVINO cannot compute the spec on this processor.
     """
     path = store.converted(spec)
-    if spec.precision != "float32" or spec.backbone == "pixels":
+    if spec.precision not in on_processor() or spec.backbone == "pixels":
         return None
     if openvino_runtime.load(path) is not None:
         return path
     kept = store.network(spec)
-    if not kept.exists():
+    if spec.precision == "int8" or not kept.exists():
         return None
     try:
-        _converted(spec, _kept_model(spec, kept), store, None)
+        _converted(spec, _kept_model(spec, kept, "float32"), store, None)
     except Exception as error:  # noqa: BLE001 - without an operation, a library or room it goes on with weights alone
         _log.warning("%s: not to be converted for OpenVINO (%s)", spec.backbone, error)
         return None
@@ -138,7 +138,7 @@ def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
 
 def _runtime(
     specs: tuple[FeatureSpec, ...],
-    load: Callable[[], Any],
+    load: Callable[[str], Any],
     store: Store,
     memo: str | None,
     asked: str,
@@ -148,13 +148,14 @@ def _runtime(
     """The runtime for so many images. A converted network carries its weights' digest, and needs no TensorFlow."""
     weights_kept = store.network(specs[0]).exists()
     converted = [store.converted(spec) if weights_kept and store.converted(spec).exists() else None for spec in specs]
+    precision = specs[0].precision
     if runtimes.choose(asked, specs[0], count, None not in converted) == "tensorflow":
-        return tensorflow_runtime.TensorFlowRuntime(_proven(specs[0], load(), store, memo), *specs)
+        return tensorflow_runtime.TensorFlowRuntime(_proven(specs[0], load(precision), store, memo), *specs)
     models = [None if path is None else openvino_runtime.load(path) for path in converted]
     for place, spec in enumerate(specs):
         if models[place] is None:
             try:
-                models[place] = _converted(spec, load(), store, memo)
+                models[place] = _converted(spec, load("float32"), store, memo)
             except FeatcacheError:
                 raise
             except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
@@ -162,7 +163,7 @@ def _runtime(
                     raise
                 message = "%s: not to be converted for OpenVINO (%s); going on with TensorFlow"
                 _log.warning(message, spec.backbone, error)
-                return tensorflow_runtime.TensorFlowRuntime(load(), *specs)
+                return tensorflow_runtime.TensorFlowRuntime(load(precision), *specs)
     return shared_trunk.on_openvino(models, specs, threads)
 
 

@@ -13,6 +13,7 @@ from ..data.tasks import check_task, task_classes
 from ..errors import DataError, UsageError
 from ..extraction.network_request import known_network
 from ..extraction.planning import choose_data, row_keys
+from ..extraction.precision_error import recorded
 from ..spec import NETWORK, FeatureSpec
 from ..store.store import Store
 from .pooling import POOLINGS
@@ -129,6 +130,8 @@ def choose_feature_set(store: Store, request: FeatureRequest) -> str:
             f"{backbone}"
         )
     if len(fitting) > 1:
+        fitting = _without_references(store, fitting)
+    if len(fitting) > 1:
         last = store.last_extract().get("feature_sets", {}).get(name)
         if last not in fitting:
             raise UsageError(f"several feature sets fit: {', '.join(fitting)}; name one of them as the backbone")
@@ -153,6 +156,13 @@ def _of_network(store: Store, known: Sequence[str], asked: str) -> dict[str, Fea
     if exact is not None:
         return {name: spec for name, spec in outside.items() if spec.backbone == exact}
     return {name: spec for name, spec in outside.items() if network_sources.is_called(spec.network, asked)}
+
+
+def _without_references(store: Store, fitting: list[str]) -> list[str]:
+    """Without sets of float32 that hold no more than what the error of another one was measured by."""
+    errors = [error for name in fitting if (error := recorded(store, name)) is not None]
+    measured = {error.reference for error in errors if store.rows(error.reference).keys() <= set(error.keys)}
+    return [name for name in fitting if name not in measured] or fitting
 
 
 def _outside(store: Store, known: Sequence[str]) -> dict[str, FeatureSpec]:

@@ -44,7 +44,7 @@ class FrozenBackbone(TransformerMixin, BaseEstimator):
         The backbone's own, or division by 255.
     dtype : {"float32", "float16"}, optional
         What is stored.
-    precision : {"float32", "mixed_float16", "mixed_bfloat16"}, optional
+    precision : {"float32", "bfloat16", "float16", "int8"}, optional
         What is computed in.
     identity : str or None, optional
         What names a network that is a function: whoever changes what it computes changes this.

@@ -123,9 +123,11 @@ class FeatureSets:
         Returns
         -------
         Path
-            A file, which need not be there.
+            A file, which need not be there. One of float32 serves bfloat16 and float16 too, which are matters of how it
+            is run; a quantised one is a network of its own.
         """
-        return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{spec.hex}.openvino")
+        held = spec if spec.precision == "int8" else spec.in_float32
+        return schema.inside(self.cache / "networks", f"{spec.weights_digest}-{held.hex}.openvino")
 
     def kept(self, spec: FeatureSpec) -> Path:
         """Say which file of a spec's network all else can be made of.
@@ -138,9 +140,10 @@ class FeatureSets:
         Returns
         -------
         Path
-            :meth:`network` for networks of the table, else :meth:`converted`; it need not be there.
+            :meth:`network` for networks of the table, :meth:`converted` for all others and for quantised ones; it need
+            not be there.
         """
-        return self.network(spec) if spec.of_table else self.converted(spec)
+        return self.network(spec) if spec.of_table and spec.precision != "int8" else self.converted(spec)
 
     def remove(self, feature_set: str) -> int:
         """Delete a set.

@@ -18,7 +18,8 @@ here, and trees are checked before they are walked. Proven means undamaged and h
 inside it cannot tell.
 
 Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
-stand beside every metric of the model; bundles of format 1 open as if they had none.
+stand beside every metric of the model; bundles of format 1 open as if they had none. Of features of a
+precision other than float32, ``precision`` says what that may do to answers (:mod:`heads.bundles.answer_error`).
 
 Format 3 carries the converted network of networks of the table too, where format 2 had their weights: it predicts
 without TensorFlow, which takes seconds to load and to build the network, and a machine that only predicts need not have
@@ -34,7 +35,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from ..evaluation.metrics import labels_of
 from ..evaluation.operating_point import check_threshold
 from ..training.epoch_classifier import blocks
 from . import serialization
+from .answer_error import close_calls
 from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven
 from .out_of_distribution import Novelty, read_novelty
 
@@ -112,6 +114,18 @@ class Bundle:
     def labels(self, probabilities: np.ndarray) -> np.ndarray:
         """The label that the model gives each row of probabilities, int array of shape (n,)."""
         return labels_of(probabilities, self.threshold)
+
+    def close_calls(self, probabilities: np.ndarray) -> np.ndarray | None:
+        """Which answers float32 might give otherwise, bool array of shape (n,); None where that is not known."""
+        return close_calls(self.about["precision"], probabilities, self.labels(probabilities), self.threshold)
+
+    @property
+    def in_float32(self) -> Bundle:
+        """The same model for features of float32; the network of it, too, where the bundle holds that."""
+        files = dict(self.about["files"])
+        if self.spec.precision == "int8":
+            files.pop(CONVERTED, None)
+        return replace(self, spec=self.spec.in_float32, about={**self.about, "files": files})
 
     def predict_proba(self, features: Features) -> np.ndarray:
         """Probabilities of kept features, calibrated where the bundle says how; array of shape (n, n_classes).

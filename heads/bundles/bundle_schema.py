@@ -74,6 +74,13 @@ class _Novelty(msgspec.Struct, forbid_unknown_fields=True):
     rows: Annotated[int, Meta(ge=1, le=5000)]
 
 
+class _Precision(msgspec.Struct, forbid_unknown_fields=True):
+    images: Annotated[int, Meta(ge=1, le=1000)]
+    median: Annotated[float, Meta(ge=0, le=1e300)]
+    largest: Annotated[float, Meta(ge=0, le=1e300)]
+    answers: Annotated[float, Meta(ge=0, le=1e3)] | None
+
+
 class _HeadParams(msgspec.Struct):
     """Those that decide what a head computes; the rest is known to its class."""
 
@@ -126,6 +133,7 @@ class Format2(Format1, forbid_unknown_fields=True, kw_only=True):
     threshold: _Threshold | None
     novelty: _Novelty | None
     warnings: list[Line]
+    precision: _Precision | None = None
 
 
 FORMATS = {1: Format1, 2: Format2, 3: Format2}  # 3 differs in its files alone

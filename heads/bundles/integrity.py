@@ -28,6 +28,7 @@ AGAIN = "Get the bundle again, or fit anew."
 _NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
+_ADDED["precision"] = None  # which stands there where features are of a precision other than float32
 
 
 def proven(folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from . import serialization
+from .answer_error import answer_error
 from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
 
@@ -90,6 +91,8 @@ def _fill(
     cache: str | os.PathLike[str],
 ) -> None:
     model = serialization.write(building, estimator)
+    threshold = None if given["threshold"] is None else given["threshold"]["value"]
+    precision = answer_error(estimator, features, given["calibration"], threshold, cache)
     with Store(cache) as store:
         _place_network(store, features.spec, building)
         novelty = _novelty(store, features, train_rows)
@@ -107,6 +110,7 @@ def _fill(
         "synthetic": features.synthetic,
         "model": model,
         "novelty": None if novelty is None else novelty.about(),
+        **({} if precision is None else {"precision": precision}),
         "rows": len(train_rows),
         "versions": {
             "featcache": featcache.__version__,
@@ -123,7 +127,7 @@ def _place_network(store: Store, spec: FeatureSpec, building: Path) -> None:
     converted = converted_network(spec, store) if spec.of_table else store.converted(spec)
     if converted is not None and converted.exists():
         tensor_files.place(converted, building / CONVERTED)
-    elif spec.of_table and store.network(spec).exists():
+    elif spec.of_table and spec.precision != "int8" and store.network(spec).exists():
         tensor_files.place(store.network(spec), building / WEIGHTS)
 
 

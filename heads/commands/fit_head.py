@@ -10,7 +10,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
-from .formatting import metrics_table, threshold_lines, warning_lines, where_line
+from .formatting import metrics_table, precision_lines, threshold_lines, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLING, SEED
 from .parsing import names, whole_numbers
 from .progress import epochs_shown
@@ -91,6 +91,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
         "",
         *metrics_table(result),
         *_settled(result),
+        *precision_lines(result["precision"]),
         *warning_lines(result),
         _kept(result),
     )

@@ -34,6 +34,20 @@ def threshold_lines(point: dict[str, Any], positive: str) -> list[str]:
     return lines
 
 
+def precision_lines(about: dict[str, Any] | None) -> list[str]:
+    """What features of less than float32 may have done to answers; nothing for float32."""
+    if about is None:
+        return []
+    if not about["images"]:
+        return [f"{about['precision']}: its error is not known here; the next extract into this cache measures it"]
+    if about["close"] is None:
+        return [f"{about['precision']}: the answers on {about['images']} images are too certain to tell its error by"]
+    return [
+        f"{about['precision']}: {about['close']} of {about['of']} answers stand closer to another one than its error, "
+        f"{about['answers']:.2g} in log-odds (the largest of {about['images']} images)"
+    ]
+
+
 def interval_text(pair: Sequence[float] | None) -> str:
     """``0.940 to 1.000``, with room before it; empty for None."""
     return f"   {pair[0]:.3f} to {pair[1]:.3f}" if pair else ""

@@ -9,7 +9,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
-from .formatting import interval_text, metrics_table, threshold_lines, where_line
+from .formatting import interval_text, metrics_table, precision_lines, threshold_lines, where_line
 from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
 
 
@@ -18,6 +18,7 @@ from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @BUNDLE_WEIGHTS
 @SKIP_BAD
+@click.option("--recheck", is_flag=True, help="Of less than float32: compute in float32 what that might change.")
 @MEMORY
 @shared_options
 def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
@@ -33,6 +34,13 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
             lines.append(
                 f"  UNLIKE TRAINING: distance {row['distance']:.3f}, over {result['novelty']['threshold']:.3f}; a guess"
             )
+        if row["close"] and not row["rechecked"]:
+            lines.append(f"  CLOSE: float32 might say otherwise than {result['precision']['precision']}")
+    lines += precision_lines(result["precision"])
+    if result["precision"] and "rechecked" in result["precision"]:
+        lines.append(
+            f"{result['precision']['rechecked']} computed again in float32; {result['precision']['changed']} changed"
+        )
     lines += [f"warning of this model: {text}" for text in result["warnings"]]
     if result["synthetic"]:
         lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
@@ -62,6 +70,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
             f"unlike the training images: {unlike['count']} of {result['test']['n']}, {unlike['share']:.3f}"
             f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
         )
+    lines += precision_lines(result["precision"])
     internal = result["internal"]
     if internal:
         lines.append(

@@ -14,9 +14,10 @@ from featcache.features.feature_request import FeatureRequest
 from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
 
+from ..bundles.answer_error import answer_error, close_calls, told
 from ..bundles.saving import save_bundle
 from ..evaluation.decision import Settled, check_wishes, settle
-from ..evaluation.metrics import evaluate, scores
+from ..evaluation.metrics import evaluate, labels_of, scores
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
 from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
@@ -211,6 +212,7 @@ def _fit(
         "best_epoch": fitting.best_epoch_,
         **metrics,
         **settled.result,
+        "precision": _of_precision(estimator, learnt_from, settled, wishes.request.cache),
         "warnings": warnings,
         "made": list(parts.made),
         "seconds": round(seconds, 2),
@@ -245,6 +247,17 @@ def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
     rows = parts.test
     test = evaluate(features.y[rows], probabilities[rows], features.groups[rows], features.classes, threshold)
     return {"train": train, "val": val, "test": test}
+
+
+def _of_precision(
+    estimator: EpochClassifier, learnt_from: TrainingData, settled: Settled, cache: str | os.PathLike[str]
+) -> dict[str, Any] | None:
+    """What features of less than float32 may do to the answers of the test part."""
+    features, rows = learnt_from.features, learnt_from.parts.test
+    measured = answer_error(estimator, features, settled.calibration, settled.value, cache)
+    test = settled.probabilities[rows]
+    close = close_calls(measured, test, labels_of(test, settled.value), settled.value)
+    return told(features.spec.precision, measured, close, len(rows))
 
 
 def _plain(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def layer_table(estimator: Any, features: Features, cache: str | os.PathLike[str
 
 def _kept_parameters(spec: FeatureSpec, cache: str | os.PathLike[str]) -> int:
     with Store(cache) as store:
-        return openvino_runtime.parameters(store.converted(spec))
+        return openvino_runtime.parameters(store.converted(spec.in_float32))
 
 
 def parameter_counts(layers: Sequence[Layer], model: str) -> dict[str, int]:

@@ -104,6 +104,11 @@ def export_bundle(
     if path.is_dir() or path.suffix.lower() not in _FORMS:
         raise UsageError(f"{out}: expected a file to write, {' or '.join(_FORMS)}")
     opened = open_bundle(bundle)
+    if opened.spec.precision != "float32":
+        raise UsageError(
+            f"{opened.folder}: computes {opened.spec.network} in {opened.spec.precision}, which such a file does not "
+            "ask for; fit on features of float32 to export"
+        )
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "cache"
         with Store(own) as store:
@@ -154,7 +159,7 @@ def _network(bundle: Bundle, store: Store, cache: str | os.PathLike[str]) -> Pat
     tensor_files.place(held, place)
     converted = converted_network(spec, store) if spec.of_table else place
     if converted is None:
-        raise UsageError(f"{bundle.folder}: OpenVINO does not compute {spec.network} at {spec.precision}; not exported")
+        raise UsageError(f"{bundle.folder}: OpenVINO does not compute {spec.network}; not exported")
     return converted
 
 

@@ -16,6 +16,7 @@ from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
 from ..auditing.audit_record import join_groups, read_record
+from ..bundles.answer_error import told
 from ..bundles.bundle import open_bundle
 from ..evaluation.metrics import evaluate
 from ..evaluation.operating_point import operating_point
@@ -29,6 +30,7 @@ from ..evaluation.run_folder import (
     write_predictions,
 )
 from .bundle_features import bundle_features, known_images, unlabelled_images
+from .recheck import rechecked, require_recheckable
 from .unlike_training import distances_to_training, unlike_training
 
 _log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ def predict(
     weights: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     skip_bad: bool = False,
+    recheck: bool = False,
 ) -> dict[str, Any]:
     """Label images.
 
@@ -56,13 +59,21 @@ def predict(
         The features are kept here; what is there already is not computed again.
     skip_bad : bool, optional
         Go on without images that cannot be decoded.
+    recheck : bool, optional
+        Of a model of features in less than float32: compute the images whose answers that might have changed once more
+        in float32, whose answers then stand.
 
     Returns
     -------
     dict
-        ``rows``: ``path label probabilities unlike_training distance`` of each image, in order; ``classes``;
+        ``rows``: ``path label probabilities unlike_training distance close rechecked`` of each image, in order;
+        ``classes``;
         ``skipped``, paths; ``threshold``, the probability of the second of two classes from which on it is the label,
-        or None; ``novelty``, what ``distance`` is measured by; ``warnings``, what must stand beside; ``synthetic``.
+        or None; ``novelty``, what ``distance`` is measured by; ``warnings``, what must stand beside; ``synthetic``;
+        ``precision``, None for features of float32, else the error that was measured (``images median largest
+        answers``, see :mod:`heads.bundles.answer_error`), how many answers are ``close`` to another one, ``of`` how
+        many, and with ``recheck`` how many were ``rechecked`` and have ``changed``. ``close`` of a row is None where
+        that is not known: with ``recheck`` all are then computed again.
         ``unlike_training`` is whether the image is farther from those that the model learnt from than 99 in 100 of
         their own kind (see :mod:`heads.bundles.out_of_distribution`): what the model says of it is then a guess. It and
         ``distance`` (0 to 2) are None where the bundle holds nothing to tell by.
@@ -75,6 +86,8 @@ def predict(
         No images, or bad ones without ``skip_bad``.
     WeightsError
         The network's weights are not to be had.
+    UsageError
+        ``recheck`` of features that are of float32 already.
 
     See Also
     --------
@@ -111,12 +124,25 @@ def predict(
     ('covid', ['covid', 'normal'])
     """
     opened = open_bundle(bundle)
+    if recheck:
+        require_recheckable(opened)
     dataset = unlabelled_images(opened, images)
     if not len(dataset):
         raise DataError("no images to predict")
     features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
     probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
     distances, unlike = distances_to_training(opened, features, cache)
+    close = opened.close_calls(probabilities)
+    precision = told(opened.spec.precision, opened.about["precision"], close, len(features))
+    again = np.zeros(len(features), dtype=bool)
+    if recheck and precision is not None:
+        again = np.ones(len(features), dtype=bool) if close is None else close
+        before = opened.labels(probabilities)
+        if again.any():
+            paths = [features.paths[i] for i in np.flatnonzero(again)]
+            probabilities[again] = rechecked(opened, paths, weights, cache)
+        changed = int((opened.labels(probabilities) != before).sum()) if len(features) else 0
+        precision |= {"rechecked": int(again.sum()), "changed": changed}
     rows = [
         {
             "path": path,
@@ -124,9 +150,11 @@ def predict(
             "probabilities": dict(zip(opened.classes, (float(value) for value in row), strict=True)),
             "unlike_training": flag,
             "distance": distance,
+            "close": None if close is None else bool(close[i]),
+            "rechecked": bool(again[i]),
         }
-        for path, label, row, flag, distance in zip(
-            features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True
+        for i, (path, label, row, flag, distance) in enumerate(
+            zip(features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True)
         )
     ]
     return {
@@ -135,6 +163,7 @@ def predict(
         "skipped": [image.path for image in bad],
         "threshold": opened.threshold,
         "novelty": opened.about["novelty"],
+        "precision": precision,
         "warnings": opened.warnings,
         "synthetic": opened.synthetic,
     }
@@ -180,7 +209,8 @@ def evaluate_bundle(
         group; ``internal``, the metrics from when the model was made; ``trained_on``, how many of these images it
         learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or None;
         ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
-        chance, or None; ``warnings``, what must stand beside; and more, as ``run.json`` holds it.
+        chance, or None; ``precision``, as :func:`predict` has it; ``warnings``, what must stand beside; and more, as
+        ``run.json`` holds it.
 
     Raises
     ------
@@ -264,6 +294,9 @@ def evaluate_bundle(
             "skipped": len(bad),
             "threshold": point,
             "unlike_training": unlike,
+            "precision": told(
+                opened.spec.precision, opened.about["precision"], opened.close_calls(probabilities), len(features)
+            ),
             "warnings": [*opened.warnings, *_of_data(cache, features)],
             "synthetic": features.synthetic,
             "run": str(folder),

@@ -131,7 +131,7 @@ def test_what_decides_features_must_be_said(extract):
         {"weights": "random"},
         {"layer": "x"},
         {"preprocess": "rescale"},
-        {"precision": "mixed_float16"},
+        {"precision": "float16"},
         {"runtime": "openvino"},
         {"channels": 1},
         {"dtype": "uint8"},

@@ -84,7 +84,7 @@ def test_inner_layers_keep_their_scale(name, layers):
 @pytest.mark.parametrize("name", ["vgg16", "resnet50", "xception"])
 def test_half_precision_does_not_overflow(name):
     row = registry.get(name)
-    (half,), (full,) = (features(row, 96, precision=p) for p in ("mixed_float16", "float32"))
+    (half,), (full,) = (features(row, 96, precision=p) for p in ("float16", "float32"))
     assert np.abs(half - full).max() < 0.1 * np.abs(full).max()
 
 

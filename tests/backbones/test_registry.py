@@ -172,9 +172,9 @@ def test_an_unknown_layer_suggests_one():
 
 def test_mixed_precision_computes_in_half_and_gives_float32():
     row = registry.get("mobilenet")
-    half = weights.build(row, 96, weights.WeightsSource("random"), "mixed_bfloat16")
+    half = weights.build(row, 96, weights.WeightsSource("random"), "bfloat16")
     assert half.layers[2].compute_dtype == "bfloat16"
-    got = tensorflow_runtime.TensorFlowRuntime(half, _spec("mobilenet", precision="mixed_bfloat16"))(IMAGES)["map"]
+    got = tensorflow_runtime.TensorFlowRuntime(half, _spec("mobilenet", precision="bfloat16"))(IMAGES)["map"]
     full = tensorflow_runtime.TensorFlowRuntime(_build(row, 96), _spec("mobilenet"))(IMAGES)["map"]
     assert got.dtype == np.float32
     assert np.abs(got - full).max() < 0.1 * np.abs(full).max()

@@ -15,7 +15,7 @@ import featcache
 from featcache.backbones import openvino_runtime, registry, runtime, tensorflow_runtime, weights
 from featcache.backbones.tensorflow_setup import gpu_likely
 from featcache.errors import UsageError
-from featcache.extraction import pipeline, planning, request, resolution
+from featcache.extraction import pipeline, planning
 from featcache.extraction.batch_tuning import BatchSize
 from featcache.spec import FeatureSpec
 from featcache.store.shard import Shard
@@ -148,17 +148,10 @@ def test_which_runtime_is_taken(monkeypatch):
     monkeypatch.setattr(runtime, "gpu_likely", lambda: True)
     assert runtime.choose("auto", spec(), many, converted=True) == "tensorflow"
     monkeypatch.setattr(runtime, "gpu_likely", lambda: False)
-    monkeypatch.setattr(runtime, "_openvino_installed", lambda: False)
+    monkeypatch.setattr(runtime, "openvino_installed", lambda: False)
     assert runtime.choose("auto", spec(), many, converted=True) == "tensorflow"
     with pytest.raises(UsageError, match="pip install openvino"):
         runtime.check("openvino", "float32")
-
-
-def test_openvino_computes_in_float32_alone():
-    with pytest.raises(UsageError, match="mixed_bfloat16 take tensorflow"):
-        resolution.resolve(
-            request.ExtractionRequest("mobilenet", "random", runtime="openvino", precision="mixed_bfloat16"), None
-        )
 
 
 def test_a_hidden_gpu_is_none(monkeypatch):

@@ -86,7 +86,7 @@ def test_a_change_of_the_same_size_and_time_is_noticed_when_fresh(tmp_path):
         {"layer": "conv_pw_5_relu"},
         {"keep": "avg"},
         {"dtype": "float16"},
-        {"precision": "mixed_bfloat16"},
+        {"precision": "bfloat16"},
     ],
     ids=str,
 )

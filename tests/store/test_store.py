@@ -136,7 +136,7 @@ def test_the_id_reads_as_designed():
         ("preprocess", "rescale"),
         ("keep", "avg"),
         ("dtype", "float16"),
-        ("precision", "mixed_float16"),
+        ("precision", "float16"),
     ],
 )
 def test_all_that_decides_a_value_is_in_the_identity(field, value):
