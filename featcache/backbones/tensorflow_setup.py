@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import UsageError
+from .compiled_programs import keep_programs
 
 _log = logging.getLogger(__name__)
 # absl: severity and date, or the line that announces them.
@@ -29,6 +30,7 @@ def load_tensorflow() -> tuple[Any, Any]:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    keep_programs()
     with _without_startup_chatter():
         import tensorflow as tf
 
