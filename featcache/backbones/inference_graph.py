@@ -20,7 +20,8 @@ def cut(model: Any, *specs: FeatureSpec) -> Any:
     networks = [_cut(model, spec) for spec in specs]
     if len(networks) == 1:
         return networks[0]
-    _, keras = load_tensorflow()
+    import keras  # which whoever built the model has loaded, on a backend of his own
+
     return keras.Model(model.inputs, [network.outputs[0] for network in networks])
 
 
@@ -79,7 +80,8 @@ def up_to(model: Any, layer: str) -> Any:
 
     Raises :class:`UsageError` where there is no such layer, or it gives several outputs.
     """
-    _, keras = load_tensorflow()
+    import keras
+
     outputs = keras.tree.flatten(_layer(model, layer)) if layer else model.outputs
     if len(outputs) != 1:
         found = f"layer {layer!r} of {model.name}" if layer else model.name

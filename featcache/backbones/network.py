@@ -116,6 +116,14 @@ def output_form(graph: Graph, name: str) -> OutputForm:
         raise UsageError(f"{name}: this layer gives {[image, *shape]} of one image; expected one row")
     if not graph.output.get_element_type().is_real():
         raise UsageError(f"{name}: this layer gives {graph.output.get_element_type().get_type_name()}, not numbers")
+    return form_of(shape, graph, name)
+
+
+def form_of(shape: list[int], graph: Graph, name: str) -> OutputForm:
+    """What numbers of a shape are, without the image's axis, as the graph is known to give them.
+
+    Raises :class:`UsageError` where they are no features.
+    """
     if len(shape) == 1:
         return OutputForm("vector", tuple(shape))
     if len(shape) == 3:

@@ -76,6 +76,11 @@ def is_of_table(asked: Any) -> bool:
     return Path(asked).suffix.lower() not in _endings() and not _is_saved_model(Path(asked))
 
 
+def is_of_torch(asked: Any) -> bool:
+    """Whether what is asked for is a network of PyTorch's: a house's name, or a module."""
+    return in_house(asked) if isinstance(asked, str) else _framework(asked) == "torch"
+
+
 def find(asked: Any, weights: str = OWN_WEIGHTS, identity: str | None = None) -> Source:
     """The network that is asked for by a path, a house's name or as an object.
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from ..errors import UsageError
 from ..spec import FORMER_PRECISIONS, FeatureSpec
+from . import torch_setup
 from .precisions import on_processor, openvino_installed, require_on_processor
 from .tensorflow_setup import gpu_likely
 
 _log = logging.getLogger(__name__)
 
-NAMES = ("auto", "tensorflow", "openvino")
+NAMES = ("auto", "tensorflow", "openvino", "torch")
 
 # Converting a network takes 1 to 7 s once (VGG16 to InceptionResNetV2), saves up to a third of the time of each
 # image, and from then on the time to load TensorFlow and to build the network (4 to 8 s) of every extraction.
@@ -66,6 +67,9 @@ def check(asked: str, precision: str) -> None:
     """Raise :class:`UsageError` where what is asked for cannot be had."""
     if asked not in NAMES:
         raise UsageError(f"runtime {asked!r} is unknown; expected one of {', '.join(NAMES)}")
+    if asked == "torch":
+        torch_setup.check(precision)
+        return
     if asked != "openvino" and precision == "int8" and asked != "auto":
         raise UsageError(f"runtime {asked!r} computes no int8; take openvino")
     if asked != "openvino":
@@ -76,7 +80,7 @@ def check(asked: str, precision: str) -> None:
 
 
 def choose(asked: str, spec: FeatureSpec, images: int, converted: bool) -> str:
-    """The runtime to take, ``tensorflow`` or ``openvino``.
+    """The runtime to take, ``tensorflow``, ``openvino`` or, where it is asked for, ``torch``.
 
     Parameters
     ----------

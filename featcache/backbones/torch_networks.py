@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import FeatcacheError, UsageError, WeightsError
 from ..system.plain_text import printable
 from . import torch_graphs
-from .network import Graph, Stated
+from .network import Graph, OutputForm, Stated, form_of
 
 _TOLERANCE = 1e-3  # of the largest value: how far a converted network may be from the one that was traced
 _SHOWN = 6  # names of layers in a message
@@ -86,7 +86,28 @@ class TorchNetwork:
                 self._traced[layer] = self._trace(layer)
             self._converted[layer] = self._convert(self._traced[layer])
         model = self._converted[layer].clone()
-        output = model.outputs[0].get_node().input_value(0)
+        return self._known(layer, model, model.outputs[0].get_node().input_value(0))
+
+    def form(self, layer: str) -> OutputForm:
+        """What the network gives up to a layer, as it stands, converted or not."""
+        import torch
+
+        with torch.no_grad():
+            (given,) = self.features(self._images(), layer)
+        return form_of(list(given.shape[1:]), self._known(layer), self._name)
+
+    def placed(self, device: Any, channels_last: bool) -> TorchNetwork:
+        """A copy of it on a device, for :meth:`features` of images that lie there; it is not to be converted."""
+        import torch
+
+        placed = copy.copy(self)
+        placed._module = copy.deepcopy(self._module).to(device)
+        if channels_last:
+            placed._module.to(memory_format=torch.channels_last)
+        return placed
+
+    def _known(self, layer: str, model: Any = None, output: Any = None) -> Graph:
+        """What is known of what comes out."""
         if layer:  # which may have other tokens, or none
             return Graph(model, False, output, class_token=self._layout.class_token)
         return Graph(
@@ -119,19 +140,29 @@ class TorchNetwork:
                 f"channel(s) ({why(error)}); give another --size"
             ) from error
 
-    def features(self, images: Any, layer: str) -> Any:
-        """The tensor that is wanted of a batch."""
-        if not layer:
-            return self._tensor(self._forward(self._module, images), "it")
-        caught: list[Any] = []
-        hook = self._module.get_submodule(layer).register_forward_hook(lambda _m, _i, given: caught.append(given))
+    def features(self, images: Any, *layers: str) -> list[Any]:
+        """The tensors that are wanted of a batch, from one pass; ``""`` is what the network gives."""
+        caught: dict[str, Any] = {}
+
+        def catch(layer: str) -> Any:
+            def hear(_module: Any, _inputs: Any, given: Any) -> None:
+                # A copy, before anything is done in its place.
+                caught[layer] = self._tensor(given, f"its layer {layer!r}").clone()
+
+            return self._module.get_submodule(layer).register_forward_hook(hear)
+
+        hooks = [catch(layer) for layer in layers if layer]
         try:
-            self._forward(self._module, images)
+            given = self._forward(self._module, images)
         finally:
-            hook.remove()
-        if not caught:
-            raise UsageError(f"{self._name} does not use its layer {layer!r} for an image; name another")
-        return self._tensor(caught[-1], f"its layer {layer!r}").clone()  # before anything is done in its place
+            for hook in hooks:
+                hook.remove()
+        if "" in layers:
+            caught[""] = self._tensor(given, "it")
+        unused = [layer for layer in layers if layer not in caught]
+        if unused:
+            raise UsageError(f"{self._name} does not use its layer {unused[0]!r} for an image; name another")
+        return [caught[layer] for layer in layers]
 
     def _tensor(self, given: Any, what: str) -> Any:
         import torch
@@ -225,7 +256,7 @@ def _taking(network: TorchNetwork, layer: str) -> Any:
             self.inner = network._module
 
         def forward(self, images: Any) -> Any:
-            return network.features(images, layer)
+            return network.features(images, layer)[0]
 
     return Taking().eval()
 

@@ -15,7 +15,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,14 @@ def network_parameters(spec: FeatureSpec) -> int:
 
 def digest(model: Any) -> str:
     """SHA-256 over the tensors in the model's order, with shapes and types, in hex."""
+    return digest_of(model.weights)
+
+
+def digest_of(tensors: Iterable[Any]) -> str:
+    """The same of tensors in that order."""
     total = hashlib.sha256()
-    for variable in model.weights:
-        values = np.ascontiguousarray(variable)
+    for tensor in tensors:
+        values = np.ascontiguousarray(tensor)
         total.update(f"{values.dtype.str}{values.shape}".encode())
         total.update(values.reshape(-1).view(np.uint8).data)
     return total.hexdigest()

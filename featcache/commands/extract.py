@@ -53,10 +53,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--runtime",
-    type=click.Choice(["auto", "tensorflow", "openvino"]),
+    type=click.Choice(["auto", "tensorflow", "openvino", "torch"]),
     default="auto",
     show_default=True,
-    help="What computes; openvino is for CPUs.",
+    help="What computes; openvino is for CPUs, torch for PyTorch's networks on a GPU.",
 )
 @NETWORK_INPUT
 @click.option("--batch-size", type=COUNT, metavar="N", help="Images a step [default: found by trying].")

@@ -87,9 +87,10 @@ def extract(
         What is stored.
     precision : {"float32", "bfloat16", "float16", "int8"}, optional
         What is computed in.
-    runtime : {"auto", "tensorflow", "openvino"}, optional
-        What computes; OpenVINO is for CPUs. See :func:`featcache.backbones.runtime.choose`. The features are the same,
-        to a relative 1e-5 of the largest, and one set may be filled by several.
+    runtime : {"auto", "tensorflow", "openvino", "torch"}, optional
+        What computes; OpenVINO is for CPUs, PyTorch for its own networks where there is a GPU. See
+        :func:`featcache.backbones.runtime.choose`. In float32 the features are the same, to 1e-4 of the largest (1e-5
+        without PyTorch), and one set may be filled by several.
     identity : str or None, optional
         What names a network that is a function: whoever changes what it computes changes this.
     mean, std : float or sequence of three, optional

@@ -45,7 +45,7 @@ class ExtractResult:
     shape : list of int
         Of one row of the first array that is kept.
     runtime : str
-        What computed: ``tensorflow``, ``openvino``, or ``none`` where nothing was.
+        What computed: ``tensorflow``, ``openvino``, ``torch``, or ``none`` where nothing was.
     synthetic : bool
         Whether the images are the built-in sample.
     batch_size : int
@@ -236,6 +236,7 @@ def _computed_by(
         resolved.specs,
         images,
         info["name"],
+        named=resolved.named,
         batch_size=settings.batch_size,
         compression=settings.compression,
         commit_rows=settings.commit_rows,

@@ -24,9 +24,10 @@ from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec, Scaling, network_name
 from ..store.store import Store
 from ..system import schema
+from . import torch_request
 from .memos import recalled
 from .planning import row_keys
-from .request import LARGEST, ExtractionRequest, Resolved
+from .request import LARGEST, ExtractionRequest, Named, Resolved
 
 _log = logging.getLogger(__name__)
 _MEMO = "network-1"  # raise it where what is remembered means something else
@@ -60,7 +61,8 @@ def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
         It is not to be had, or to be used.
     """
     request.check_size()
-    _refuse_what_does_not_apply(request)
+    on_torch = torch_request.is_meant(request)
+    _refuse_what_does_not_apply(request, on_torch)
     source = network_sources.find(request.backbone, request.weights, request.identity)
     known_as = _known_as(source, store)
     opened = functools.cache(lambda: source.open(request.size))
@@ -77,9 +79,11 @@ def resolve_network(request: ExtractionRequest, store: Store) -> Resolved:
     specs = tuple(memos)
 
     def build(count: int) -> runtimes.Runtime:
-        return on_openvino([_converted(spec, opened, store, memo) for spec, memo in memos.items()], specs)
+        models = [_converted(spec, opened, store, memo) for spec, memo in memos.items()]
+        return torch_request.on_torch(specs, opened, models) if on_torch else on_openvino(models, specs)
 
-    return Resolved(specs, build)
+    named = Named(request.backbone, request.weights) if isinstance(request.backbone, str) else None
+    return Resolved(specs, build, named=named)
 
 
 def resolve_network_specs(
@@ -123,11 +127,13 @@ def known_network(asked: str, store: Store) -> str | None:
     return network_name(digest) if digest and len(digest) == 64 else None
 
 
-def _refuse_what_does_not_apply(request: ExtractionRequest) -> None:
+def _refuse_what_does_not_apply(request: ExtractionRequest, on_torch: bool) -> None:
     if request.preprocess != "model":
         raise UsageError(f"--preprocess {request.preprocess} is for networks of the table; here it is --mean and --std")
+    if on_torch:
+        return
     if request.runtime not in ("auto", "openvino"):
-        raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino")
+        raise UsageError(f"--runtime {request.runtime}: networks that are not of the table run on openvino or torch")
     require_on_processor(request.precision)
 
 

@@ -98,16 +98,26 @@ class ExtractionRequest:
 
 
 @dataclass(frozen=True)
+class Named:
+    """What a network was asked for by, so that another process can find it again; as in :class:`ExtractionRequest`."""
+
+    backbone: str
+    weights: str
+
+
+@dataclass(frozen=True)
 class Resolved:
     """What one pass computes, and how to get the runtime for so many images of it (which may load TensorFlow).
 
     ``specs`` differ in the layer alone; :func:`featcache.backbones.runtime.array_names` says what the runtime calls the
-    arrays of each.
+    arrays of each. ``named`` is for processes that need the network itself; None where what the store keeps is enough,
+    or all there is.
     """
 
     specs: tuple[FeatureSpec, ...]
     build: Callable[[int], runtimes.Runtime]
     fell_back: bool = False
+    named: Named | None = None
 
     @property
     def spec(self) -> FeatureSpec:

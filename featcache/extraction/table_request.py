@@ -146,6 +146,8 @@ def _runtime(
     threads: int | None = None,
 ) -> runtimes.Runtime:
     """The runtime for so many images. A converted network carries its weights' digest, and needs no TensorFlow."""
+    if asked == "torch":
+        return _on_torch(specs, load, store, memo, threads)
     weights_kept = store.network(specs[0]).exists()
     converted = [store.converted(spec) if weights_kept and store.converted(spec).exists() else None for spec in specs]
     precision = specs[0].precision
@@ -165,6 +167,22 @@ def _runtime(
                 _log.warning(message, spec.backbone, error)
                 return tensorflow_runtime.TensorFlowRuntime(load(precision), *specs)
     return shared_trunk.on_openvino(models, specs, threads)
+
+
+def _on_torch(
+    specs: tuple[FeatureSpec, ...], load: Callable[[str], Any], store: Store, memo: str | None, threads: int | None
+) -> runtimes.Runtime:
+    """Keras on PyTorch, once it gives what the runtime that is usual here does."""
+    from ..backbones.keras_torch_runtime import KerasTorchRuntime
+    from ..backbones.torch_runtime import require_equal
+
+    kept = store.network(specs[0])
+    if not kept.exists():
+        _proven(specs[0], load("float32"), store, memo)
+    runtime = KerasTorchRuntime(specs, kept, threads)
+    exact = tuple(spec.in_float32 for spec in specs)
+    require_equal(runtime, _runtime(exact, load, store, memo, "auto", 0, threads), specs)
+    return runtime
 
 
 def _converted(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..backbones import runtime
-from ..errors import BadImage
+from ..errors import BadImage, UsageError
 from ..spec import FeatureSpec
 from ..store.store import Store
-from . import pipeline
+from . import pipeline, torch_request
 from .layer_commits import committer
 from .pipeline import Outcome
 from .planning import PlannedImage
+from .request import Named
 from .resolution import resolve_specs
 
 _PORTIONS_PER_WORKER, _LEAST, _MOST = 4, 32, 1024
@@ -36,9 +37,10 @@ class Portion:
     specs : canonical JSON of the feature specs that one pass computes.
     images : its images.
     cache : folder of the store as the worker sees it; None where it sees none: shards then come back as bytes.
-    runtime : ``tensorflow`` or ``openvino``.
+    runtime : ``tensorflow``, ``openvino`` or ``torch``.
     batch_size, compression, commit_rows : as in :func:`featcache.extract`.
     threads : processor threads to use; None for all.
+    named : how a network of PyTorch's is found, for the runtime ``torch``.
     """
 
     specs: tuple[str, ...]
@@ -49,6 +51,7 @@ class Portion:
     compression: str
     commit_rows: int
     threads: int | None = None
+    named: Named | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,8 +119,7 @@ def _compute(store: Store, portion: Portion) -> PortionResult:
     images = [image for image in portion.images if any(image.key not in there for there in present)]
     if not images:
         return PortionResult(Outcome(), len(portion), {}, portion.runtime)
-    cache = str(store.cache) if portion.cache else None
-    network = _network(specs, portion.runtime, portion.threads, cache, store)
+    network = _network(specs, portion, store)
     outcome = pipeline.run(
         images,
         specs[0],
@@ -133,16 +135,18 @@ def _compute(store: Store, portion: Portion) -> PortionResult:
 _built: dict[tuple[Any, ...], runtime.Runtime] = {}
 
 
-def _network(
-    specs: tuple[FeatureSpec, ...], name: str, threads: int | None, cache: str | None, store: Store
-) -> runtime.Runtime:
-    key = (specs, name, threads, cache)
+def _network(specs: tuple[FeatureSpec, ...], portion: Portion, store: Store) -> runtime.Runtime:
+    name, threads = portion.runtime, portion.threads
+    key = (specs, name, threads, portion.cache and str(store.cache))
     if key not in _built:
         if threads:
             os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))  # heard while TensorFlow loads
-        resolved = resolve_specs(specs, store.kept(specs[0]), store, runtime=name, threads=threads)
         _built.clear()  # one at a time: networks are large
-        _built[key] = resolved.build(0)
+        if name == torch_request.NAME and portion.named is not None:
+            _built[key] = torch_request.again(specs, portion.named, store, threads)
+        else:
+            resolved = resolve_specs(specs, store.kept(specs[0]), store, runtime=name, threads=threads)
+            _built[key] = resolved.build(0)
     return _built[key]
 
 
@@ -153,6 +157,7 @@ def run(
     images: Sequence[PlannedImage],
     runtime_name: str,
     *,
+    named: Named | None = None,
     batch_size: int | None,
     compression: str,
     commit_rows: int,
@@ -160,8 +165,16 @@ def run(
 ) -> Outcome:
     """Have workers compute the images; what they send back is proven and committed here.
 
-    ``progress`` is told the number of images dealt with, after each portion.
+    ``named`` is how they find a network that the store does not keep as they need it; ``progress`` is told the number
+    of images dealt with, after each portion.
+
+    Raises :class:`UsageError` where they cannot find it.
     """
+    if runtime_name == torch_request.NAME and not specs[0].of_table and named is None:
+        raise UsageError(
+            f"{specs[0].network} is an object of this process; on other devices it is computed by --runtime openvino, "
+            "and by torch where it has a name (timm:, hf:, xrv:)"
+        )
     size = min(_MOST, max(_LEAST, -(-len(images) // (_PORTIONS_PER_WORKER * max(1, len(workers))))))
     common = functools.partial(
         Portion,
@@ -172,6 +185,7 @@ def run(
         compression=compression,
         commit_rows=commit_rows,
         threads=workers.threads(),
+        named=named,
     )
     portions = [common(images=tuple(images[start : start + size])) for start in range(0, len(images), size)]
     kept = {

@@ -217,7 +217,7 @@ def test_pixels_are_the_decoded_images(tmp_path, images):
         ({"dtype": "bfloat16"}, UsageError, "opaque"),
         ({"keep": "max"}, UsageError, "expected one of map, avg"),
         ({"preprocess": "caffe"}, UsageError, "expected model or rescale"),
-        ({"runtime": "torch"}, UsageError, "expected one of auto, tensorflow, openvino"),
+        ({"runtime": "jax"}, UsageError, "expected one of auto, tensorflow, openvino, torch"),
         ({"compression": "lzma"}, UsageError, "expected one of none, gzip, zstd"),
         ({"weights": "nowhere.h5"}, WeightsError, "no such file"),
         ({"backbone": "pixels", "keep": "avg"}, UsageError, "pixels are kept as decoded"),
