@@ -38,8 +38,8 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     lines += [f"warning of this model: {text}" for text in result["warnings"]]
     if result["synthetic"]:
         lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
-    if "run" in result:
-        lines.append(where_line(result))
+    if "figures" in result:
+        lines.append(f"on the map: {result['figures'][0]}")
     output.result(result, *lines)
 
 

@@ -89,9 +89,10 @@ def write_overlay(
     names = [Path(filesystems.name_of(path)).stem for path in features.paths]
     note = origin_note(features) or drawn.note
     by = "colour is the label" if labelled else "colour is the predicted class"
+    before = f", {there.sum()} on it before" if there.any() else ""
     caption = (
-        f"{len(new)} new images ({by}) on the t-SNE of {len(drawn.keys)} of {drawn.feature_set},\n"
-        f"{drawn.what} ({drawn.embedding.before}){note}"
+        f"{len(new)} image{'s' * (len(new) != 1)} ({by}{before}) on the map of {len(drawn.keys)},\n"
+        f"t-SNE of {drawn.feature_set}, {drawn.what} ({drawn.embedding.before}){note}"
     )
     figure = embedding_plots.overlay(
         drawn.embedding.points, drawn.labels, new, y, classes, wrong=wrong, names=names, caption=caption
