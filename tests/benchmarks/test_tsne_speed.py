@@ -68,8 +68,9 @@ def test_beside_sklearns():
     rows = old if ours.projection is None else ours.projection(old)
     started = time.perf_counter()
     placed = place(new if ours.projection is None else ours.projection(new), rows, ours.points)
+    seconds_placing = time.perf_counter() - started
     together = trust(X, np.r_[ours.points, placed])
-    print(f"{NEW} new rows placed in {time.perf_counter() - started:.1f} s; of all {together:.4f}", flush=True)  # noqa: T201
+    print(f"{NEW} new rows placed in {seconds_placing:.1f} s; of all {together:.4f}", flush=True)  # noqa: T201
     if BESIDE:
         started = time.perf_counter()
         theirs = TSNE(init="pca", random_state=0).fit_transform(rows)
