@@ -43,6 +43,8 @@ _PNM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s|P[Ff
 
 def by_suffix(name: str) -> bool | None:
     """Whether a file is an image, as far as its suffix tells; None where the file has to be looked at."""
+    if name[-4:] in SUFFIXES and len(name) > 4 and name[-5] != "/":  # most names, at a glance
+        return True
     suffix = suffix_of(name)
     return True if suffix in SUFFIXES else False if suffix in _OTHERS else None
 

@@ -20,10 +20,10 @@ _COLLECTIONS = (
     r"(?:^|/)(?P<group>patient\d{5})/study\d+/",
     r"(?:^|/)(?P<group>p\d{8})/s\d{8}/",
 )
-# What each name holds in which one of them finds a group: a name without it is searched once, not six times.
+# What a name, begun by a zero, holds in which one of them finds a group.
 _HINT = re.compile(
     "|".join(
-        pattern.replace("^(?P<group>", r"(?:^|[/\\])(?:").replace("(?P<group>", "(?:").removesuffix("$")
+        pattern.replace("^(?P<group>", r"[\0/\\](?:").replace("(?:^|/)(?P<group>", r"[\0/](?:").removesuffix("$")
         for pattern in _COLLECTIONS
     )
 )
@@ -47,12 +47,11 @@ def groups_of(names: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> list
         (pattern.search, "/" in pattern.pattern, "group" if "group" in pattern.groupindex else min(pattern.groups, 1))
         for pattern in patterns
     ]
-    hint = _HINT.search if [pattern.pattern for pattern in patterns] == list(_COLLECTIONS) else None
+    # Most data have nothing of the kind: one search says so of all names at once.
+    if [pattern.pattern for pattern in patterns] == list(_COLLECTIONS) and not _HINT.search("\0".join(["", *names])):
+        return list(names)
     groups = []
     for name in names:
-        if hint and not hint(name):
-            groups.append(name)
-            continue
         stem, _ = os.path.splitext(os.path.basename(name))
         group = name
         for search, in_path, part in parts:

@@ -87,6 +87,8 @@ def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], li
     def sha256(part: Sequence[int]) -> list[bytes | str]:
         return [_file_key(paths[i]) for i in part]
 
+    if not fresh:
+        return keys, bad
     parts = [fresh[start : start + _HASHED_TOGETHER] for start in range(0, len(fresh), _HASHED_TOGETHER)]
     with reading(os.cpu_count(), "hash") as pool:
         for part, results in zip(parts, pool.map(sha256, parts), strict=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..errors import DataError
+from ..spec import FeatureSpec
 from ..store.store import Store
 from ..system import memory
 from .pooling import pool, pooled
@@ -25,9 +26,10 @@ def read_or_stay(
 
     ``stream`` decides it, where it is not None.
     """
-    array = _array_for(store, feature_set, pooling)
+    spec = store.spec(feature_set)
+    array = _array_for(spec, feature_set, pooling)
     if stream is None and keys:
-        like = pooled(store.shapes(feature_set)[array], store.spec(feature_set).dtype, pooling)
+        like = pooled(store.shapes(feature_set)[array], spec.dtype, pooling)
         need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
         # Within a limit, TensorFlow and the programs it compiles have to fit as well.
         stream = need > (free if memory.limit() is None else free - _LIBRARIES) / 4
@@ -36,30 +38,33 @@ def read_or_stay(
             _log.warning(message, feature_set, len(keys), need / 1e9, free / 1e9)
     if stream and keys:
         return StoredRows(store, feature_set, keys, array, pooling)
-    return read_pooled(store, feature_set, keys, pooling)
+    return _read(store, feature_set, keys, array, pooling)
 
 
 def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: str) -> np.ndarray:
     """Rows of a set in the order of ``keys``, pooled; array of shape (n, d), or of maps."""
+    return _read(store, feature_set, keys, _array_for(store.spec(feature_set), feature_set, pooling), pooling)
+
+
+def _read(store: Store, feature_set: str, keys: Sequence[bytes], array: str, pooling: str) -> np.ndarray:
     if pooling == "max":  # block by block: maps are some 50 times the rows that are wanted
-        return np.concatenate(list(pooled_blocks(store, feature_set, keys, pooling, 1024)))
-    return next(pooled_blocks(store, feature_set, keys, pooling, max(1, len(keys))))
+        return np.concatenate([pool(block, pooling) for block in store.blocks(feature_set, keys, array, 1024)])
+    return pool(store.read(feature_set, keys, array), pooling)
 
 
 def pooled_blocks(
     store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, rows: int
 ) -> Iterator[np.ndarray]:
     """The same, ``rows`` rows at a time."""
-    for block in store.blocks(feature_set, keys, _array_for(store, feature_set, pooling), rows):
+    for block in store.blocks(feature_set, keys, _array_for(store.spec(feature_set), feature_set, pooling), rows):
         yield pool(block, pooling)
 
 
-def _array_for(store: Store, feature_set: str, pooling: str) -> str:
+def _array_for(spec: FeatureSpec, feature_set: str, pooling: str) -> str:
     """Which of a set's arrays a pooling starts from.
 
     Raises :class:`DataError` where the set keeps averages alone and more is asked for.
     """
-    spec = store.spec(feature_set)
     if pooling == "cls":
         if not spec.class_token:
             raise DataError(f"{feature_set} has no class token; take another pooling")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def _read_runs(path: Path, offset: int, out: np.ndarray, targets: np.ndarray, po
     except FileNotFoundError as error:
         raise MovedError(path.name) from error
     with file:
-        for start, stop in zip(np.r_[0, cuts].tolist(), np.r_[cuts, len(targets)].tolist(), strict=True):
+        for start, stop in itertools.pairwise([0, *cuts.tolist(), len(targets)]):
             first = int(targets[start])
             into = flat[first : first + stop - start].reshape(-1).data
             file.seek(offset + int(positions[start]) * width)

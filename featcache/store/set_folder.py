@@ -50,9 +50,10 @@ def shard_sizes(folder: Path) -> dict[str, int]:
         if names == before:
             break
     sizes = {}
+    inside = os.path.join(folder, "")
     for name in sorted(names):
         with contextlib.suppress(FileNotFoundError):
-            sizes[name] = os.stat(folder / name).st_size
+            sizes[name] = os.stat(inside + name).st_size
     return sizes
 
 

@@ -78,6 +78,8 @@ def open_shards(index: Index, folder: Path, names: Iterable[str]) -> dict[str, O
             unproven.append((name, stamp))
         else:
             opened[name] = believed
+    if not unproven:
+        return opened
     with reading(os.cpu_count(), "prove") as pool:
         found = zip(unproven, pool.map(_proven, [folder / name for name, _ in unproven]), strict=True)
         fresh = {name: (stamp, of) for (name, stamp), of in found if of is not None}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featcache.extraction.precision_error import recorded
-from featcache.features.loading import Features
+from featcache.features.labelled_features import Features
 from featcache.features.pooled_rows import read_pooled
 from featcache.spec import FORMER_PRECISIONS
 from featcache.store.store import Store

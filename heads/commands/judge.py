@@ -10,7 +10,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
 from .formatting import interval_text, metrics_table, precision_lines, threshold_lines, where_line
-from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
+from .options import BUNDLE_WEIGHTS, ON_MAP, OUT, SKIP_BAD
 
 
 @click.command()
@@ -19,6 +19,8 @@ from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
 @BUNDLE_WEIGHTS
 @SKIP_BAD
 @click.option("--recheck", is_flag=True, help="Of less than float32: compute in float32 what that might change.")
+@ON_MAP
+@click.option("--out", metavar="DIR", help="Folder for the map, with --on-map [default: a new one in ./runs].")
 @MEMORY
 @shared_options
 def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
@@ -44,6 +46,8 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     lines += [f"warning of this model: {text}" for text in result["warnings"]]
     if result["synthetic"]:
         lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
+    if "figures" in result:
+        lines.append(f"on the map: {result['figures'][0]}")
     output.result(result, *lines)
 
 
@@ -55,6 +59,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
 @SPLIT
 @BUNDLE_WEIGHTS
 @SKIP_BAD
+@ON_MAP
 @OUT
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:

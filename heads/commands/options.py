@@ -23,3 +23,6 @@ BUNDLE_WEIGHTS = click.option(
     "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
 )
 SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be decoded.")
+ON_MAP = click.option(
+    "--on-map", metavar="RUN", help="Show these images on the map of a run of tsne, of this bundle or its features."
+)

@@ -25,7 +25,11 @@ from .parsing import names
 @MEMORY
 @SPLIT
 @click.option(
-    "--limit", type=click.IntRange(4), default=10_000, show_default=True, help="Images drawn; of more, a random sample."
+    "--limit",
+    type=click.IntRange(4),
+    default=100_000,
+    show_default=True,
+    help="Images drawn; of more, a random sample.",
 )
 @click.option(
     "--perplexity",

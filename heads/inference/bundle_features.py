@@ -74,6 +74,15 @@ def rows_cache(bundle: Bundle, cache: str | os.PathLike[str]) -> Path:
     return Path(cache) / "bundles" / digest[:16]
 
 
+def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
+    """The feature set of a spec, whatever its weights were called; raises :class:`DataError` where there is none."""
+    with Store(cache) as store:
+        for name in store.feature_sets():
+            if name.endswith(f"-{spec_hex}"):
+                return name
+    raise DataError("the bundle's features are not in this cache; extract them, or name the cache with --cache")
+
+
 def bundle_features(
     bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, list[BadImage]]:

@@ -3,82 +3,28 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 import featcache
 from featcache.data import filesystems
-from featcache.errors import DataError, UsageError
+from featcache.errors import UsageError
 from featcache.features.labelled_features import Features
-from featcache.features.stored_rows import StoredRows
-from featcache.system import memory
 
 from ..bundles.bundle import open_bundle
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
-from ..search.gram_projection import isometric
 from . import embedding_plots
+from .bundle_features import set_of
+from .feature_map import FeatureMap, write_map
+from .map_overlay import bundle_digest
+from .neighbour_embedding import embed
 
 _log = logging.getLogger(__name__)
-# Threads wait for each other some thousand times in a t-SNE. For few rows they gain little, and where another process
-# holds a core, 60 rows took 25 s in place of 0.2.
-_FEW = 500
-_EXACT = 2000  # rows; up to here the projection keeps every distance
-_COPIES = 8  # of the rows that a projection or components take in passing, some of them in float64
-_COMPONENTS = 50  # beyond, as van der Maaten & Hinton (2008) do
-
-
-def embed(X: np.ndarray, perplexity: float = 30.0, seed: int = 0) -> tuple[np.ndarray, str]:
-    """t-SNE (van der Maaten & Hinton 2008) in two dimensions.
-
-    Parameters
-    ----------
-    X : array of shape (n, d)
-        The rows.
-    perplexity : float, optional
-        Lowered to (n - 1) / 3 where there are few rows.
-    seed : int, optional
-        The same seed gives the same map.
-
-    Returns
-    -------
-    points : array of shape (n, 2)
-        The map.
-    before : str
-        What was done before: the projection is exact up to 2,000 rows; of more, the first 50 principal components are
-        taken.
-
-    Raises
-    ------
-    DataError
-        Fewer than 4 rows.
-    """
-    count = len(X)
-    if count < 4:
-        raise DataError(f"found {count} row(s); t-SNE needs at least 4")
-    if count <= _EXACT:
-        rows, before = isometric(X), "all distances kept"
-    else:
-        taken = min(_COMPONENTS, X.shape[1])
-        rows = PCA(taken, svd_solver="randomized", random_state=seed).fit_transform(X)
-        before = f"first {taken} principal components"
-    perplexity = min(perplexity, (count - 1) / 3)
-    start = np.zeros((count, 2))
-    if not (X[:1] == X).all():  # equal rows have no components
-        start = PCA(2, svd_solver="full" if count <= _EXACT else "randomized", random_state=seed).fit_transform(rows)
-    spread = float(np.std(start[:, 0]))
-    start = start * (1e-4 / spread) if spread > 0 else np.random.default_rng(seed).normal(0, 1e-4, (count, 2))
-    model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed)
-    with threadpool_limits(1 if count <= _FEW else None, user_api="openmp"):
-        return model.fit_transform(rows.astype(np.float32)), before
 
 
 def tsne(
@@ -92,7 +38,7 @@ def tsne(
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     split: str | None = None,
-    limit: int = 10_000,
+    limit: int = 100_000,
     perplexity: float = 30.0,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
@@ -117,13 +63,14 @@ def tsne(
     split : str, optional
         Only this part of the data.
     limit : int, optional
-        Images drawn; of more, a random sample, and of raw features no more than memory allows.
+        Images drawn; of more, a random sample.
     perplexity : float, optional
         Of t-SNE, more than 0; lowered to (n - 1) / 3 where there are few images.
     seed : int, optional
         Of t-SNE and of the sample.
     out : str or path-like, optional
-        Folder for ``tsne.png`` and ``tsne.csv``; by default a new one in ``runs``.
+        Folder for ``tsne.png``, ``tsne.csv``, and the map, on which ``predict`` and ``evaluate`` show new images; by
+        default a new one in ``runs``.
 
     Returns
     -------
@@ -134,7 +81,7 @@ def tsne(
     Raises
     ------
     UsageError
-        Options out of range, a bundle whose model has no dense layer, or an ``out`` that is not empty.
+        Options out of range, a bundle whose model has no dense layer, an ``out`` that is not empty, or no openTSNE.
     DataError
         Features that are not in the cache, or fewer than 4 images.
     BundleError
@@ -174,27 +121,41 @@ def tsne(
     if split is not None:
         features = features.split(split)
     there = len(features)
-    features = _sampled(features, limit, raw=opened is None, seed=seed)
+    features = _sampled(features, limit, seed)
     wrong: np.ndarray | None = None
     predicted: list[str] = [""] * len(features)
     if opened is None:
-        rows, what = np.asarray(features.X).reshape(len(features), -1), f"features, {features.pooling}"
+        rows = features.X
     else:
         codes = opened.labels(opened.predict_proba(features))
         wrong = codes != features.y
         predicted = [features.classes[code] for code in codes]
-        rows, what = opened.estimator.hidden(features.X), "first dense layer"
-    points, before = embed(rows, perplexity, seed)
+        rows = opened.estimator.hidden(features.X)
+    embedding = embed(rows, perplexity, seed)
+    points, before = embedding.points, embedding.before
+    drawn = FeatureMap(
+        embedding,
+        features.keys,
+        features.y,
+        features.classes,
+        features.feature_set,
+        features.spec.hex,
+        features.pooling,
+        "" if opened is None else bundle_digest(opened),
+        origin_note(features),
+    )
     with run_folder(out, "tsne", task, features.spec.network) as folder:
         header = ("path", "split", "label", "predicted", "x", "y")
         labels = [features.classes[label] for label in features.y]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
         write_table(folder / "tsne.csv", header, table)
         shown = f"{_where(features, split, there)}{origin_note(features)}"
-        caption = f"t-SNE of {features.feature_set}, {what} ({before}), {shown}"
+        caption = f"t-SNE of {features.feature_set}, {drawn.what} ({before}), {shown}"
         names = [Path(filesystems.name_of(path)).stem for path in features.paths]
-        drawn = embedding_plots.scatter(points, features.y, features.classes, wrong, names, caption)
-        save_figure(drawn, folder / "tsne.png")
+        save_figure(
+            embedding_plots.scatter(points, features.y, features.classes, wrong, names, caption), folder / "tsne.png"
+        )
+        write_map(folder, drawn)
         result = {
             "figures": [str(folder / "tsne.png")],
             "csv": str(folder / "tsne.csv"),
@@ -210,27 +171,14 @@ def tsne(
         return result
 
 
-def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
-    """The feature set of a spec, whatever its weights were called."""
-    with featcache.Store(cache) as store:
-        for name in store.feature_sets():
-            if name.endswith(f"-{spec_hex}"):
-                return name
-    raise DataError("the bundle's features are not in this cache; extract them, or name the cache with --cache")
-
-
-def _sampled(features: Features, limit: int, raw: bool, seed: int) -> Features:
-    """At most ``limit`` rows; of features in the store, which are drawn as they are, no more than memory holds."""
+def _sampled(features: Features, limit: int, seed: int) -> Features:
+    """At most ``limit`` rows."""
     if limit < 4:
         raise UsageError(f"--limit {limit}: t-SNE needs at least 4 images")
-    most = limit
-    if raw and isinstance(features.X, StoredRows):
-        row = 4 * math.prod(features.X.shape[1:])
-        most = min(most, memory.available() // (_COPIES * row))
-    if len(features) <= most:
+    if len(features) <= limit:
         return features
-    _log.warning("tsne: %d of %d images are drawn, a random sample", most, len(features))
-    return features.take(np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False)))
+    _log.warning("tsne: %d of %d images are drawn, a random sample", limit, len(features))
+    return features.take(np.sort(np.random.default_rng(seed).choice(len(features), limit, replace=False)))
 
 
 def _where(features: Features, split: str | None, there: int) -> str:

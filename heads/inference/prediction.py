@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from featcache.errors import DataError
+from featcache.errors import DataError, UsageError
 from featcache.extraction.planning import choose_data
 from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
 from ..auditing.audit_record import join_groups, read_record
 from ..bundles.answer_error import told
-from ..bundles.bundle import open_bundle
+from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.metrics import evaluate
 from ..evaluation.operating_point import operating_point
 from ..evaluation.run_folder import (
@@ -30,6 +30,8 @@ from ..evaluation.run_folder import (
     write_predictions,
 )
 from .bundle_features import bundle_features, known_images, unlabelled_images
+from .feature_map import FeatureMap
+from .map_overlay import fitting_map, write_overlay
 from .recheck import rechecked, require_recheckable
 from .unlike_training import distances_to_training, unlike_training
 
@@ -44,6 +46,8 @@ def predict(
     cache: str | os.PathLike[str] = "cache",
     skip_bad: bool = False,
     recheck: bool = False,
+    on_map: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Label images.
 
@@ -62,6 +66,11 @@ def predict(
     recheck : bool, optional
         Of a model of features in less than float32: compute the images whose answers that might have changed once more
         in float32, whose answers then stand.
+    on_map : str or path-like, optional
+        The run folder of a :func:`tsne` of this bundle, or of its features: the images are shown on that map, which
+        stays as it is. The features of the map's own images are read from the cache.
+    out : str or path-like, optional
+        Folder for ``map.png`` and ``map.csv``, with ``on_map``; by default a new one in ``runs``.
 
     Returns
     -------
@@ -76,14 +85,17 @@ def predict(
         that is not known: with ``recheck`` all are then computed again.
         ``unlike_training`` is whether the image is farther from those that the model learnt from than 99 in 100 of
         their own kind (see :mod:`heads.bundles.out_of_distribution`): what the model says of it is then a guess. It and
-        ``distance`` (0 to 2) are None where the bundle holds nothing to tell by.
+        ``distance`` (0 to 2) are None where the bundle holds nothing to tell by. With ``on_map`` also ``figures``,
+        ``csv`` and ``run``, paths.
 
     Raises
     ------
     BundleError
         The bundle is damaged, or made for other features.
     DataError
-        No images, or bad ones without ``skip_bad``.
+        No images, or bad ones without ``skip_bad``; no map, or features of its images that are not in the cache.
+    UsageError
+        The map shows other features than the bundle's, or ``out`` is there and not empty.
     WeightsError
         The network's weights are not to be had.
     UsageError
@@ -126,6 +138,9 @@ def predict(
     opened = open_bundle(bundle)
     if recheck:
         require_recheckable(opened)
+    if out is not None and on_map is None:
+        raise UsageError("--out is where a map is drawn; say on which one with --on-map")
+    drawn = _map_to_draw_on(on_map, opened, out)
     dataset = unlabelled_images(opened, images)
     if not len(dataset):
         raise DataError("no images to predict")
@@ -157,7 +172,7 @@ def predict(
             zip(features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True)
         )
     ]
-    return {
+    result = {
         "rows": rows,
         "classes": list(opened.classes),
         "skipped": [image.path for image in bad],
@@ -167,6 +182,12 @@ def predict(
         "warnings": opened.warnings,
         "synthetic": opened.synthetic,
     }
+    if drawn is not None and len(features):
+        with run_folder(out, "predict", opened.spec.network) as folder:
+            codes = opened.labels(probabilities)
+            result |= write_overlay(folder, drawn, opened, features, codes, cache, labelled=False)
+            result["run"] = str(folder)
+    return result
 
 
 def evaluate_bundle(
@@ -178,6 +199,7 @@ def evaluate_bundle(
     weights: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     skip_bad: bool = False,
+    on_map: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Judge a kept model on labelled images.
@@ -199,6 +221,9 @@ def evaluate_bundle(
         The features are kept here; what is there already is not computed again.
     skip_bad : bool, optional
         Go on without images that cannot be decoded.
+    on_map : str or path-like, optional
+        As of :func:`predict`: ``map.png`` and ``map.csv`` show these images on the map of that run, colours being
+        their labels.
     out : str or path-like, optional
         Folder for figures, ``predictions.csv`` and ``run.json``; by default a new one in ``runs``.
 
@@ -209,17 +234,18 @@ def evaluate_bundle(
         group; ``internal``, the metrics from when the model was made; ``trained_on``, how many of these images it
         learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or None;
         ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
-        chance, or None; ``precision``, as :func:`predict` has it; ``warnings``, what must stand beside; and more, as
-        ``run.json`` holds it.
+        chance, or None; ``precision``, as :func:`predict` has it; ``warnings``, what must stand beside; ``figures``,
+        paths; and more, as ``run.json`` holds it.
 
     Raises
     ------
     BundleError
         The bundle is damaged, or made for other features.
     DataError
-        No images of the model's classes, or bad ones without ``skip_bad``.
+        No images of the model's classes, or bad ones without ``skip_bad``; no map, or features of its images that are
+        not in the cache.
     UsageError
-        ``out`` is there and not empty.
+        ``out`` is there and not empty, or the map shows other features than the bundle's.
 
     See Also
     --------
@@ -258,7 +284,7 @@ def evaluate_bundle(
     (1.0, [0.87, 1.0])
     """
     opened = open_bundle(bundle)
-    require_out(out)
+    drawn = _map_to_draw_on(on_map, opened, out)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     known, left_out = known_images(dataset, opened.classes, split)
@@ -305,8 +331,18 @@ def evaluate_bundle(
         write_predictions(folder / "predictions.csv", features, rows, parts, probabilities, opened.threshold)
         title = f"{data_title(dataset.root, dataset.synthetic)}, by {Path(bundle)}"
         write_evaluation(folder, features, rows, probabilities, test, title)
+        if drawn is not None:
+            result |= write_overlay(folder, drawn, opened, features, opened.labels(probabilities), cache, labelled=True)
         write_json(folder / "run.json", result)
         return result
+
+
+def _map_to_draw_on(
+    on_map: str | os.PathLike[str] | None, opened: Bundle, out: str | os.PathLike[str] | None
+) -> FeatureMap | None:
+    """The map that is asked for, and a place for the results, before any work is done."""
+    require_out(out)
+    return None if on_map is None else fitting_map(on_map, opened)
 
 
 def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:

@@ -17,8 +17,9 @@ from featcache.errors import FeatcacheError, UsageError
 from featcache.features.labelled_features import Features
 
 from ..bundles.bundle import Bundle, open_bundle
+from ..inference.bundle_features import set_of
 from ..inference.class_activation import contributions
-from ..inference.embedding import embed, set_of
+from ..inference.neighbour_embedding import embed
 from ..inference.overlays import overlay
 
 _log = logging.getLogger(__name__)
@@ -77,8 +78,8 @@ def explore(
     chosen = features.take(shown)
     if len(shown) > _SLOW:
         _log.info("map: t-SNE of %d images takes some minutes", len(shown))
-    points, before = embed(opened.estimator.hidden(chosen.X), seed=seed)
-    points = points - points.mean(axis=0)
+    embedding = embed(opened.estimator.hidden(chosen.X), seed=seed)
+    points = embedding.points - embedding.points.mean(axis=0)
     points /= np.abs(points).max() or 1
     split = [(parts or {}).get(p, str(s)) or "no split" for p, s in zip(chosen.paths, chosen.splits, strict=True)]
     splits = sorted(set(split), key=lambda name: ("train", "val", "test", name).index(name))
@@ -99,7 +100,7 @@ def explore(
         "overlays": [overlays.get(row, "") for row in pictures] if overlays else [],
         "all": len(features),
         "wrong": int(wrong.sum()),
-        "before": before,
+        "before": embedding.before,
         "saliency": reason,
         "feature_set": features.feature_set,
         "task": str(opened.about["task"]),

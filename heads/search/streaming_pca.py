@@ -43,7 +43,7 @@ class Reduced:
     Attributes
     ----------
     rows : float32 array of shape (n, k), all rows.
-    components : what makes them of rows of unit length, fitted.
+    components : what makes them of rows, of unit length where those are scaled, fitted.
     variance : share of the training rows' variance that they carry.
     """
 
@@ -81,14 +81,18 @@ class Reduced:
         return Pipeline([("scale", scale), ("components", self.components), *steps])
 
 
-def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
-    """Principal components of rows in the store, as many as fit in half of the memory that is free, 512 at most.
+def reduce_columns(
+    X: StoredRows, train: np.ndarray, seed: int = 0, most: int = _MOST_COMPONENTS, unit: bool = True
+) -> Reduced:
+    """Principal components of rows in the store, as many as fit in half of the memory that is free.
 
     Parameters
     ----------
     X : rows of shape (n, d).
     train : positions of the rows to learn the components from. Labels play no part.
     seed : of the directions to start from.
+    most : components at most.
+    unit : whether each row is scaled to unit length before.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
         Not even 16 components fit.
     """
     n, d = X.shape
-    k = _components(len(train), n, d)
+    k = _components(len(train), n, d, most)
+    prepared = _unit if unit else _plain
     directions = np.random.default_rng(seed).standard_normal((d, min(k + _MORE, d)), dtype=np.float32)
     mean, squares = np.zeros(d), 0.0
     for _ in range(_PASSES):
@@ -104,7 +109,7 @@ def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
         total, squares = np.zeros(d), 0.0
         onto = np.zeros_like(directions)
         for block in X.take(train).blocks(_BLOCK):
-            rows = _unit(block)
+            rows = prepared(block)
             total += rows.sum(axis=0, dtype=np.float64)
             squares += float(np.square(rows).sum(dtype=np.float64))
             onto += rows.T @ (rows @ directions)
@@ -115,7 +120,7 @@ def reduce_columns(X: StoredRows, train: np.ndarray, seed: int = 0) -> Reduced:
     directions = linalg.qr(directions, mode="economic", overwrite_a=True, check_finite=False)[0]
     scores = np.empty((n, directions.shape[1]), np.float32)
     for number, block in enumerate(X.blocks(_BLOCK)):
-        np.matmul(_unit(block), directions, out=scores[number * _BLOCK :][: len(block)])
+        np.matmul(prepared(block), directions, out=scores[number * _BLOCK :][: len(block)])
     scores -= centre @ directions
     variances, turns = linalg.eigh(np.cov(scores[train], rowvar=False).reshape(scores.shape[1], -1))
     order = np.argsort(variances)[::-1][:k]
@@ -143,7 +148,7 @@ def sampled(
     return np.sort(rows), [(place[a][place[a] >= 0], place[b][place[b] >= 0]) for a, b in folds]
 
 
-def _components(train: int, n: int, d: int) -> int:
+def _components(train: int, n: int, d: int, most: int) -> int:
     # Components: directions, what they are multiplied to, and three copies in passing. Scores: as they are, turned, and
     # what models make of them in float64.
     each = 4 * (5 * d + 4 * n)
@@ -154,11 +159,15 @@ def _components(train: int, n: int, d: int) -> int:
             f"({4 * _STEP * each / 1e6:,.0f} MB would have to be free, {memory.available() / 1e6:,.0f} MB are). "
             "Allow more, or take pooling avg"
         )
-    return min(fit, _MOST_COMPONENTS, d, max(1, train - 1))
+    return min(fit, most, d, max(1, train - 1))
+
+
+def _plain(block: np.ndarray) -> np.ndarray:
+    return block.reshape(len(block), -1).astype(np.float32)
 
 
 def _unit(block: np.ndarray) -> np.ndarray:
-    rows = block.astype(np.float32)
+    rows = _plain(block)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)
 

@@ -46,6 +46,7 @@ BAD = {
     "--bundle": ["", "nowhere", "empty", NUL],
     "--only": ["", "nosuch", "b-,nosuch"],
     "--features": ["", "file.txt", NUL],
+    "--on-map": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
     "BUNDLE": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
     "IMAGE": ["", "nowhere.png", "empty", "file.txt", NUL, TOO_LONG],
     "RUNS": ["", "nowhere", "empty", "file.txt", NUL],

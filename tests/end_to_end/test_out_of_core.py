@@ -205,9 +205,9 @@ def test_tsne_draws_a_sample(place, short, tmp_path):
     drawn = tsne(task="binary", cache=place / "cache", limit=40, out=tmp_path / "t")
     assert (drawn["rows"], drawn["of"]) == (40, COUNT)
     assert len((tmp_path / "t" / "tsne.csv").read_text().splitlines()) == 41
-    # Raw features are drawn as they are: no more of them than fit.
-    drawn = tsne(task="binary", cache=place / "cache", out=tmp_path / "u")
-    assert 100 < drawn["rows"] < COUNT
+    # Rows that do not fit are drawn from their components, and none is left out for that.
+    drawn = tsne(task="binary", cache=place / "cache", limit=60, out=tmp_path / "u")
+    assert drawn["before"].startswith("first ")
     with pytest.raises(UsageError, match="at least 4"):
         tsne(task="binary", cache=place / "cache", limit=3)
 
