@@ -5,6 +5,7 @@ Names load on first use, so that importing the package is quick and loads no Ten
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from .system.lazy_names import attach
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .system.memory import memory_limit as memory_limit
 
 __version__ = VERSION
+
+# OpenVINO and NNCF report to their makers, over the network, that they are used and on what, from the moment they are
+# imported; where this module of theirs is missing they go on without. Whoever loaded it before has decided otherwise.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOMES = {
     "extract": "extraction.extract",

@@ -22,6 +22,11 @@ from .network import Graph, Stated
 
 LARGEST = 4096  # pixels, as of --size
 _PATIENCE = 600  # seconds for a process to read a file
+# Without a report to OpenVINO's makers, as in this process (see featcache/__init__.py).
+_READ = """import sys
+sys.modules["openvino_telemetry"] = None
+import openvino
+openvino.Core().read_model(sys.argv[1])"""
 _SHOWN = 6  # names of layers in a message
 
 
@@ -146,7 +151,7 @@ class FileNetwork:
 
 def _require_survived(path: Path, form: FileFormat) -> None:
     """Have another process read it first: of some damaged files OpenVINO ends the process, without an error."""
-    command = [sys.executable, "-c", "import sys, openvino; openvino.Core().read_model(sys.argv[1])", str(path)]
+    command = [sys.executable, "-c", _READ, str(path)]
     try:
         child = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired as error:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What is computed in; the error of the others is measured and said.",
 )
+@click.option("--calibration", metavar="SET", help="Of int8: take this set's network [default: made of this data].")
 @click.option(
     "--runtime",
     type=click.Choice(["auto", "tensorflow", "openvino", "torch"]),

@@ -23,6 +23,7 @@ from .extract_paths import ExtractResult, extract_layers_of_paths, refused
 from .planning import Plan, choose_data
 from .precision_advice import advise
 from .precision_error import measure
+from .quantised_request import resolve_quantised
 from .request import ExtractionRequest
 from .resolution import resolve
 from .workers import Workers
@@ -41,6 +42,7 @@ def extract(
     keep: str | None = None,
     dtype: str = "float32",
     precision: str = "float32",
+    calibration: str | None = None,
     runtime: str = "auto",
     identity: str | None = None,
     mean: float | Sequence[float] | None = None,
@@ -86,7 +88,11 @@ def extract(
     dtype : {"float32", "float16"}, optional
         What is stored.
     precision : {"float32", "bfloat16", "float16", "int8"}, optional
-        What is computed in.
+        What is computed in. The error of the others is measured on 32 of the images, in both. ``int8`` is calibrated on
+        training images (extra ``int8``).
+    calibration : str or None, optional
+        Of int8: a feature set whose quantised network is taken; None takes the one that was made of this data, or
+        makes one.
     runtime : {"auto", "tensorflow", "openvino", "torch"}, optional
         What computes; OpenVINO is for CPUs, PyTorch for its own networks where there is a GPU. See
         :func:`featcache.backbones.runtime.choose`. In float32 the features are the same, to 1e-4 of the largest (1e-5
@@ -181,6 +187,7 @@ def extract(
     )
     work = _Work(
         data,
+        calibration,
         batch_size,
         skip_bad,
         compression,
@@ -247,6 +254,7 @@ class _Work:
     """How an extraction is done; as in :func:`extract`."""
 
     data: str | os.PathLike[str] | None
+    calibration: str | None = None
     batch_size: int | None = None
     skip_bad: bool = False
     compression: str = "none"
@@ -259,7 +267,9 @@ class _Work:
     on_start: Callable[[Plan], None] = lambda plan: None
     on_progress: Callable[[int], None] = lambda done: None
 
-    def check(self, backbone: Any) -> None:
+    def check(self, backbone: Any, precision: str) -> None:
+        if self.calibration is not None and precision != "int8":
+            raise UsageError(f"--calibration is of --precision int8, not of {precision}")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"--batch-size {self.batch_size}: expected at least 1")
         if self.compression not in COMPRESSIONS:
@@ -274,7 +284,7 @@ class _Work:
 
 def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
     """Extract what is asked for in one pass; a result for each layer."""
-    work.check(request.backbone)
+    work.check(request.backbone, request.precision)
     parsed = parse_devices(work.devices) if work.devices else None
     if network_sources.is_of_table(request.backbone):
         registry.get(request.backbone)  # a misspelt name fails before anything is read
@@ -284,7 +294,10 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
         ignored = dataset.ignored_kinds
         if ignored:
             _log.info("%s: left out, being no images or hidden: %s", dataset.root, in_words(ignored))
-        resolved = resolve(request, store, dataset.synthetic)
+        if request.precision == "int8":
+            resolved = resolve_quantised(request, store, dataset, work.calibration)
+        else:
+            resolved = resolve(request, store, dataset.synthetic)
         if resolved.fell_back:
             _log.warning(
                 "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "

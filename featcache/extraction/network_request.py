@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from ..backbones import network_sources, openvino_runtime
+from ..backbones import network_sources, openvino_runtime, quantisation
 from ..backbones import runtime as runtimes
 from ..backbones.network import Kind, Network, assemble, output_form, require_fits
 from ..backbones.network_proof import prove
@@ -112,6 +112,8 @@ def resolve_network_specs(
             raise WeightsError(f"the network {spec.network} is not here (digest {spec.weights_digest[:8]}…)")
         read = openvino_runtime.read(path)
         require_fits(read, spec, str(path))
+        if spec.calibration and quantisation.digest(read) != spec.calibration:
+            raise WeightsError(f"{path}: not the quantised network of this spec ({spec.calibration[:8]}…)")
         return read
 
     return Resolved(specs, lambda count: on_openvino([model(spec) for spec in specs], specs, threads))

@@ -3,6 +3,7 @@
 ::
 
     cache/features/<feature set>/spec.json          the spec, for people and for repair
+    cache/features/<feature set>/precision.json     how far it is from float32; derived
     cache/features/<feature set>/<sha256>.h5        shards; the name is the commit
     cache/features/<feature set>/.damaged/          shards that 'cache repair' could save nothing from
     cache/networks/<digest>.safetensors             frozen networks, for bundles

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import numpy as np
 
 from featcache.backbones import registry, runtime
 from featcache.backbones.tensorflow_setup import load_tensorflow
-from featcache.backbones.weights import WeightsSource, build
+from featcache.backbones.weights import build, parse
+from featcache.data.dataset import Dataset
 from featcache.errors import UsageError
 from featcache.extraction.extract_paths import extract_paths
-from featcache.extraction.request import ExtractionRequest
+from featcache.extraction.precision_error import measure
+from featcache.extraction.quantised_request import resolve_quantised
+from featcache.extraction.request import ExtractionRequest, Resolved
 from featcache.extraction.resolution import resolve
+from featcache.spec import PRECISIONS
 from featcache.store.store import Store
 
 from .case import Case, decoded, some_images, timed
@@ -35,12 +40,15 @@ _SIDES, _REPEATS = (2048, 3072), 2
 
 
 @contextlib.contextmanager
-def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str | None = None) -> Iterator[Case]:
-    """Each runtime from files to committed shards, its peers, and what the machine would allow.
+def extract(
+    folder: Path, backbone: str = "vgg16", images: int = 128, data: str | None = None, weights: str = "random"
+) -> Iterator[Case]:
+    """Each runtime and precision from files to committed shards, its peers, and what the machine would allow.
 
     The peers are Keras' ``predict`` over preprocessed pixels in memory, and the bare forward pass of torch's same
-    network; the roof is the machine's fastest matrix product. Random weights, batches of 16 but for ours, which
-    choose. Building, converting and compiling are told apart.
+    network; the roof is the machine's fastest matrix product. Batches of 16 but for ours, which choose. Building,
+    converting, calibrating and compiling are told apart. Beside the pace of a precision other than float32 stands how
+    far its features are from float32's.
     """
     row = registry.get(backbone)
     if row.name == "pixels":
@@ -49,20 +57,31 @@ def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str 
     paths = some_images(folder, images, data)
     count = len(paths)
     case = Case(f"{row.name}, {row.size} px, {count} images, from files to committed shards", [], "images/s")
-    for name in runtime.NAMES[1:]:
+    case.values["precision_error"] = {}
+    for name, precision in _ways():
+        label = f"featcache, {name}" + (f", {precision}" if precision != "float32" else "")
+        request = ExtractionRequest(row.name, weights, runtime=name, precision=precision)
+        once = _files_to_shards(folder / name, request, paths)
         try:
-            runtime.check(name, "float32")
+            runtime.check(name, precision)
+            started = time.perf_counter()
+            once()
         except UsageError as error:
-            case.leave_out(f"featcache, {name}", str(error))
+            case.leave_out(label, str(error))
             continue
-        once = _files_to_shards(folder / name, row.name, name, paths)
-        started = time.perf_counter()
-        once()
         case.notes.append(
-            f"featcache, {name}: first run {time.perf_counter() - started:.1f} s, with building and converting"
+            f"{label}: first run {time.perf_counter() - started:.1f} s, with building, converting and calibrating"
         )
-        case.contenders.append(Contender(f"featcache, {name}", once, items=count, ours=True))
-    network = build(row, row.size, WeightsSource("random"))
+        if precision != "float32":
+            apart = _error(folder / name, request, paths)
+            case.values["precision_error"][label] = apart
+            case.notes.append(
+                f"{label}: features differ from float32's by {100 * apart['median']:.2g}% of their length (median of "
+                f"{apart['images']} images), {100 * apart['largest']:.2g}% at most"
+            )
+        beside = f"featcache, {name}" if precision != "float32" else None
+        case.contenders.append(Contender(label, once, items=count, ours=True, beside=beside))
+    network = build(row, row.size, parse(weights))
     pixels = decoded(paths, row.size).astype(np.float32)
     own = getattr(keras.applications, row.module).preprocess_input(pixels.copy())
     case.contenders.append(
@@ -84,14 +103,43 @@ def extract(folder: Path, backbone: str = "vgg16", images: int = 128, data: str 
     yield case
 
 
-def _files_to_shards(cache: Path, backbone: str, name: str, paths: list[str]) -> Callable[[], float]:
+def _ways() -> list[tuple[str, str]]:
+    """Each runtime in each precision that is worth a row: TensorFlow has others than float32 on GPUs alone."""
+    tf, _ = load_tensorflow()
+    ways = [(name, "float32") for name in runtime.NAMES[1:]]
+    ways += [("openvino", precision) for precision in PRECISIONS[1:]]
+    if tf.config.list_physical_devices("GPU"):
+        ways += [("tensorflow", precision) for precision in ("bfloat16", "float16")]
+    return ways
+
+
+def _resolved(request: ExtractionRequest, store: Store, paths: list[str]) -> Resolved:
+    if request.precision == "int8":
+        return resolve_quantised(request, store, _unlabelled(paths))
+    return resolve(request, store)
+
+
+def _unlabelled(paths: list[str]) -> Dataset:
+    return Dataset("", paths, paths, [""] * len(paths), [""] * len(paths), paths)
+
+
+def _error(cache: Path, request: ExtractionRequest, paths: list[str]) -> dict[str, Any]:
+    """How far the features of a precision are from float32's."""
+    with Store(cache) as store:
+        feature_set = store.find(_resolved(request, store, paths).spec)
+        plain = replace(request, precision="float32")
+        error = measure(store, feature_set, _unlabelled(paths), lambda: resolve(plain, store))
+        assert error is not None  # the set has just been filled with these images
+        return error.about()
+
+
+def _files_to_shards(cache: Path, request: ExtractionRequest, paths: list[str]) -> Callable[[], float]:
     """Extraction into an empty store; its seconds are those from the first file to the last committed shard."""
 
     def run() -> float:
         shutil.rmtree(cache / "features", ignore_errors=True)
         with Store(cache) as store:
-            resolved = resolve(ExtractionRequest(backbone, "random", runtime=name), store)
-            done = extract_paths(store, resolved, paths)
+            done = extract_paths(store, _resolved(request, store, paths), paths)
         if done.computed != len(set(paths)) or done.bad:
             raise UsageError(f"{len(done.bad)} of the images cannot be used; give others with --data")
         return done.seconds + done.phases["plan"]

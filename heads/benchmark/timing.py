@@ -33,6 +33,8 @@ class Contender:
         Whether it is this package.
     roof : bool
         Whether it is no contender, but what the machine could do at best.
+    beside : str or None
+        Another one of ours that it is to be compared with as well, by name.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Contender:
     items: float = 1.0
     ours: bool = False
     roof: bool = False
+    beside: str | None = None
 
 
 def interleaved(
@@ -82,7 +85,7 @@ def ratios(contenders: Sequence[Contender], seconds: Mapping[str, Sequence[float
     """How many times faster each of ours is than each other: of the medians, with the spread over the rounds."""
     compared = []
     for ours in (c for c in contenders if c.ours):
-        for other in (c for c in contenders if not c.ours):
+        for other in (c for c in contenders if not c.ours or c.name == ours.beside):
             scale = ours.items / other.items
             single = [scale * b / a for a, b in zip(seconds[ours.name], seconds[other.name], strict=True)]
             whole = scale * statistics.median(seconds[other.name]) / statistics.median(seconds[ours.name])

@@ -50,9 +50,15 @@ def _conv() -> None:
     """The reference's toy: 32 filters over 120 images, on CPU and GPU."""
 
 
-@_kind("extract", _BACKBONES, _images(128), DATA)
+@_kind(
+    "extract",
+    _BACKBONES,
+    _images(128),
+    DATA,
+    click.option("--weights", default="random", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE."),
+)
 def _extract() -> None:
-    """From files to shards on each runtime, against Keras predict, torch and the machine's roof."""
+    """From files to shards on each runtime and precision, against Keras predict, torch and the roof."""
 
 
 @_kind("cache", _BACKBONES, _images(64), DATA)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featcache.backbones import registry, runtime
+from featcache.backbones import precisions, registry, runtime
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.backbones.weights import WeightsSource, build
 from featcache.errors import UsageError
@@ -107,7 +107,15 @@ def test_each_kind(tmp_path, kind):
     if kind == "extract":
         assert {"featcache, tensorflow", "featcache, openvino", "Keras predict", "roof: sgemm"} <= names
         assert "no network of timm's" in missing["torch/timm, forward pass alone"]
-        assert {ratio["to"] for ratio in result["ratios"]} == {"Keras predict", "roof: sgemm"}
+        pairs = {(ratio["of"], ratio["to"]) for ratio in result["ratios"]}
+        assert {to for of, to in pairs if of == "featcache, openvino"} == {"Keras predict", "roof: sgemm"}
+        half = "featcache, openvino, bfloat16"
+        if "bfloat16" in precisions.on_processor():
+            assert {to for of, to in pairs if of == half} == {"featcache, openvino", "Keras predict", "roof: sgemm"}
+            assert 0 < result["precision_error"][half]["median"] < 0.03
+            assert any(note.startswith(f"{half}: features differ") for note in result["notes"])
+        else:
+            assert "take float32" in missing[half]
     if kind == "cache":
         assert result["ratios"][0]["times"] > 1
     if kind == "load":
@@ -129,7 +137,7 @@ def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_runtime_that_is_not_there_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(runtime, "_openvino_installed", lambda: False)
+    monkeypatch.setattr(runtime, "openvino_installed", lambda: False)
     monkeypatch.setitem(sys.modules, "timm", None)
     result = benchmark("extract", backbone="vgg16", images=2, rounds=1, out=tmp_path / "out")
     missing = {entry["name"]: entry["reason"] for entry in result["not_run"]}

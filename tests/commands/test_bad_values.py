@@ -36,6 +36,7 @@ BAD = {
     "--memory": ["", "0", "-1GB", "much", "1QB", "nan"],
     "--weights": ["", "nosuch.h5", "random:x", "random:-1", NUL, "empty", "file.txt"],
     "--layer": ["nosuch", NUL],
+    "--calibration": ["", "nosuch", "../x", NUL],
     "--devices": ["", "cpu:0", "tpu:1", "gpu:", "cpu:99999", "gpu:0,gpu:0"],
     "--scheduler": ["", "nowhere", "local:0", "tcp://127.0.0.1:1", "tcp://", "http://[::1"],
     "--units": ["", "0", "-3", "64,", "x", "1.5", "64,0"],
