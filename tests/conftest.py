@@ -11,12 +11,15 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from command_line import run_process, run_within
 from pictures import age, write_images
 from shortened import few_trees, undrawn
 from surroundings import REFERENCE, ROOT
+
+from featcache.data import synthetic
 
 # Files that take longest, the longest first: begun last, one of them keeps one core busy while the other idles.
 LONGEST = (
@@ -41,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Hear Ctrl-C, and let the commands that tests start hear it: what a shell runs in the background is deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
+    if config.getoption("numprocesses", None):
+        # Threads of OpenMP and OpenBLAS wait for one another by spinning, on cores that the other processes need.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,6 +59,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def keras_home(tmp_path_factory) -> None:
     """Tests neither use nor fill the user's own cache of weights."""
     os.environ["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_image_of_the_sample_drawn_once():
+    """The built-in sample takes 4 s, and is what many tests begin with; tests/data/test_synthetic.py draws it anew."""
+    draw, drawn = synthetic.draw, {}
+
+    def draw_once(label: str, rng: np.random.Generator) -> np.ndarray:
+        key = label, str(rng.bit_generator.state)
+        if key not in drawn:
+            drawn[key] = draw(label, rng)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "draw", draw_once)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

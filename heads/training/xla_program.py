@@ -70,7 +70,7 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
     layout = WeightLayout.of(shape)
     kind = _Kind(tf, activation, layout, shape.n_outputs == 1, optimizer, dropping, regularised)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def program(
         X: Any,
         y: Any,

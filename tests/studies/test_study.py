@@ -203,7 +203,9 @@ def test_two_backbones_with_a_search(animals, tmp_path, cli, monkeypatch):
     fits = [f"{verb} {backbone}" for backbone in ("pixels", "mobilenet") for verb in ("fit-head", "grid")]
     names = ["extract pixels", "extract mobilenet", "audit", *fits, "report"]
     assert [step["name"] for step in done.json["steps"]] == names
-    searches = [json.loads((Path(s["run"]) / "run.json").read_text()) for s in done.json["steps"] if "grid" in s["name"]]
+    searches = [
+        json.loads((Path(s["run"]) / "run.json").read_text()) for s in done.json["steps"] if "grid" in s["name"]
+    ]
     assert [search["candidates"] for search in searches] == [2, 2]
     networks = read_study(done.json["config"]).made.networks
     assert [network.backbone for network in networks] == ["pixels", "mobilenet"]
