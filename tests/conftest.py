@@ -11,16 +11,48 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from command_line import run_process, run_within
 from pictures import age, write_images
-from surroundings import REFERENCE
+from shortened import few_trees, undrawn
+from surroundings import REFERENCE, ROOT
+
+from featcache.data import synthetic
+
+# Files that take longest, the longest first: begun last, one of them keeps one core busy while the other idles.
+LONGEST = (
+    "studies/test_study.py",
+    "search/test_search_cv.py",
+    "extraction/test_dask_workers.py",
+    "auditing/test_audit.py",
+    "experiments/test_grid.py",
+    "backbones/test_random_weights.py",
+    "store/test_faults.py",
+    "backbones/test_registry.py",
+    "backbones/test_networks.py",
+    "test_doctests.py",
+    "end_to_end/test_out_of_core.py",
+    "data/test_hostile_sources.py",
+    "experiments/test_fit_head.py",
+    "benchmark/test_benchmark.py",
+)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Hear Ctrl-C, and let the commands that tests start hear it: what a shell runs in the background is deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
+    if config.getoption("numprocesses", None):
+        # Threads of OpenMP and OpenBLAS wait for one another by spinning, on cores that the other processes need.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; within a file, and among the others, all stays in its order."""
+    rank = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +62,22 @@ def keras_home(tmp_path_factory) -> None:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     os.environ["FEATCACHE_PROGRAMS"] = str(shared / "programs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_image_of_the_sample_drawn_once():
+    """The built-in sample takes 4 s, and is what many tests begin with; tests/data/test_synthetic.py draws it anew."""
+    draw, drawn = synthetic.draw, {}
+
+    def draw_once(label: str, rng: np.random.Generator) -> np.ndarray:
+        key = label, str(rng.bit_generator.state)
+        if key not in drawn:
+            drawn[key] = draw(label, rng)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "draw", draw_once)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,6 +126,20 @@ def images(tmp_path) -> Path:
     write_images(tmp_path / "images", 24)
     age(tmp_path / "images")
     return tmp_path / "images"
+
+
+@pytest.fixture(name="few_trees")
+def audits_of_few_trees():
+    """Audits take less time; for tests in which their verdicts prove nothing."""
+    with few_trees():
+        yield
+
+
+@pytest.fixture(name="undrawn")
+def figures_left_undrawn():
+    """Figures take less time; for tests that do not look at them."""
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +29,26 @@ from heads.auditing.subject import words_for
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
 
 
+class Drawn(Sequence):
+    """Radiographs, each drawn when it is first asked for."""
+
+    def __len__(self) -> int:
+        return 160
+
+    def __getitem__(self, which):
+        numbers = range(len(self))[which]
+        return [drawn(number) for number in numbers] if isinstance(which, slice) else drawn(numbers)
+
+
+@functools.cache
+def drawn(number: int) -> Image.Image:
+    return Image.fromarray(draw("normal", np.random.default_rng([8, number])))
+
+
 @pytest.fixture(scope="session")
-def pool() -> list[Image.Image]:
+def pool() -> Sequence[Image.Image]:
     """Synthetic radiographs without lesions: whatever labels they are given mean nothing."""
-    return [Image.fromarray(draw("normal", np.random.default_rng([8, number]))) for number in range(160)]
+    return Drawn()
 
 
 def lay_out(folder: Path, images, labels, splits=None) -> Path:
@@ -91,6 +109,7 @@ def test_a_marker_in_the_corner_of_one_class_is_flagged(size, pool, tmp_path):
 MEDICAL = re.compile(r"\b(lungs?|medicine|disease|radiographs?|scanner)\b", re.IGNORECASE)
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_the_words_fit_the_subject(pool, tmp_path, cli):
     """Of photographs of cats and dogs nothing medical is said; of radiographs, lungs are spoken of."""
     labels = coin(24)
@@ -154,6 +173,7 @@ def recoded(image: Image.Image, side: int = 180, quality: int = 60) -> Image.Ima
     return Image.open(io.BytesIO(data.getvalue()))
 
 
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("size", SIZES)
 def test_copies_across_splits_are_found(size, pool, tmp_path):
     images, labels = list(pool[:size]), coin(size)
@@ -182,6 +202,7 @@ def test_copies_across_splits_are_found(size, pool, tmp_path):
     assert (tmp_path / "o" / "near_duplicates.png").read_bytes()[:4] == b"\x89PNG"
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_copies_by_the_hundred_are_one_group(pool, tmp_path):
     data = lay_out(tmp_path / "data", [*pool[:24], *[pool[0]] * 100], [*coin(24), *["covid"] * 100])
     result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
@@ -191,6 +212,7 @@ def test_copies_by_the_hundred_are_one_group(pool, tmp_path):
         assert len({row["group"] for row in csv.DictReader(file)}) == 24
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 @pytest.mark.parametrize("size", SIZES)
 def test_one_patient_under_two_names(size, pool, tmp_path):
     images, labels = [*pool[:size], recoded(pool[5], 200)], coin(size)
@@ -211,6 +233,7 @@ def test_one_patient_under_two_names(size, pool, tmp_path):
     assert len(set(groups.values())) == len({line.split(",")[2] for line in lines}) - 1
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_a_group_in_two_splits_is_named(pool, tmp_path):
     data = lay_out(tmp_path / "data", pool[:40], coin(40), ["train" if n % 2 else "test" for n in range(40)])
     result = audit(data, group_regex=r"image00(\d)", cache=tmp_path / "cache", out=tmp_path / "o")
@@ -249,6 +272,7 @@ def test_folds_that_tear_patients_apart_overestimate(pool, tmp_path):
 # -- images unfit to learn from -------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_faulty_images_are_told_apart(pool, tmp_path):
     odd = [
         pool[0].resize((40, 40)),
@@ -281,6 +305,7 @@ def test_nothing_to_audit(tmp_path):
 # -- what is found goes with the images -----------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_warnings_and_groups_travel_with_the_images(pool, tmp_path):
     labels = coin(40)
     marked = [image.copy() for image in pool[:40]]
@@ -311,6 +336,7 @@ def test_warnings_and_groups_travel_with_the_images(pool, tmp_path):
 # -- real radiographs ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 @pytest.mark.parametrize("by", ["limit", "memory"])
 def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, monkeypatch):
     data = lay_out(tmp_path / "data", pool[:60], coin(60))
@@ -395,6 +421,7 @@ def test_crops_are_found_and_patients_told_apart():
 # -- the verbs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_the_verb_and_what_it_leaves_behind(cli, pool, tmp_path):
     labels = coin(40)
     marked = [image.copy() for image in pool[:40]]
@@ -402,7 +429,7 @@ def test_the_verb_and_what_it_leaves_behind(cli, pool, tmp_path):
         if label == "covid":
             ImageDraw.Draw(image).text((8, 8), "PORTABLE", fill=255)
     data = lay_out(tmp_path / "data", marked, labels)
-    other = lay_out(tmp_path / "other", [recoded(marked[3]), *pool[100:104]], ["covid"] * 5)
+    other = lay_out(tmp_path / "other", [recoded(marked[3]), *pool[50:54]], ["covid"] * 5)
     featcache.extract(data, "mobilenet", weights="random", size=64, cache=tmp_path / "cache")
     # Unasked, before the figures.
     fitted = cli("fit-head", "--task", "binary", "--pooling", "avg", "--epochs", 1)

@@ -204,6 +204,7 @@ def test_an_archive_that_changed_is_opened_anew(folder, tmp_path):
     assert all(len(filesystems.read(p)) > 50 for p in found.paths)
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_heads_audits_and_predictions(folder, in_memory, tmp_path):
     where = {"cache": tmp_path / "cache"}
     featcache.extract(in_memory, "mobilenet", weights="random", size=64, **where)

@@ -99,6 +99,7 @@ def everything_written(*folders: Path) -> bytes:
     return b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 def test_signatures_are_used_and_never_written_down(tmp_path, caplog, capsys):
     caplog.set_level(logging.DEBUG)
     paths = write_images(tmp_path / "store", 12)
@@ -354,6 +355,7 @@ REASONS = {
 }
 
 
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.timeout(120)
 def test_pipes_devices_and_floods_are_bad_images(odd, tmp_path):
     found = featcache.extract(odd, "pixels", size=SIZE, cache=tmp_path / "c", skip_bad=True)
@@ -368,6 +370,7 @@ def test_pipes_devices_and_floods_are_bad_images(odd, tmp_path):
             filesystems.read(odd / "covid" / name)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.timeout(120)
 def test_a_pipe_for_prediction_or_saliency_is_a_bad_image(odd, tmp_path):
     from heads.inference.saliency_maps import saliency
@@ -679,6 +682,7 @@ def test_spaces_after_commas_are_the_writers_but_a_file_may_have_its_own(tmp_pat
     assert found.labels == ["covid", "normal"]
 
 
+@pytest.mark.usefixtures("few_trees", "undrawn")
 @pytest.mark.parametrize("spaced", [" a.png", "a.png "])
 def test_an_audit_keeps_the_spaces_of_files_names(spaced, tmp_path):
     for path in write_images(tmp_path / "d", 12):

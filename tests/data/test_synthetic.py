@@ -13,12 +13,21 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from featcache.data import synthetic
 from featcache.data.dataset import open_dataset
-from featcache.data.synthetic import write_sample
+from featcache.data.synthetic import draw, write_sample
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_anew():
+    """Not what the tests before it drew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "draw", draw)
+        yield
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory):
+def sample(tmp_path_factory, drawn_anew):
     started = time.perf_counter()
     folder = write_sample(tmp_path_factory.mktemp("sample") / "v1")
     return open_dataset(folder), time.perf_counter() - started

@@ -142,6 +142,7 @@ def in_memory(place, tmp_path_factory):
     return baselines("binary", cache=place / "cache", models=names, cv=3, out=tmp_path_factory.mktemp("b") / "run")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
     monkeypatch.setattr("heads.search.streaming_pca.MOST_ROWS", 300)
     names = [row["name"] for row in in_memory["rows"]]
@@ -171,6 +172,7 @@ def test_baselines(place, in_memory, short, monkeypatch, tmp_path, caplog):
     assert len(rows) == 120
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("model", ["random-forest", "xgboost", "knn"])
 def test_bundles_of_other_models(place, model, short, tmp_path):
     result = grid("binary", model=model, cache=place / "cache", cv=2, out=tmp_path / "run", params=_one(model))
@@ -185,6 +187,7 @@ def _one(model: str) -> dict[str, list]:
     return {"random-forest": forest, "xgboost": boosting, "knn": neighbours}[model]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_search_of_heads_is_that_in_memory(place, short, monkeypatch, tmp_path):
     params = {"epochs": [1, 2], "units": [8]}
     lazy = grid("binary", params=params, cache=place / "cache", cv=2, out=tmp_path / "lazy", nested=True)

@@ -14,6 +14,7 @@ from command_line import run_within
 from pictures import write_images
 from PIL import Image
 from scipy.special import softmax
+from shortened import few_trees
 from sklearn import metrics
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV, calibration_curve
@@ -249,7 +250,8 @@ def fitted(tmp_path_factory):
         "fit-head --task binary --backbone pixels --cache c --out run --epochs 40 --units 4 --activation linear "
         "--dropout 0 --learning-rate 0.0005 --calibrate temperature --sensitivity 0.9"
     )
-    done = run_within(folder, *command.split())
+    with few_trees():
+        done = run_within(folder, *command.split())
     assert done.code == 0, done.err
     f = featcache.load("pixels", task="binary", cache=folder / "c")
     raw = open_bundle(folder / "run" / "bundle").estimator.predict_proba(f.X)

@@ -70,6 +70,7 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
     assert {name: again[name] for name in same} == {name: result[name] for name in same}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("model", ["dense", pytest.param("own-cnn", marks=pytest.mark.slow)])
 def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
@@ -94,6 +95,7 @@ def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeyp
     assert grid(**options, restart=True, out=tmp_path / "short")["estimated_seconds"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_sample_is_searched_on_pooled_features(tmp_path, cli):
     where = ("--cache", tmp_path / "cache")
     assert cli("extract", *where, "--backbone", "mobilenet", "--size", 64).code == 0
@@ -106,6 +108,7 @@ def test_the_sample_is_searched_on_pooled_features(tmp_path, cli):
     assert (named.json["pooling"], named.json["synthetic"]) == ("avg", True)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_sample_has_a_grid_of_its_own(tmp_path, monkeypatch):
     """Only where neither features nor values are asked for."""
     monkeypatch.setattr("heads.experiments.hyperparameter_search.SAMPLE_GRID", {"epochs": [1, 2]})
@@ -118,10 +121,12 @@ def test_the_sample_has_a_grid_of_its_own(tmp_path, monkeypatch):
     assert knn["pooling"] == "flatten"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_own_data_is_searched_on_flattened_features(kept, tmp_path):
     assert grid(params={"epochs": [1]}, cv=2, cache=kept, out=tmp_path / "o")["pooling"] == "flatten"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("model", ["svm-rbf", "random-forest", "knn"])
 def test_grids_of_the_baselines(kept, model, tmp_path):
     result = grid(model=model, pooling="avg", cache=kept, out=tmp_path / "o")
@@ -131,6 +136,7 @@ def test_grids_of_the_baselines(kept, model, tmp_path):
     assert (tmp_path / "o" / "bundle" / "bundle.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_random_halving_and_nested(kept, tmp_path):
     space = {"learning_rate": Between(1e-4, 1e-1), "dropout": Between(0.0, 0.5), "batch_size": Between(8, 32)}

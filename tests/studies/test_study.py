@@ -19,14 +19,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import age, write_images
 from PIL import Image
+from shortened import few_trees, undrawn
 from surroundings import OFFLINE, ROOT
 
 import featcache
 from featcache.errors import DataError, FeatcacheError, UsageError
 from heads import study
+from heads.experiments.reference import GRIDS
 from heads.studies.steps import study_folder
 from heads.studies.study_file import Images, Made, Network, Settings, StudyFile, differences, read_study, write_study
 
+# What an audit finds, and what figures show, is proven where they are made.
+pytestmark = pytest.mark.usefixtures("few_trees", "undrawn")
 CLASSES = ("cat", "dog")
 QUICK = {"backbone": "pixels", "size": 8, "baselines": ["logistic", "dummy"]}
 OPTIONS = ("--backbone", "pixels", "--size", 8, "--baselines", "logistic,dummy")
@@ -55,7 +59,8 @@ def done(tmp_path_factory):
     pictures(place / "animals", 20, 2, "test")
     pictures(place / "zoo", 20, 3)
     asked = {**QUICK, "data": place / "animals", "against": place / "zoo", "cache": place / "cache", "out": place / "s"}
-    return place, asked, study(**asked), study(**asked)
+    with few_trees(), undrawn():
+        return place, asked, study(**asked), study(**asked)
 
 
 def by_name(result: dict) -> dict[str, dict]:
@@ -189,7 +194,8 @@ def test_on_the_command_line(animals, tmp_path, cli):
     assert all(step["skipped"] for step in from_file.json["steps"])
 
 
-def test_two_backbones_with_a_search(animals, tmp_path, cli):
+def test_two_backbones_with_a_search(animals, tmp_path, cli, monkeypatch):
+    monkeypatch.setitem(GRIDS, ("multiclass", "dense"), {"epochs": [1, 2]})  # in place of the reference's
     networks = ("--backbone", "pixels,mobilenet", "--weights", "random", "--size", 32)
     steps = ("--grid", "--pooling", "avg", "--baselines", "none")
     done = cli("study", "--data", animals, *networks, *steps, "--json")
@@ -197,6 +203,10 @@ def test_two_backbones_with_a_search(animals, tmp_path, cli):
     fits = [f"{verb} {backbone}" for backbone in ("pixels", "mobilenet") for verb in ("fit-head", "grid")]
     names = ["extract pixels", "extract mobilenet", "audit", *fits, "report"]
     assert [step["name"] for step in done.json["steps"]] == names
+    searches = [
+        json.loads((Path(s["run"]) / "run.json").read_text()) for s in done.json["steps"] if "grid" in s["name"]
+    ]
+    assert [search["candidates"] for search in searches] == [2, 2]
     networks = read_study(done.json["config"]).made.networks
     assert [network.backbone for network in networks] == ["pixels", "mobilenet"]
     assert len(networks[1].weights_digest) == 64

@@ -211,6 +211,7 @@ def test_the_own_cnn_refuses_what_does_not_fit_and_what_cannot_be():
             OwnCNNClassifier(**wrong).fit(X, y)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_classes_with_dollars_are_fitted_and_drawn(tmp_path, cli):
     write_images(tmp_path / "data", 40, classes=("$a$b$", "$$"))
     assert cli("extract", "--data", tmp_path / "data", "--backbone", "pixels", "--size", 8).code == 0
