@@ -11,6 +11,7 @@ from pictures import write_images
 
 import featcache
 from featcache.backbones import openvino_runtime, shared_trunk, tensorflow_runtime
+from featcache.backbones.precisions import on_processor
 from featcache.data.decoding import RECIPE
 from featcache.errors import DataError, UsageError
 from featcache.spec import FeatureSpec
@@ -105,6 +106,22 @@ def test_an_interrupted_pass_goes_on(tmp_path, monkeypatch, alone):
     assert [(result.computed, result.reused) for result in results] == [(4, 8)] * 3
     for found, expected in zip(rows(tmp_path, results, data), features, strict=True):
         same(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_layers_in_a_lower_precision(tmp_path, alone, precision):
+    if precision not in on_processor():
+        pytest.skip("the processor does not have it")
+    if precision == "int8":
+        pytest.importorskip("nncf")
+    data, _, features = alone
+    results = featcache.extract_layers(LAYERS[1:], data, cache=tmp_path, precision=precision, **SMALL)
+    for found, expected, result in zip(rows(tmp_path, results, data), features[1:], results, strict=True):
+        apart = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+        assert 0 < np.median(apart) < 0.3
+        assert result.precision_error["images"] == 12
+    again = featcache.extract_layers(LAYERS[1:], data, cache=tmp_path, precision=precision, **SMALL)
+    assert [(result.feature_set, result.reused) for result in again] == [(each.feature_set, 12) for each in results]
 
 
 def test_layers_of_a_network_in_a_file(tmp_path, images, monkeypatch):
