@@ -132,32 +132,9 @@ class _Computation:
     usual: UsualPace
 
 
-def extract_paths(
-    store: Store,
-    resolved: Resolved,
-    paths: Sequence[str],
-    *,
-    synthetic: bool = False,
-    batch_size: int | None = None,
-    compression: str = "none",
-    commit_rows: int = pipeline.COMMIT_ROWS,
-    workers: Workers | None = None,
-    on_start: Callable[[Plan], None] = lambda plan: None,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> ExtractResult:
-    """Fill the store for these files, here or by workers; bad ones are listed in the result, and raise nothing."""
-    (result,) = extract_layers_of_paths(
-        store,
-        resolved,
-        paths,
-        synthetic=synthetic,
-        batch_size=batch_size,
-        compression=compression,
-        commit_rows=commit_rows,
-        workers=workers,
-        on_start=on_start,
-        on_progress=on_progress,
-    )
+def extract_paths(store: Store, resolved: Resolved, paths: Sequence[str], **how: Any) -> ExtractResult:
+    """:func:`extract_layers_of_paths` of one layer; ``how`` is what that takes."""
+    (result,) = extract_layers_of_paths(store, resolved, paths, **how)
     return result
 
 
@@ -174,7 +151,10 @@ def extract_layers_of_paths(
     on_start: Callable[[Plan], None] = lambda plan: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[ExtractResult]:
-    """The same for several layers in one pass; a result for each."""
+    """Fill the store for these files in one pass, here or by workers; a result for each layer.
+
+    Bad images are listed in the results, and raise nothing.
+    """
     begun = time.perf_counter()
     *plans, todo = plan_layers(store, resolved.specs, paths)
     phases = {"plan": time.perf_counter() - begun, "ready": 0.0}
