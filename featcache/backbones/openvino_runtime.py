@@ -111,16 +111,22 @@ class OpenVINORuntime:
     spec : says what is kept.
     threads : of the processor; None for all.
     arrays : names of its outputs, where they are not the spec's.
+    at_once : each image on all cores, so that one alone is soon done; otherwise several side by side.
     """
 
     def __init__(
-        self, converted: Any, spec: FeatureSpec, threads: int | None = None, arrays: Sequence[str] | None = None
+        self,
+        converted: Any,
+        spec: FeatureSpec,
+        threads: int | None = None,
+        arrays: Sequence[str] | None = None,
+        at_once: bool = False,
     ) -> None:
         import openvino
 
         require_on_processor(spec.precision)
         settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT": "LATENCY" if at_once else "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": OPENVINO_HINTS[spec.precision],  # without one, some CPUs would take bfloat16
         }
         if threads:

@@ -27,7 +27,7 @@ def read_or_stay(
     ``stream`` decides it, where it is not None.
     """
     spec = store.spec(feature_set)
-    array = _array_for(spec, feature_set, pooling)
+    array = array_for(spec, feature_set, pooling)
     if stream is None and keys:
         like = pooled(store.shapes(feature_set)[array], spec.dtype, pooling)
         need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
@@ -43,7 +43,7 @@ def read_or_stay(
 
 def read_pooled(store: Store, feature_set: str, keys: Sequence[bytes], pooling: str) -> np.ndarray:
     """Rows of a set in the order of ``keys``, pooled; array of shape (n, d), or of maps."""
-    return _read(store, feature_set, keys, _array_for(store.spec(feature_set), feature_set, pooling), pooling)
+    return _read(store, feature_set, keys, array_for(store.spec(feature_set), feature_set, pooling), pooling)
 
 
 def _read(store: Store, feature_set: str, keys: Sequence[bytes], array: str, pooling: str) -> np.ndarray:
@@ -56,11 +56,11 @@ def pooled_blocks(
     store: Store, feature_set: str, keys: Sequence[bytes], pooling: str, rows: int
 ) -> Iterator[np.ndarray]:
     """The same, ``rows`` rows at a time."""
-    for block in store.blocks(feature_set, keys, _array_for(store.spec(feature_set), feature_set, pooling), rows):
+    for block in store.blocks(feature_set, keys, array_for(store.spec(feature_set), feature_set, pooling), rows):
         yield pool(block, pooling)
 
 
-def _array_for(spec: FeatureSpec, feature_set: str, pooling: str) -> str:
+def array_for(spec: FeatureSpec, feature_set: str, pooling: str) -> str:
     """Which of a set's arrays a pooling starts from.
 
     Raises :class:`DataError` where the set keeps averages alone and more is asked for.

@@ -32,6 +32,7 @@ each as a test.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ from ..training.epoch_classifier import blocks
 from . import serialization
 from .answer_error import close_calls
 from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven
+from .live_network import LiveNetwork
 from .out_of_distribution import Novelty, read_novelty
 
 
@@ -140,6 +142,37 @@ class Bundle:
         probabilities = np.concatenate([self._of_model(block) for block in blocks(features.X)])
         return calibrate(probabilities, self.about["calibration"])
 
+    def predict_images(self, images: Sequence[str | os.PathLike[str]] | np.ndarray) -> np.ndarray:
+        """Probabilities of images, in memory alone: for programs that open a bundle once and answer image by image.
+
+        The network is loaded by the first call. What an image gives is what :func:`heads.predict` says of it.
+
+        Parameters
+        ----------
+        images : sequence of str or path-like, or numpy.ndarray
+            Files, or uint8 RGB pixels of shape (n, size, size, 3), ``size`` being that of ``spec``, resized as its
+            ``framing`` says.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n, n_classes), calibrated where the bundle says how; ``labels`` makes labels of it.
+
+        Raises
+        ------
+        BundleError
+            The bundle holds no network.
+        DataError
+            An image cannot be used, or there is none.
+        """
+        return calibrate(self._of_model(self._network_at_work.rows(images)), self.about["calibration"])
+
+    @functools.cached_property
+    def _network_at_work(self) -> LiveNetwork:
+        network = self.network
+        digest = "" if network is None else str(self.about["files"][network.name])
+        return LiveNetwork(self.spec, self.pooling, network, digest)
+
     def _of_model(self, block: np.ndarray) -> np.ndarray:
         """The model's own probabilities; of a file of someone else's, it may be sound in form and yet make no sense."""
         try:
@@ -176,8 +209,8 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     Returns
     -------
     Bundle
-        Its ``classes``, ``pooling``, ``network``, ``threshold`` and ``warnings``, the ``estimator``, and
-        ``predict_proba`` for features that :func:`featcache.load` gives.
+        Its ``classes``, ``pooling``, ``network``, ``threshold`` and ``warnings``, the ``estimator``,
+        ``predict_proba`` for features that :func:`featcache.load` gives, and ``predict_images`` for files and arrays.
 
     Raises
     ------
@@ -213,6 +246,8 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     >>> bundle = heads.open_bundle(folder / "bundle")
     >>> bundle.classes, bundle.pooling, bundle.predict_proba(f).shape
     (('normal', 'covid'), 'flatten', (24, 2))
+    >>> bundle.labels(bundle.predict_images(f.paths[:2]))
+    array([1, 1])
     """
     folder = Path(folder)
     about = proven(folder)

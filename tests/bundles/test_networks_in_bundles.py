@@ -20,7 +20,8 @@ from xgboost import XGBClassifier
 
 import featcache
 from featcache import Store
-from featcache.errors import BundleError, WeightsError
+from featcache.data.decoding import decode
+from featcache.errors import BundleError, DataError, WeightsError
 from featcache.system import tensor_files
 from heads.bundles import integrity
 from heads.bundles.bundle import open_bundle
@@ -267,3 +268,35 @@ def test_a_bundle_from_elsewhere_puts_no_row_into_a_feature_set_of_the_users(mad
     ]
     with Store(cache) as store:
         assert len(store.rows(name)) == 42
+
+
+@pytest.mark.parametrize(("of", "name"), [("made", "sklearn"), ("of_table", "dense")])
+def test_an_opened_bundle_answers_what_predict_does(of, name, request):
+    folder = request.getfixturevalue(of)
+    paths = sorted(str(path) for path in (folder / "d").rglob("*.png"))[:5]
+    wanted = predict(folder / name, paths, cache=folder / "elsewhere")["rows"]
+    opened = open_bundle(folder / name)
+    given = opened.predict_images(paths)
+    np.testing.assert_allclose(given, [list(row["probabilities"].values()) for row in wanted], atol=1e-5)
+    assert [opened.classes[label] for label in opened.labels(given)] == [row["label"] for row in wanted]
+    spec = opened.spec
+    pixels = np.stack([decode(Path(path).read_bytes(), spec.size, spec.framing) for path in paths])
+    np.testing.assert_allclose(opened.predict_images(pixels), given, atol=1e-6)
+    np.testing.assert_allclose(opened.predict_images(pixels[2:3]), given[2:3], atol=1e-6)
+
+
+def test_what_an_opened_bundle_cannot_answer(made, tmp_path):
+    opened = open_bundle(shutil.copytree(made / "sklearn", tmp_path / "b"))
+    size = opened.spec.size
+    for odd in (np.zeros((1, size, size, 3)), np.zeros((1, size, size + 1, 3), np.uint8), np.zeros((0, size, size, 3))):
+        with pytest.raises(DataError, match="expected files, or uint8 pixels of shape"):
+            opened.predict_images(odd)
+    (tmp_path / "x.png").write_bytes(b"none")
+    with pytest.raises(DataError, match="1 of 2 images cannot be used"):
+        opened.predict_images([tmp_path / "x.png", next((made / "d").rglob("*.png"))])
+    with pytest.raises(DataError, match="no images"):
+        opened.predict_images([])
+    again = open_bundle(tmp_path / "b")
+    (tmp_path / "b" / "network.openvino").write_bytes(b"another")
+    with pytest.raises(BundleError, match="not the file that was proven"):
+        again.predict_images(np.zeros((1, size, size, 3), np.uint8))
