@@ -152,7 +152,7 @@ def test_scores_equal_sklearns(estimator, grid, classes, all_answered):
 
 
 HEADS = [
-    ({"epochs": [2, 5, 3], "learning_rate": [1e-3, 1e-2]}, 2),
+    ({"epochs": [5, 2], "learning_rate": [1e-3, 1e-2]}, 2),
     ({"epochs": [3, 12], "patience": [1, 2], "dropout": [0.1]}, 4),
     pytest.param(
         {"epochs": [2, 4], "checkpoint": [True], "activation": ["relu", "sigmoid"]}, 2, marks=pytest.mark.slow
