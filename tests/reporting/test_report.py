@@ -28,7 +28,7 @@ from heads.bundles.bundle import open_bundle
 from heads.evaluation.run_folder import data_title
 from heads.experiments.head_fit import fit_head
 from heads.experiments.hyperparameter_search import grid
-from heads.inference.embedding import embed
+from heads.inference.neighbour_embedding import embed
 from heads.inference.prediction import evaluate_bundle
 from heads.reporting.html_report import report
 
@@ -146,7 +146,7 @@ def test_the_map_is_the_first_dense_layer(made, html):
     folder, fitted, result = made
     points, features = points_of(html), fitted.features
     opened = open_bundle(fitted.result["bundle"])
-    wanted, _ = embed(opened.estimator.hidden(features.X))
+    wanted = embed(opened.estimator.hidden(features.X)).points
     found = np.column_stack([points["x"], points["y"]])
     for axis in range(2):  # as embedded, but for where the middle is and how wide all is
         assert np.corrcoef(found[:, axis], wanted[:, axis])[0, 1] > 0.9999
