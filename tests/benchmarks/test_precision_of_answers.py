@@ -30,6 +30,7 @@ MODELS = {
 
 
 @pytest.mark.real
+@pytest.mark.timeout(3600)
 def test_answers_of_each_precision(reference, tmp_path):
     data, weights = reference / "data" / "xray4", reference / "weights" / "vgg16_imagenet_notop.weights.h5"
     sets = {}
