@@ -236,9 +236,7 @@ def extract_layers(
     >>> for number, label in enumerate(["covid", "normal"] * 2):
     ...     Path("images", label).mkdir(parents=True, exist_ok=True)
     ...     Image.new("L", (16, 16), 40 * number).save(f"images/{label}/{number}.png")
-    >>> first, last = featcache.extract_layers(
-    ...     ["conv_pw_1_relu", ""], "images", "mobilenet", weights="random", size=32
-    ... )
+    >>> first, last = featcache.extract_layers(["conv_pw_1_relu", ""], "images", "mobilenet", weights="random", size=32)
     >>> first.shape, last.shape
     ([16, 16, 64], [1, 1, 1024])
     >>> featcache.load([first.feature_set, last.feature_set], pooling="avg").X.shape
