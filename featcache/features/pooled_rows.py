@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, StoreError
 from ..spec import FeatureSpec
 from ..store.store import Store
 from ..system import memory
@@ -28,8 +28,11 @@ def read_or_stay(
     """
     spec = store.spec(feature_set)
     array = array_for(spec, feature_set, pooling)
+    shape = store.shapes(feature_set).get(array)
+    if shape is None:
+        raise StoreError(f"{feature_set}: there are no rows in it")
     if stream is None and keys:
-        like = pooled(store.shapes(feature_set)[array], spec.dtype, pooling)
+        like = pooled(shape, spec.dtype, pooling)
         need, free = len(keys) * math.prod(like.shape[1:]) * like.itemsize, memory.available()
         # Within a limit, TensorFlow and the programs it compiles have to fit as well.
         stream = need > (free if memory.limit() is None else free - _LIBRARIES) / 4

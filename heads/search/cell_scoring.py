@@ -64,9 +64,13 @@ def answers_the_question(result: Mapping[str, Any], scoring: Any, with_train: bo
     """Whether a cell out of a journal, which anybody may have written, has the scores that this search asks for."""
     names = set(scoring) if isinstance(scoring, dict | list | tuple | set) else None
     parts = [result.get(part) for part in (("test_scores", "train_scores") if with_train else ("test_scores",))]
-    return all(
-        part is not None and (names is None or (isinstance(part, dict) and set(part) == names)) for part in parts
-    )
+
+    def fits(part: Any) -> bool:
+        if isinstance(part, dict):  # of a scoring that names its metrics, or of a function that does
+            return bool(part) and (callable(scoring) if names is None else set(part) == names)
+        return part is not None and names is None
+
+    return all(fits(part) for part in parts)
 
 
 def deciding(scores: Any, refit: Any) -> float:

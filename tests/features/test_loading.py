@@ -108,6 +108,15 @@ def test_what_is_not_there_says_what_to_run(kept, tmp_path):
         featcache.load("mobilenet", classes=["covid", "flu"], cache=kept)
 
 
+def test_a_set_without_rows_says_what_to_run(tmp_path):
+    write_images(tmp_path / "d", 4)
+    feature_set = featcache.extract(tmp_path / "d", "pixels", size=8, cache=tmp_path / "c").feature_set
+    for shard in (tmp_path / "c" / "features" / feature_set).glob("*.h5"):
+        shard.unlink()
+    with pytest.raises(DataError, match="4 of 4 images have no features"):
+        featcache.load("pixels", data=tmp_path / "d", cache=tmp_path / "c")
+
+
 def test_several_sets_of_one_backbone(tmp_path):
     write_images(tmp_path / "d", 4)
     one, two = (

@@ -55,6 +55,7 @@ from heads import (
 )
 from heads.experiments.baseline_models import TABLE, with_seed
 from heads.search import sklearn_hooks
+from heads.search.cell_scoring import answers_the_question
 from heads.search.search_cv import Progress
 from heads.training import engine
 
@@ -539,3 +540,21 @@ def test_groups_that_cannot_be_spared():
     X, y = np.zeros((12, 2), np.float32), np.repeat([0, 1], 6)
     with pytest.raises(ValueError, match="besides one of each class"):
         DenseHeadClassifier(2, patience=1).fit(X, y, groups=np.repeat(["a", "b"], 6))
+
+
+@pytest.mark.parametrize(
+    ("scoring", "scores", "answered"),
+    [
+        (None, 0.5, True),
+        ("accuracy", {}, False),
+        ("accuracy", {"accuracy": 0.5}, False),
+        (["accuracy", "f1"], {"accuracy": 0.5, "f1": 0.5}, True),
+        (["accuracy", "f1"], {"accuracy": 0.5}, False),
+        (["accuracy", "f1"], 0.5, False),
+        (lambda model, X, y: {"a": 1.0}, {"a": 1.0}, True),
+        (lambda model, X, y: {"a": 1.0}, {}, False),
+        (lambda model, X, y: 1.0, None, False),
+    ],
+)
+def test_a_journals_scores_answer_the_question_or_are_passed_over(scoring, scores, answered):
+    assert answers_the_question({"test_scores": scores}, scoring, with_train=False) is answered
