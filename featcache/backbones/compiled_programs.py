@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from ..system.atomic_files import sha256_file
 from ..system.private_folder import private_folder
 
 _log = logging.getLogger(__name__)
@@ -84,35 +85,36 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _programs(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+def _programs(folder: Path) -> dict[Path, tuple[str, str]]:
+    """Each program's digest, and what TensorFlow calls it."""
+    found = ((path, _NAME.fullmatch(path.name)) for path in folder.iterdir())
+    return {path: (match[1], match[2]) for path, match in found if match}
 
 
 def _offer(folder: Path, run: Path) -> set[str]:
     """Put every program that is what its digest says into a process's folder; their names."""
     names = set()
-    for path in _programs(folder):
-        match = _NAME.fullmatch(path.name)
-        assert match is not None
+    for path, (digest, name) in _programs(folder).items():
         with contextlib.suppress(OSError):  # removed by another process
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != match[1]:
+            if sha256_file(path) != digest:
                 path.unlink()
                 continue
-            (run / match[2]).write_bytes(content)
-            names.add(match[2])
+            try:
+                (run / name).hardlink_to(path)  # TensorFlow replaces files, and writes into none
+            except OSError:  # a file system without links
+                shutil.copyfile(path, run / name)
+            names.add(name)
     return names
 
 
 def _collect(folder: Path, run: Path, known: set[str]) -> None:
     """Keep what a process has added, and remove its folder."""
     try:
-        there = {match[2] for path in _programs(folder) if (match := _NAME.fullmatch(path.name))}
+        there = {name for _, name in _programs(folder).values()}
         for path in run.glob("*.pb"):
             if path.name in known | there:
                 continue
-            content = path.read_bytes()
-            target = folder / f"{hashlib.sha256(content).hexdigest()}-{path.name}"
+            target = folder / f"{sha256_file(path)}-{path.name}"
             if _NAME.fullmatch(target.name):
                 path.chmod(0o600)
                 path.replace(target)

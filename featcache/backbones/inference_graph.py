@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..spec import FeatureSpec
-from .runtime import array_names
+from .runtime import named
 from .tensorflow_setup import load_tensorflow
 
 
@@ -52,14 +52,11 @@ def pixels_to_features(apply: Callable[[Any], Any], *specs: FeatureSpec) -> Call
 
     def forward(images: Any) -> dict[str, Any]:
         given = apply(preprocess(keras, tf.cast(images, tf.float32), specs[0].preprocess))
-        features = {}
-        for spec, output, names in zip(specs, keras.tree.flatten(given), array_names(specs), strict=True):
-            values = tf.cast(output, tf.float32)
-            average = tf.reduce_mean(values, axis=(1, 2)) if len(values.shape) == 4 else values
-            arrays = {"map": values, "avg": average}
-            for array, name in zip(spec.arrays, names, strict=True):
-                features[name] = tf.identity(tf.cast(arrays[array], spec.dtype), name=array)
-        return features
+        kept = named(specs, [arrays(tf.cast(output, tf.float32)) for output in keras.tree.flatten(given)])
+        return {name: tf.identity(tf.cast(values, specs[0].dtype), name=name) for name, values in kept.items()}
+
+    def arrays(values: Any) -> dict[str, Any]:
+        return {"map": values, "avg": tf.reduce_mean(values, axis=(1, 2)) if len(values.shape) == 4 else values}
 
     return forward
 

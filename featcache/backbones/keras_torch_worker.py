@@ -21,7 +21,7 @@ from ..system import tensor_files
 from . import array_pipe, registry, weights
 from .inference_graph import cut, preprocess
 from .precisions import KERAS_POLICIES
-from .runtime import array_names
+from .runtime import named
 from .torch_runtime import as_ours
 from .torch_setup import exact_products
 
@@ -57,19 +57,17 @@ def features(model: Any, *specs: FeatureSpec) -> Callable[[np.ndarray], dict[str
     import keras
     import torch
 
-    device = keras.src.backend.torch.core.get_device()
+    device, kind = keras.src.backend.torch.core.get_device(), getattr(torch, specs[0].dtype)
 
     def compute(images: np.ndarray) -> dict[str, np.ndarray]:
         with torch.inference_mode(), exact_products():
             pixels = torch.from_numpy(images).to(device).float()
             given = keras.tree.flatten(model(preprocess(keras, pixels, specs[0].preprocess), training=False))
-            kept = {}
-            for spec, names, output in zip(specs, array_names(specs), given, strict=True):
-                values = output.float()
-                arrays = {"map": values, "avg": values.mean((1, 2)) if values.ndim == 4 else values}
-                for array, name in zip(spec.arrays, names, strict=True):
-                    kept[name] = arrays[array].to(getattr(torch, spec.dtype)).contiguous().cpu().numpy()
-            return kept
+            kept = named(specs, [arrays(output.float()) for output in given])
+            return {name: values.to(kind).contiguous().cpu().numpy() for name, values in kept.items()}
+
+    def arrays(values: Any) -> dict[str, Any]:
+        return {"map": values, "avg": values.mean((1, 2)) if values.ndim == 4 else values}
 
     return compute
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UsageError, WeightsError
 from ..system.foreign_errors import last_line
-from .part_digests import digest_of
+from .part_digests import digest_of, operation
 
 
 def require_installed() -> None:
@@ -54,16 +54,10 @@ def digest(model: Any) -> str:
     """SHA-256 over a network's operations and constants, ranges among them, hex; names count for nothing."""
     known: dict[str, bytes] = {}
     for op in model.get_ordered_ops():
-        kind = op.get_type_name()
-        if kind == "Constant":
-            port = op.output(0)
-            value = np.ascontiguousarray(op.data).tobytes()
-            about = [port.get_element_type().get_type_name(), str(list(port.get_shape())), value]
-        else:
-            about = [repr(sorted((name, str(value)) for name, value in op.get_attributes().items()))]
-            for port in (op.input_value(i) for i in range(op.get_input_size())):
-                about += [known[port.get_node().get_name()], port.get_index()]
-        known[op.get_name()] = digest_of([kind, *about])
+        inputs: list[bytes | int] = []
+        for port in (op.input_value(i) for i in range(op.get_input_size())):
+            inputs += [known[port.get_node().get_name()], port.get_index()]
+        known[op.get_name()] = digest_of([*operation(op), *inputs])
     return digest_of(known[result.get_name()] for result in model.get_results()).hex()
 
 

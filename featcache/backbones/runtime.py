@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .precisions import on_processor, openvino_installed, require_on_processor
 from .tensorflow_setup import gpu_likely
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NAMES = ("auto", "tensorflow", "openvino", "torch")
 
@@ -53,6 +54,18 @@ def array_names(specs: Sequence[FeatureSpec]) -> list[tuple[str, ...]]:
     return [tuple(f"{place}/{array}" for array in spec.arrays) for place, spec in enumerate(specs)]
 
 
+def named(specs: Sequence[FeatureSpec], arrays: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    """The arrays that a runtime gives, by what it calls them, of all that can be made of each spec's layer."""
+    of_specs = zip(specs, array_names(specs), arrays, strict=True)
+    return {name: made[array] for spec, names, made in of_specs for array, name in zip(spec.arrays, names, strict=True)}
+
+
+def apart(specs: Sequence[FeatureSpec], given: Mapping[str, T]) -> list[dict[str, T]]:
+    """The arrays of each spec, as that calls them, of all that a runtime gave."""
+    of_specs = zip(specs, array_names(specs), strict=True)
+    return [{array: given[name] for array, name in zip(spec.arrays, names, strict=True)} for spec, names in of_specs]
+
+
 class PixelsRuntime:
     """Keeps the decoded image itself."""
 
@@ -70,7 +83,7 @@ def check(asked: str, precision: str) -> None:
     if asked == "torch":
         torch_setup.check(precision)
         return
-    if asked != "openvino" and precision == "int8" and asked != "auto":
+    if asked == "tensorflow" and precision == "int8":
         raise UsageError(f"runtime {asked!r} computes no int8; take openvino")
     if asked != "openvino":
         return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 from ..spec import FeatureSpec
 from .openvino_runtime import OpenVINORuntime
+from .part_digests import digest_of, operation
 from .runtime import array_names
 
 # What has a state or a program of its own inside, which attributes do not tell: each stays its own.
@@ -75,15 +75,7 @@ def _first(op: Any, known: dict[Any, Any], stands_for: dict[str, Any]) -> Any:
         (stands_for[port.get_node().get_name()].get_name(), port.get_index())
         for port in (op.input_value(place) for place in range(op.get_input_size()))
     )
-    return known.setdefault((op.get_type_name(), _attributes(op), inputs), op)
-
-
-def _attributes(op: Any) -> Any:
-    if op.get_type_name() == "Constant":
-        port = op.output(0)
-        content = hashlib.sha256(op.data.tobytes()).digest()
-        return port.get_element_type().get_type_name(), tuple(port.get_shape()), content
-    return repr(sorted(op.get_attributes().items()))
+    return known.setdefault((digest_of(operation(op)), inputs), op)
 
 
 def _use(kept: Any, op: Any) -> None:

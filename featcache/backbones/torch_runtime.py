@@ -11,7 +11,7 @@ from ..errors import WeightsError
 from ..spec import FeatureSpec, Scaling
 from .network import OutputForm
 from .network_proof import Compute, pictures, prove
-from .runtime import OutOfMemoryError, Runtime, array_names
+from .runtime import OutOfMemoryError, Runtime, apart, named
 from .torch_networks import TorchNetwork, why
 from .torch_setup import exact_products
 
@@ -45,7 +45,7 @@ class TorchRuntime:
         if threads:
             torch.set_num_threads(threads)
         gpu = torch.cuda.is_available()
-        spec, self._specs, self._names = specs[0], specs, array_names(specs)
+        spec, self._specs = specs[0], specs
         self._device = torch.device("cuda" if gpu else "cpu")
         self._half = None if spec.precision == "float32" else getattr(torch, spec.precision)
         self._free = torch.cuda.empty_cache if gpu else None
@@ -61,10 +61,7 @@ class TorchRuntime:
             "version": str(torch.__version__),
             "device": torch.cuda.get_device_name(self._device) if gpu else "cpu",
         }
-        proven = [
-            prove(alone, one, alone)
-            for one, alone in ((one, self._of(names)) for one, names in zip(specs, self._names, strict=True))
-        ]
+        proven = [prove(self._of(place), one, self._of(place)) for place, one in enumerate(specs)]
         self._together = all(proven)
         self.batches = (_GPU_BATCHES if gpu else _CPU_BATCHES) if self._together else (1,)
 
@@ -74,14 +71,9 @@ class TorchRuntime:
         rows = [self._compute(images[place : place + 1]) for place in range(len(images))]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _of(self, names: tuple[str, ...]) -> Compute:
+    def _of(self, place: int) -> Compute:
         """What computes the arrays of one spec, as that calls them."""
-
-        def compute(images: np.ndarray) -> dict[str, np.ndarray]:
-            given = self._compute(images)
-            return {name.rpartition("/")[2]: given[name] for name in names}
-
-        return compute
+        return lambda images: apart(self._specs, self._compute(images))[place]
 
     def __del__(self) -> None:
         self.__dict__.pop("_network", None)
@@ -104,12 +96,9 @@ class TorchRuntime:
                     taken = taken.contiguous()
                 with torch.autocast(self._device.type, self._half, enabled=self._half is not None):
                     given = self._network.features(taken, *(spec.layer for spec in self._specs))
-                kept = {}
-                for spec, names, values, form in zip(self._specs, self._names, given, self._forms, strict=True):
-                    arrays = _arrays(values.float(), form)
-                    for array, name in zip(spec.arrays, names, strict=True):
-                        kept[name] = arrays[array].to(getattr(torch, spec.dtype)).cpu().numpy()
-                return kept
+                arrays = [_arrays(values.float(), form) for values, form in zip(given, self._forms, strict=True)]
+                kind = getattr(torch, self._specs[0].dtype)
+                return {name: values.to(kind).cpu().numpy() for name, values in named(self._specs, arrays).items()}
         except RuntimeError as error:
             raised = as_ours(error, self._specs[0].network)
         # Beyond the handler, whose error holds what was computed so far.
@@ -130,20 +119,20 @@ def require_equal(runtime: Runtime, reference: Runtime, specs: tuple[FeatureSpec
     spec = specs[0]
     images, allowed = pictures(spec.size), TOLERANCES[spec.precision]
     given, wanted = runtime(images), reference(images)
-    name, apart = "", 0.0
-    for array in (name for names in array_names(specs) for name in names):
+    name, farthest = "", 0.0
+    for array in wanted:
         largest = float(np.abs(wanted[array].astype(np.float64)).max())
         moved = float(np.abs(given[array].astype(np.float64) - wanted[array]).max()) / largest
-        if not moved <= apart:
-            name, apart = array, moved
+        if not moved <= farthest:
+            name, farthest = array, moved
     if spec.dtype == "float16":  # which rounds what is kept
         allowed = max(allowed, 1e-3)
-    if apart <= allowed:
+    if farthest <= allowed:
         return
     other = "take --runtime openvino" if spec.precision == "float32" else "take --precision float32"
     raise WeightsError(
         f"{spec.network}: on {runtime.info['name']} ({runtime.info.get('device', 'cpu')}) in {spec.precision}, its "
-        f"{name!r} differs from {reference.info['name']}'s by {apart:.2g} of the largest value; expected at most "
+        f"{name!r} differs from {reference.info['name']}'s by {farthest:.2g} of the largest value; expected at most "
         f"{allowed:.0e}. Nothing was kept; {other}"
     )
 

@@ -23,7 +23,7 @@ from .extract_paths import ExtractResult, extract_layers_of_paths, refused
 from .planning import Plan, choose_data
 from .precision_advice import advise
 from .precision_error import measure
-from .quantised_request import resolve_quantised
+from .quantised_request import resolve_on
 from .request import ExtractionRequest
 from .resolution import resolve
 from .workers import Workers
@@ -292,10 +292,7 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
         ignored = dataset.ignored_kinds
         if ignored:
             _log.info("%s: left out, being no images or hidden: %s", dataset.root, in_words(ignored))
-        if request.precision == "int8":
-            resolved = resolve_quantised(request, store, dataset, work.calibration)
-        else:
-            resolved = resolve(request, store, dataset.synthetic)
+        resolved = resolve_on(request, store, dataset, work.calibration)
         if resolved.fell_back:
             _log.warning(
                 "weights: RANDOM, since ImageNet weights are neither on this machine nor to be downloaded; "

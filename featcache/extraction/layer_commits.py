@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..backbones.runtime import array_names
+from ..backbones.runtime import apart
 from ..spec import FeatureSpec
 from ..store.shard import Rows
 from ..store.store import Store
@@ -23,10 +23,10 @@ def committer(store: Store, specs: Sequence[FeatureSpec], compression: str) -> C
     present = [store.rows(store.find(spec)) for spec in specs]
 
     def commit(rows: Rows) -> None:
-        for spec, names, there in zip(specs, array_names(specs), present, strict=True):
+        for spec, of_spec, there in zip(specs, apart(specs, rows.arrays), present, strict=True):
             missing = [place for place, key in enumerate(rows.keys) if key.tobytes() not in there]
             if missing:
-                arrays = {array: rows.arrays[name][missing] for array, name in zip(spec.arrays, names, strict=True)}
+                arrays = {array: values[missing] for array, values in of_spec.items()}
                 share = rows.seconds / len(specs) * len(missing) / len(rows)
                 part = replace(rows, keys=rows.keys[missing], arrays=arrays, seconds=share)
                 store.commit(spec, part, compression=compression)

@@ -177,14 +177,15 @@ def _decoded(
 def _load(image: PlannedImage, spec: FeatureSpec) -> tuple[np.ndarray | str, float]:
     """Its pixels, or why there are none, and the seconds that took."""
     begun = time.perf_counter()
-    pixels = _pixels(image, spec)
+    pixels = read_pixels(image.path, spec, image.key)
     return pixels, time.perf_counter() - begun
 
 
-def _pixels(image: PlannedImage, spec: FeatureSpec) -> np.ndarray | str:
+def read_pixels(path: str, spec: FeatureSpec, key: bytes | None = None) -> np.ndarray | str:
+    """An image as a network of this spec takes it, or why there is none; ``key`` is what its bytes must have."""
     try:
-        data = filesystems.read(image.path)
-        if hashlib.sha256(data).digest() != image.key:
+        data = filesystems.read(path)
+        if key is not None and hashlib.sha256(data).digest() != key:
             return "the file changed while it was being extracted; run again"
         return decoding.decode(data, spec.size, spec.framing)
     except decoding.ImageError as error:

@@ -19,7 +19,6 @@ from msgspec import Meta
 from ..backbones import openvino_runtime, quantisation
 from ..backbones.network import require_fits
 from ..backbones.precisions import require_on_processor
-from ..data import decoding, filesystems
 from ..data.dataset import Dataset
 from ..errors import DataError, UsageError
 from ..spec import FeatureSpec
@@ -27,6 +26,7 @@ from ..store.store import Store
 from ..system import schema
 from .memos import recalled
 from .network_request import resolve_network_specs
+from .pipeline import read_pixels
 from .planning import row_keys
 from .request import ExtractionRequest, Resolved
 from .resolution import resolve
@@ -42,6 +42,16 @@ class _Calibration(msgspec.Struct, forbid_unknown_fields=True):
 
     digest: schema.Digest
     keys: Annotated[list[schema.Digest], Meta(min_length=1, max_length=_MOST)]
+
+
+def resolve_on(request: ExtractionRequest, store: Store, dataset: Dataset, calibration: str | None = None) -> Resolved:
+    """:func:`featcache.extraction.resolution.resolve` where the images at hand may have a say, as they have in int8.
+
+    ``calibration`` is as of :func:`resolve_quantised`; raises what these two do.
+    """
+    if request.precision == "int8":
+        return resolve_quantised(request, store, dataset, calibration)
+    return resolve(request, store, dataset.synthetic)
 
 
 def resolve_quantised(
@@ -151,9 +161,8 @@ def _images(spec: FeatureSpec, store: Store, dataset: Dataset) -> Iterator[tuple
     for key in sorted(places):
         if not left:
             return
-        try:
-            pixels = decoding.decode(filesystems.read(places[key]), spec.size, spec.framing)
-        except (decoding.ImageError, OSError):  # which the extraction will list
+        pixels = read_pixels(places[key], spec, key)
+        if isinstance(pixels, str):  # which the extraction will list
             continue
         left -= 1
         yield key, pixels[None]

@@ -129,7 +129,7 @@ def converted_network(spec: FeatureSpec, store: Store) -> Path | None:
     if spec.precision == "int8" or not kept.exists():
         return None
     try:
-        _converted(spec, _kept_model(spec, kept, "float32"), store, None)
+        _converted(spec, _proven(spec, _kept_model(spec, kept, "float32"), store, None), store)
     except Exception as error:  # noqa: BLE001 - without an operation, a library or room it goes on with weights alone
         _log.warning("%s: not to be converted for OpenVINO (%s)", spec.backbone, error)
         return None
@@ -151,13 +151,14 @@ def _runtime(
     weights_kept = store.network(specs[0]).exists()
     converted = [store.converted(spec) if weights_kept and store.converted(spec).exists() else None for spec in specs]
     precision = specs[0].precision
+    network = functools.cache(lambda: _proven(specs[0], load("float32"), store, memo))  # once for all layers
     if runtimes.choose(asked, specs[0], count, None not in converted) == "tensorflow":
         return tensorflow_runtime.TensorFlowRuntime(_proven(specs[0], load(precision), store, memo), *specs)
     models = [None if path is None else openvino_runtime.load(path) for path in converted]
     for place, spec in enumerate(specs):
         if models[place] is None:
             try:
-                models[place] = _converted(spec, load("float32"), store, memo)
+                models[place] = _converted(spec, network(), store)
             except FeatcacheError:
                 raise
             except Exception as error:  # an operation that OpenVINO does not have, or no room for its files
@@ -185,9 +186,9 @@ def _on_torch(
     return runtime
 
 
-def _converted(spec: FeatureSpec, model: Any, store: Store, memo: str | None) -> Any:
-    """The network as OpenVINO runs it, kept."""
-    converted = openvino_runtime.convert(_proven(spec, model, store, memo), spec)
+def _converted(spec: FeatureSpec, network: Any, store: Store) -> Any:
+    """A proven network as OpenVINO runs it, kept."""
+    converted = openvino_runtime.convert(network, spec)
     openvino_runtime.keep(converted, store.converted(spec))
     return converted
 

@@ -53,7 +53,7 @@ class FeatureSource:
     spec: FeatureSpec
     pooling: str
     map_shape: tuple[int, ...]
-    columns: int = 0
+    columns: int
 
     @property
     def label(self) -> str:

@@ -19,8 +19,8 @@ from featcache.data.dataset import Dataset
 from featcache.errors import UsageError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.precision_error import measure
-from featcache.extraction.quantised_request import resolve_quantised
-from featcache.extraction.request import ExtractionRequest, Resolved
+from featcache.extraction.quantised_request import resolve_on
+from featcache.extraction.request import ExtractionRequest
 from featcache.extraction.resolution import resolve
 from featcache.spec import PRECISIONS
 from featcache.store.store import Store
@@ -113,12 +113,6 @@ def _ways() -> list[tuple[str, str]]:
     return ways
 
 
-def _resolved(request: ExtractionRequest, store: Store, paths: list[str]) -> Resolved:
-    if request.precision == "int8":
-        return resolve_quantised(request, store, _unlabelled(paths))
-    return resolve(request, store)
-
-
 def _unlabelled(paths: list[str]) -> Dataset:
     return Dataset("", paths, paths, [""] * len(paths), [""] * len(paths), paths)
 
@@ -126,7 +120,7 @@ def _unlabelled(paths: list[str]) -> Dataset:
 def _error(cache: Path, request: ExtractionRequest, paths: list[str]) -> dict[str, Any]:
     """How far the features of a precision are from float32's."""
     with Store(cache) as store:
-        feature_set = store.find(_resolved(request, store, paths).spec)
+        feature_set = store.find(resolve_on(request, store, _unlabelled(paths)).spec)
         plain = replace(request, precision="float32")
         error = measure(store, feature_set, _unlabelled(paths), lambda: resolve(plain, store))
         assert error is not None  # the set has just been filled with these images
@@ -139,7 +133,7 @@ def _files_to_shards(cache: Path, request: ExtractionRequest, paths: list[str]) 
     def run() -> float:
         shutil.rmtree(cache / "features", ignore_errors=True)
         with Store(cache) as store:
-            done = extract_paths(store, _resolved(request, store, paths), paths)
+            done = extract_paths(store, resolve_on(request, store, _unlabelled(paths)), paths)
         if done.computed != len(set(paths)) or done.bad:
             raise UsageError(f"{len(done.bad)} of the images cannot be used; give others with --data")
         return done.seconds + done.phases["plan"]

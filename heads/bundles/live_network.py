@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from featcache.backbones import openvino_runtime, registry
 from featcache.backbones import weights as network_weights
 from featcache.backbones.network import require_fits
 from featcache.backbones.runtime import PixelsRuntime, Runtime
-from featcache.data import decoding, filesystems
 from featcache.errors import BadImage, BundleError, DataError
+from featcache.extraction.pipeline import read_pixels
 from featcache.features.pooled_rows import array_for
 from featcache.features.pooling import pool
 from featcache.spec import FeatureSpec
@@ -83,18 +82,11 @@ class LiveNetwork:
     def _decoded(self, images: Sequence[str | os.PathLike[str]]) -> np.ndarray:
         if isinstance(images, str | os.PathLike):
             images = [images]
-        decoded: list[Any] = []
-        bad = []
-        for image in images:
-            path = os.fspath(image)
-            try:
-                decoded.append(decoding.decode(filesystems.read(path), self._spec.size, self._spec.framing))
-            except decoding.ImageError as error:
-                bad.append(BadImage(path, str(error)))
-            except OSError as error:
-                bad.append(BadImage(path, f"cannot be read: {error.strerror or error}"))
+        paths = [os.fspath(image) for image in images]
+        read = {path: read_pixels(path, self._spec) for path in paths}
+        bad = [BadImage(path, pixels) for path, pixels in read.items() if isinstance(pixels, str)]
         if bad:
-            raise DataError(f"{len(bad)} of {len(images)} images cannot be used", bad)
-        if not decoded:
+            raise DataError(f"{len(bad)} of {len(paths)} images cannot be used", bad)
+        if not read:
             raise DataError("no images to predict")
-        return np.stack(decoded)
+        return np.stack([read[path] for path in paths])

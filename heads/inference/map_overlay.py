@@ -10,7 +10,8 @@ import numpy as np
 
 from featcache.data import filesystems
 from featcache.errors import DataError, StoreError, UsageError
-from featcache.features.loading import Features, read_or_stay
+from featcache.features.labelled_features import Features
+from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
 from featcache.system.atomic_files import sha256_file
 
