@@ -7,8 +7,11 @@ import ctypes
 import functools
 import gc
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,17 @@ def keras_home(tmp_path_factory) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory) -> Iterator[None]:
+    """What tests and the processes that they kill leave there goes when they end."""
+    folder = tmp_path_factory.mktemp("tmp")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def each_image_of_the_sample_drawn_once():
     """The built-in sample takes 4 s, and is what many tests begin with; tests/data/test_synthetic.py draws it anew."""
     draw, drawn = synthetic.draw, {}
@@ -89,6 +103,7 @@ def memory_given_back():
         compiled.training_program.cache_clear()
     if keras is not None:
         keras.backend.clear_session(free_memory=False)
+    gc.unfreeze()
     give_back()
     gc.freeze()  # what is left are imported modules: no later collection has to walk them, of which TensorFlow has most
 

@@ -45,10 +45,11 @@ def fit_heads(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
     stacks = _stacks(problem, todo, classes)
     stored = isinstance(problem.X, StoredRows)
     X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
-    load_tensorflow()  # which takes room, too
-    _announce(problem, [run for (shape, *_), stack in stacks.items() if _large(shape) for run, _ in stack])
+    if stored or not all(shape.large for shape, *_ in stacks):
+        load_tensorflow()  # which takes room, too
+    _announce(problem, [run for (shape, *_), stack in stacks.items() if shape.large for run, _ in stack])
     for (shape, *_), stack in stacks.items():
-        large = _large(shape)
+        large = shape.large
         engine.require_room(shape, problem.limit if problem.limited else None)
         # Those that read the store go one at a time: side by side they would read it as many times, and hold as many
         # blocks.
@@ -122,10 +123,6 @@ def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochClassifier, 
     cells = run.cells.get(epochs, [])
     for cell in cells:
         done(FittedCell(cell, fitted, problem.X, train, test, seconds / len(cells)))
-
-
-def _large(shape: HeadShape) -> bool:
-    return shape.parameters["total"] >= engine.SMALL
 
 
 def _most_columns(X: np.ndarray | StoredRows, stack: _Stack) -> int:

@@ -65,7 +65,8 @@ def _solution(
     """Decisions that coming nearer to the solution does not nearly turn."""
     if int(np.max(model.n_iter_)) >= model.max_iter:
         return False  # it was stopped on its way, and where that is depends on the last digits
-    nearer = clone(model).set_params(tol=model.tol / _NEARER, max_iter=10 * model.max_iter)
+    nearer = clone(model).set_params(tol=model.tol / _NEARER, max_iter=10 * model.max_iter, warm_start=True)
+    nearer.coef_, nearer.intercept_ = model.coef_.copy(), np.copy(model.intercept_)  # there is one solution: go on
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         nearer.fit(X[train], y[train], weight)

@@ -17,6 +17,7 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import UsageError
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "elu", "gelu", "linear")
+LARGE = 1_000_000  # parameters
 # Keras' own defaults, stated here because the engine has to compute the same.
 BN_MOMENTUM, BN_EPSILON = 0.99, 1e-3
 
@@ -44,6 +45,11 @@ class HeadShape:
             raise UsageError(f"activation {self.activation!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
         if not self.units or not all(isinstance(n, numbers.Integral) and n >= 1 for n in self.units):
             raise UsageError(f"units {self.units!r}: expected one or more whole numbers, at least 1")
+
+    @property
+    def large(self) -> bool:
+        """Whether such heads train one at a time: memory bounds them, and side by side they would hold more of it."""
+        return self.parameters["total"] >= LARGE
 
     @property
     def n_outputs(self) -> int:

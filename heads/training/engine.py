@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.features.stored_rows import StoredRows
 from featcache.system import memory
@@ -24,7 +23,6 @@ from .architectures import HeadShape
 from .train_spec import Job, TrainedHead
 from .training_state import Stack, require_finite
 
-SMALL = 1_000_000  # parameters; a stack of smaller heads runs side by side
 COMPILER = 300_000_000  # bytes that compiling and running a training program takes besides the heads
 # Shapes that were trained in this process before. It has not given back the memory of the first, so another head of the
 # shape takes no more than the process already holds.
@@ -37,7 +35,7 @@ def bytes_of(shape: HeadShape) -> int:
     Six times its weights: the weights themselves, what the optimiser keeps for them, the best so far, and copies on the
     way. Of a large head twice that, since more copies of it are there while it is handed over.
     """
-    return (12 if shape.parameters["total"] >= SMALL else 6) * 4 * shape.parameters["total"]
+    return (12 if shape.large else 6) * 4 * shape.parameters["total"]
 
 
 def require_room(shape: HeadShape, limit: int | None) -> None:
@@ -90,7 +88,7 @@ def train(
         Heads that cannot share a stack, or early stopping without validation rows.
     """
     _check(X, jobs)
-    if len(jobs) > 1 and shape.parameters["total"] >= SMALL:
+    if len(jobs) > 1 and shape.large:
         # Large heads are bound by memory: side by side they would only hold more of it.
         alone: list[TrainedHead] = []
         for number, job in enumerate(jobs):
@@ -101,9 +99,8 @@ def train(
 
             alone += train(X, y, shape, [job], on_epoch, stages, numbered if on_stage else None, columns)
         return alone
-    tf, _ = load_tensorflow()
     _trained.add(shape)
-    stack = Stack(tf, X, y, shape, jobs, columns)
+    stack = Stack(X, y, shape, jobs, columns)
     spec = jobs[0].spec
     stepwise = on_epoch is not None or spec.patience is not None or spec.checkpoint
     done = 0

@@ -27,8 +27,8 @@ class HeadState:
         What was asked.
     layout : WeightLayout
         How the program holds the weights.
-    weights, slots : list of tf.Variable
-        The weights, and what the optimiser keeps for them.
+    weights, slots : list of tf.Variable, or of arrays
+        The weights, and what the optimiser keeps for them; of an array's all in one, of shape (slots, ...).
     validation : (int32 array, float32 array)
         Rows to validate on, and which of their places are filled.
     knobs : dict of tensors
@@ -67,19 +67,23 @@ class HeadState:
         """A head before its first step, from weights in Keras' order.
 
         ``used`` are the columns it trains on, ``places`` the length that its list of rows to validate on is filled up
-        to.
+        to. Without TensorFlow it is held in arrays.
         """
         whole = weights[0] if used is not None else None
         if used is not None:
             weights = [weights[0][used], *weights[1:]]
         arranged = layout.arrange(weights)
-        slots = _SLOTS[job.spec.optimizer]
+        count, validation = _SLOTS[job.spec.optimizer], padded(job.val_rows, places)
+        if tf is None:
+            copies = [np.array(w, np.float32, order="C") for w in arranged]
+            kept = [np.zeros((count, *arranged[place].shape), np.float32) for place in layout.trainable]
+            return cls(job, layout, copies, kept, validation, {}, None, whole, used)
         return cls(
             job,
             layout,
             [tf.Variable(w) for w in arranged],
-            [tf.Variable(tf.zeros_like(arranged[place])) for place in layout.trainable for _ in range(slots)],
-            padded(job.val_rows, places),
+            [tf.Variable(tf.zeros_like(arranged[place])) for place in layout.trainable for _ in range(count)],
+            validation,
             {name: tf.constant(getattr(job.spec, name), tf.float32) for name in _KNOBS},
             tf.constant(job.spec.seed % 2**31),
             whole,
@@ -128,7 +132,7 @@ class HeadState:
 
     def current(self) -> list[np.ndarray]:
         """The weights as they stand, in Keras' order."""
-        weights = self.layout.restore([w.numpy() for w in self.weights])
+        weights = self.layout.restore([w.copy() if isinstance(w, np.ndarray) else w.numpy() for w in self.weights])
         if self.whole_kernel is not None:
             kernel = self.whole_kernel.copy()
             kernel[self.used] = weights[0]

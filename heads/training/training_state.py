@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError
 from featcache.features.stored_rows import StoredRows
 
+from . import one_pass_program
 from .architectures import HeadShape, initial_weights
 from .head_state import Batches, HeadState, padded
 from .train_spec import Job, TrainedHead
@@ -34,34 +36,39 @@ class Stack:
 
     def __init__(
         self,
-        tf: Any,
         X: np.ndarray | StoredRows,
         y: np.ndarray,
         shape: HeadShape,
         jobs: Sequence[Job],
         columns: int = 0,
     ) -> None:
-        self._tf = tf
         given = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
-        used = _worth_taking(X, jobs, columns)
+        spec = jobs[0].spec
+        kind = spec.optimizer, any(job.spec.dropout for job in jobs), any(job.spec.l2 for job in jobs)
+        large = shape.large and len(jobs) == 1
+        one_pass = large and not isinstance(X, StoredRows) and one_pass_program.suits(shape, X, jobs[0].rows)
+        tf: Any = None if one_pass else load_tensorflow()[0]
+        self._tf = tf
+        used = _worth_taking(X, jobs, 0 if one_pass else columns)
         if used is not None:
             X, shape = np.asarray(X)[:, used], replace(shape, n_features=int(used.sum()))
         self._stored = X if isinstance(X, StoredRows) else None
-        self._X = None if isinstance(X, StoredRows) else tf.constant(np.ascontiguousarray(X, np.float32))
         self._codes = np.asarray(y, np.int32)
-        self._y = tf.constant(self._codes)
-        spec = jobs[0].spec
+        self._y: Any = self._codes if tf is None else tf.constant(self._codes)
+        self._X: Any = None
+        if tf is None:
+            self._X = one_pass_program.filled_up(np.asarray(X))
+        elif not isinstance(X, StoredRows):
+            self._X = tf.constant(np.ascontiguousarray(X, np.float32))
         self._batch = spec.batch_size
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), _LEAST_STEPS)
         longest = max(len(job.val_rows) for job in jobs)
         places = _rounded(longest, _LEAST_VALIDATION) if longest else 0
-        layout = WeightLayout.of(shape)
+        layout = WeightLayout.of(shape, as_in_keras=one_pass)
         self._heads = [
             HeadState.start(tf, job, layout, weights, used, places) for job, weights in zip(jobs, given, strict=True)
         ]
-        self._program = training_program(
-            shape, spec.optimizer, any(job.spec.dropout for job in jobs), any(job.spec.l2 for job in jobs)
-        )
+        self._program: Any = one_pass_program.OnePassProgram(shape) if one_pass else training_program(shape, *kind)
         self._done = 0
 
     @property
@@ -101,6 +108,8 @@ class Stack:
     def _call(
         self, head: HeadState, X: Any, y: Any, batches: Batches, steps: int, validation: tuple[np.ndarray, np.ndarray]
     ) -> Any:
+        if self._tf is None:
+            return self._program(X, y, *batches, steps, *validation, head.job.spec, head.weights, head.slots)
         constant = self._tf.constant
         data = (X, y, *map(constant, batches), constant(steps), *map(constant, validation))
         return self._program(*data, head.knobs, head.seed, head.weights, head.slots).numpy()

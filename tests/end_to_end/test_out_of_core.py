@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -267,7 +268,8 @@ def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large")
     write_set(folder, 60_000)
     assert sum(p.stat().st_size for p in (folder / "cache" / "features").rglob("*.h5")) > 4 * LIMIT
-    return folder
+    yield folder
+    shutil.rmtree(folder)  # gigabytes
 
 
 def within(limit: int, folder: Path, *arguments: object) -> dict:

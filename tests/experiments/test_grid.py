@@ -75,7 +75,7 @@ def test_a_grid_is_searched_judged_drawn_and_kept(kept, tmp_path, cli):
 def test_what_takes_long_is_said_before_it_starts(kept, model, tmp_path, monkeypatch, caplog):
     """Measured on a few epochs, before the first cell; of small heads and short searches nothing is measured."""
     monkeypatch.setattr("heads.search.epoch_sharing._WORTH_TIMING", 20)
-    monkeypatch.setattr("heads.training.engine.SMALL", 1000)  # parameters: heads of 1,024 columns are large then
+    monkeypatch.setattr("heads.training.architectures.LARGE", 1000)  # parameters: heads of 1,024 columns are large then
     caplog.set_level("INFO", logger="heads.experiments")
     told, cache, units = [], kept, 8
     if model == "own-cnn":

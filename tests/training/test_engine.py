@@ -9,7 +9,7 @@ import pytest
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
-from heads.training import engine
+from heads.training import architectures, engine, one_pass_program
 from heads.training.architectures import HeadShape, dense_head, initial_weights
 from heads.training.train_spec import Job, TrainSpec
 
@@ -51,6 +51,14 @@ def assert_close(ours, theirs, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(np.abs(b).max(), 1e-3))
 
 
+@pytest.fixture(params=["XLA", "one pass"])
+def way(request, monkeypatch) -> str:
+    """Both ways to train a head alone, whatever its size."""
+    monkeypatch.setattr(architectures, "LARGE", 0)
+    monkeypatch.setattr(one_pass_program, "suits", lambda *_: request.param == "one pass")
+    return request.param
+
+
 CASES = [
     {"activation": activation, "classes": classes, "batch_norm": norm}
     for activation, classes, norm in itertools.product(("relu", "sigmoid"), (2, 4), (False, True))
@@ -62,9 +70,9 @@ MANY = [pytest.param(case, marks=[] if case in FEW else pytest.mark.slow, id=str
 
 
 @pytest.mark.parametrize("case", MANY)
-def test_equals_keras_fit_after_50_steps(case):
+def test_equals_keras_fit_after_50_steps(case, way):
     X, y = data(75, 300, case["classes"])
-    shape = HeadShape(300, case["classes"], (32,), case["activation"], case["batch_norm"])
+    shape = HeadShape(300, case["classes"], (64,), case["activation"], case["batch_norm"])
     spec = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)  # 5 steps an epoch, the last short
     weights = initial_weights(shape, 1)
     wanted, curves = keras_fit(X[:75], y[:75], shape, spec, weights, (X[60:], y[60:]))
@@ -83,9 +91,9 @@ def test_equals_keras_fit_after_50_steps(case):
     ],
     ids=str,
 )
-def test_other_optimisers_and_l2_equal_keras(changes):
+def test_other_optimisers_and_l2_equal_keras(changes, way):
     X, y = data(48, 100, 3)
-    shape = HeadShape(100, 3, (16, 8))
+    shape = HeadShape(100, 3, (64, 8))
     spec = TrainSpec(dropout=0.0, epochs=15, batch_size=16, shuffle=False, **changes)
     weights = initial_weights(shape, 2)
     wanted, curves = keras_fit(X, y, shape, spec, weights)
@@ -94,14 +102,55 @@ def test_other_optimisers_and_l2_equal_keras(changes):
     np.testing.assert_allclose(got.history["loss"], curves["loss"], rtol=2e-4)
 
 
-def test_sample_weights_equal_keras():
+def test_sample_weights_equal_keras(way):
     X, y = data(50, 60, 2)
     weight = np.random.default_rng(3).uniform(0.2, 3, 50).astype(np.float32)
-    shape, spec = HeadShape(60, 2, (16,)), TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)
+    shape, spec = HeadShape(60, 2, (64,)), TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)
     weights = initial_weights(shape, 0)
     wanted, _ = keras_fit(X, y, shape, spec, weights, sample_weight=weight)
     got = engine.train(X, y, shape, [Job(spec, np.arange(50), sample_weight=weight, weights=weights)])[0]
     assert_close(got.weights, wanted, 1e-4)
+
+
+WIDE = [
+    ((64,), 40, {"optimizer": "adamw", "l2": 0.01}),
+    ((384, 16), 33, {"patience": 2}),
+    ((128,), 16, {"optimizer": "sgd", "l2": 0.01, "momentum": 0.5}),
+    ((256,), 7, {"checkpoint": True}),
+]
+
+
+@pytest.mark.parametrize(("units", "batch", "changes"), WIDE, ids=str)
+def test_one_pass_equals_the_program_with_dropout(units, batch, changes, monkeypatch):
+    """The same masks are drawn, and what is read on the way is the same."""
+    X, y = data(100, 331, 3)
+    spec = TrainSpec(dropout=0.3, epochs=5, batch_size=batch, seed=4, **changes)
+    job = Job(spec, np.arange(80), np.arange(80, 100))
+    trained = []
+    for one_pass in (False, True):
+        monkeypatch.setattr(architectures, "LARGE", 0)
+        monkeypatch.setattr(one_pass_program, "suits", lambda *_, one_pass=one_pass: one_pass)
+        read: list[list[np.ndarray]] = []
+        engine.train(
+            X, y, HeadShape(331, 3, units), [job], stages=[2, 5], on_stage=lambda _, e, head, r=read: r.append(head)
+        )
+        trained.append(read)
+    for wanted, got in zip(*trained, strict=True):
+        assert_close(got.weights, wanted.weights, 1e-4)
+        assert got.best_epoch == wanted.best_epoch
+        for name, values in wanted.history.items():
+            np.testing.assert_allclose(got.history[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_one_pass_is_for_wide_heads_with_many_zeros(monkeypatch):
+    rows = np.arange(20)
+    sparse, dense = np.maximum(data(20, 400, 2)[0] - 1, 0), np.ones((20, 400), np.float32)
+    wide = HeadShape(400, 2, (64,))
+    assert one_pass_program.suits(wide, sparse, rows)
+    assert not one_pass_program.suits(wide, dense, rows)
+    assert not one_pass_program.suits(HeadShape(400, 2, (40,)), sparse, rows)
+    monkeypatch.setattr(one_pass_program, "_available", lambda: False)
+    assert not one_pass_program.suits(wide, sparse, rows)
 
 
 @pytest.mark.parametrize("norm", [False, True])
