@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.features.stored_rows import StoredRows
 
 from ..training import engine
@@ -45,8 +44,6 @@ def fit_heads(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
     stacks = _stacks(problem, todo, classes)
     stored = isinstance(problem.X, StoredRows)
     X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
-    if stored or not all(shape.large for shape, *_ in stacks):
-        load_tensorflow()  # which takes room, too
     _announce(problem, [run for (shape, *_), stack in stacks.items() if shape.large for run, _ in stack])
     for (shape, *_), stack in stacks.items():
         large = shape.large

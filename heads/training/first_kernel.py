@@ -8,8 +8,6 @@ and skips the zeros. The optimisers are Keras', as in :mod:`heads.training.xla_p
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import llvmlite.binding
@@ -19,18 +17,16 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from featcache.system.private_folder import private_folder
-
+from .numba_compiler import compiled
 from .train_spec import OPTIMIZERS
 
 BLOCK = 32  # features at a time, and rows: a mask of either is one number of 32 bits
 _FEATURES = numba.config.CPU_FEATURES  # what numba was told to compile for, such as "+avx2,-avx512f"; else this machine
 WIDE = "+avx512f" in _FEATURES if _FEATURES else llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 # Sums are held in registers: 16 of 16 numbers where there are 32 registers of that size, else 8 of 8.
-TILES = (256, 128, 64) if WIDE else (64,)
+TILES = (256, 128, 64, 32, 16) if WIDE else (64, 32, 16)
 _LANES = 16 if WIDE else 8
 _ADAM, _ADAMW, _SGD = (OPTIMIZERS.index(name) for name in ("adam", "adamw", "sgd"))
-_TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _BETA1, _BETA2, _EPSILON = np.float32(0.1), np.float32(0.001), np.float32(1e-7)  # the first two: one less Keras' betas
 
 
@@ -87,9 +83,8 @@ def _sums(width: int) -> Any:
     return intrinsic(sums)
 
 
-_sums_64 = _sums(64)
-_sums_128 = _sums(128) if WIDE else _sums_64
-_sums_256 = _sums(256) if WIDE else _sums_64
+_sums_16, _sums_32, _sums_64 = _sums(16), _sums(32), _sums(64)
+_sums_128, _sums_256 = (_sums(128), _sums(256)) if WIDE else (_sums_64, _sums_64)
 
 
 @intrinsic
@@ -120,24 +115,17 @@ def _fetch(typing: Any, address: Any, count: Any) -> Any:
     return numba.types.void(numba.types.uintp, numba.types.intp), code
 
 
-@contextlib.contextmanager
-def _kept() -> Iterator[bool]:
-    """Let numba keep what it compiles where this user's compiled programs are; False where there is no such place."""
-    folder, before = private_folder(), numba.config.CACHE_DIR
-    try:
-        numba.config.CACHE_DIR = "" if folder is None else str(folder)
-        yield folder is not None
-    finally:
-        numba.config.CACHE_DIR = before
-
-
 def _sum_tile(tile: int, mask: Any, factors: Any, rows: Any, stride: int, out: Any, add: bool) -> None:
     if tile == 256:
         _sums_256(mask, factors, rows, stride, out, add)
     elif tile == 128:
         _sums_128(mask, factors, rows, stride, out, add)
-    else:
+    elif tile == 64:
         _sums_64(mask, factors, rows, stride, out, add)
+    elif tile == 32:
+        _sums_32(mask, factors, rows, stride, out, add)
+    else:
+        _sums_16(mask, factors, rows, stride, out, add)
 
 
 def _pass_over(
@@ -162,7 +150,7 @@ def _pass_over(
     delta : float32 array of shape (batch, units), the loss's gradient with respect to the layer's product.
     following : int64 array of shape (m,), the rows to be multiplied by the new kernel.
     product : float32 array of shape (m, units); these features' part of that product is added to it.
-    kernel : float32 array of shape (n_features, units), changed.
+    kernel : float32 array of shape (n_features, units), changed; units are a multiple of 16.
     slots : float32 array of shape (slots, n_features, units), what the optimiser keeps, changed.
     optimizer : its place in OPTIMIZERS.
     knobs : float32 array: Adam's step size with its correction, learning rate, momentum, weight decay, L2.
@@ -172,10 +160,10 @@ def _pass_over(
     The sum of the squares of these features' weights before the step; 0 without L2.
     """
     units = kernel.shape[1]
-    tile = 64
-    for wider in TILES:
-        if units % wider == 0:
-            tile = wider
+    tile = 16
+    for wide in TILES:
+        if units % wide == 0:
+            tile = wide
             break
     scale, rate, momentum, decay, penalty = knobs[0], knobs[1], knobs[2], knobs[3], knobs[4]
     groups = (len(rows) + BLOCK - 1) // BLOCK
@@ -251,33 +239,6 @@ def _pass_over(
     return squares
 
 
-def _uniform(low: int, high: int, count: int) -> np.ndarray:
-    """Numbers from 0 to 1, float32 array of shape (count,): those of ThreeFry for a key of two 32-bit numbers.
-
-    Threefry-2x32 with 20 rounds (Salmon et al. 2011), as TensorFlow's ``stateless_uniform`` with ``alg="threefry"``
-    draws them in XLA as a row of an even length.
-    """
-    first, second = np.uint32(low), np.uint32(high)
-    third = np.uint32(np.uint32(0x1BD11BDA) ^ first ^ second)
-    keys = (first, second, third)
-    drawn = np.empty(count + count % 2, np.float32)
-    for pair in range(len(drawn) // 2):
-        a, b = np.uint32(np.uint32(pair) + first), second
-        for five in range(5):
-            for turn in range(4):
-                a = np.uint32(a + b)
-                by = np.uint32(_TURNS[five % 2][turn])
-                b = np.uint32(np.uint32(np.uint32(b << by) | np.uint32(b >> np.uint32(np.uint32(32) - by))) ^ a)
-            a = np.uint32(a + keys[(five + 1) % 3])
-            b = np.uint32(b + keys[(five + 2) % 3] + np.uint32(five + 1))
-        drawn[2 * pair], drawn[2 * pair + 1] = np.float32(a >> np.uint32(9)), np.float32(b >> np.uint32(9))
-    return drawn[:count] * np.float32(2.0**-23)
-
-
-# Compiled here, or taken from what was kept: whoever imports this learns whether it can be.
 _PASS = "f8(f4[:,::1],i8[::1],f4[:,::1],i8[::1],f4[:,::1],f4[:,::1],f4[:,:,::1],i8,i8,i8,f4[::1])"
-with _kept() as _cache:
-    _options = {"nogil": True, "fastmath": {"contract", "reassoc"}, "error_model": "numpy", "cache": _cache}
-    _sum_tile = numba.njit(**_options)(_sum_tile)
-    pass_over = numba.njit(_PASS, **_options)(_pass_over)
-    uniform = numba.njit("f4[::1](i8,i8,i8)", **_options)(_uniform)
+_sum_tile = compiled()(_sum_tile)
+pass_over = compiled(_PASS)(_pass_over)

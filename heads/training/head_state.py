@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .flat_layout import FlatLayout
 from .train_spec import Job, TrainedHead
 from .weight_layout import WeightLayout
 
@@ -25,10 +26,10 @@ class HeadState:
     ----------
     job : Job
         What was asked.
-    layout : WeightLayout
+    layout : WeightLayout or FlatLayout
         How the program holds the weights.
     weights, slots : list of tf.Variable, or of arrays
-        The weights, and what the optimiser keeps for them; of an array's all in one, of shape (slots, ...).
+        The weights, and what the optimiser keeps for them; of arrays all in one, of shape (slots, ...).
     validation : (int32 array, float32 array)
         Rows to validate on, and which of their places are filled.
     knobs : dict of tensors
@@ -42,7 +43,7 @@ class HeadState:
     """
 
     job: Job
-    layout: WeightLayout
+    layout: WeightLayout | FlatLayout
     weights: list[Any]
     slots: list[Any]
     validation: tuple[np.ndarray, np.ndarray]
@@ -62,22 +63,27 @@ class HeadState:
 
     @classmethod
     def start(
-        cls, tf: Any, job: Job, layout: WeightLayout, weights: list[np.ndarray], used: np.ndarray | None, places: int
+        cls,
+        tf: Any,
+        job: Job,
+        layout: WeightLayout | FlatLayout,
+        weights: list[np.ndarray],
+        used: np.ndarray | None,
+        places: int,
     ) -> HeadState:
         """A head before its first step, from weights in Keras' order.
 
         ``used`` are the columns it trains on, ``places`` the length that its list of rows to validate on is filled up
-        to. Without TensorFlow it is held in arrays.
+        to. In a flat layout it is held in arrays, and ``tf`` may be None.
         """
         whole = weights[0] if used is not None else None
         if used is not None:
             weights = [weights[0][used], *weights[1:]]
         arranged = layout.arrange(weights)
         count, validation = _SLOTS[job.spec.optimizer], padded(job.val_rows, places)
-        if tf is None:
-            copies = [np.array(w, np.float32, order="C") for w in arranged]
-            kept = [np.zeros((count, *arranged[place].shape), np.float32) for place in layout.trainable]
-            return cls(job, layout, copies, kept, validation, {}, None, whole, used)
+        if isinstance(layout, FlatLayout):
+            kept = [np.zeros((count, *w.shape), np.float32) for w in arranged]
+            return cls(job, layout, arranged, kept, validation, {}, None, whole, used)
         return cls(
             job,
             layout,
@@ -132,7 +138,7 @@ class HeadState:
 
     def current(self) -> list[np.ndarray]:
         """The weights as they stand, in Keras' order."""
-        weights = self.layout.restore([w.copy() if isinstance(w, np.ndarray) else w.numpy() for w in self.weights])
+        weights = self.layout.restore([w if isinstance(w, np.ndarray) else w.numpy() for w in self.weights])
         if self.whole_kernel is not None:
             kernel = self.whole_kernel.copy()
             kernel[self.used] = weights[0]

@@ -64,7 +64,7 @@ def logit_gradient(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray, t
     last = weights[-2].T
     gradient = last[target] if len(last) > 1 else last * np.where(target == 1, 1, -1)[:, None].astype(last.dtype)
     for layer in reversed(layers):
-        gradient = (gradient * slope(shape.activation, layer.before) * layer.scale) @ layer.kernel.T
+        gradient = (gradient * _slope(shape.activation, layer.before) * layer.scale) @ layer.kernel.T
     return gradient
 
 
@@ -83,7 +83,7 @@ def activated(activation: str, x: np.ndarray) -> np.ndarray:
     return x
 
 
-def slope(activation: str, x: np.ndarray) -> np.ndarray:
+def _slope(activation: str, x: np.ndarray) -> np.ndarray:
     """Derivative of :func:`activated`."""
     if activation == "relu":
         return (x > 0).astype(x.dtype)

@@ -13,8 +13,9 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError
 from featcache.features.stored_rows import StoredRows
 
-from . import one_pass_program
+from . import compiled_program
 from .architectures import HeadShape, initial_weights
+from .flat_layout import FlatLayout
 from .head_state import Batches, HeadState, padded
 from .train_spec import Job, TrainedHead
 from .weight_layout import WeightLayout
@@ -45,30 +46,29 @@ class Stack:
         given = [job.weights if job.weights is not None else initial_weights(shape, job.spec.seed) for job in jobs]
         spec = jobs[0].spec
         kind = spec.optimizer, any(job.spec.dropout for job in jobs), any(job.spec.l2 for job in jobs)
-        large = shape.large and len(jobs) == 1
-        one_pass = large and not isinstance(X, StoredRows) and one_pass_program.suits(shape, X, jobs[0].rows)
-        tf: Any = None if one_pass else load_tensorflow()[0]
+        compiled = compiled_program.suits(shape, X, jobs)
+        tf: Any = None if compiled else load_tensorflow()[0]
         self._tf = tf
-        used = _worth_taking(X, jobs, 0 if one_pass else columns)
+        used = _worth_taking(X, jobs, 0 if compiled else columns)
         if used is not None:
             X, shape = np.asarray(X)[:, used], replace(shape, n_features=int(used.sum()))
         self._stored = X if isinstance(X, StoredRows) else None
         self._codes = np.asarray(y, np.int32)
         self._y: Any = self._codes if tf is None else tf.constant(self._codes)
         self._X: Any = None
-        if tf is None:
-            self._X = one_pass_program.filled_up(np.asarray(X))
-        elif not isinstance(X, StoredRows):
+        if self._stored is None and tf is None:
+            self._X = compiled_program.filled_up(np.asarray(X))
+        elif self._stored is None:
             self._X = tf.constant(np.ascontiguousarray(X, np.float32))
         self._batch = spec.batch_size
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), _LEAST_STEPS)
         longest = max(len(job.val_rows) for job in jobs)
         places = _rounded(longest, _LEAST_VALIDATION) if longest else 0
-        layout = WeightLayout.of(shape, as_in_keras=one_pass)
+        layout = FlatLayout.of(shape) if compiled else WeightLayout.of(shape)
         self._heads = [
             HeadState.start(tf, job, layout, weights, used, places) for job, weights in zip(jobs, given, strict=True)
         ]
-        self._program: Any = one_pass_program.OnePassProgram(shape) if one_pass else training_program(shape, *kind)
+        self._program: Any = compiled_program.CompiledProgram(shape) if compiled else training_program(shape, *kind)
         self._done = 0
 
     @property
@@ -85,8 +85,10 @@ class Stack:
         """Run ``count`` epochs of every head that is still running, and note what they gave."""
         running = [head for head in self._heads if head.stopped_at is None]
         # The first alone, so that what others wait for is compiled once; then side by side.
-        self._run_head(running[0], start, count)
-        list(pool.map(lambda head: self._run_head(head, start, count), running[1:]))
+        alone = 0 if self._tf is None else 1
+        for head in running[:alone]:
+            self._run_head(head, start, count)
+        list(pool.map(lambda head: self._run_head(head, start, count), running[alone:]))
         self._done = start + count
 
     def latest(self) -> list[dict[str, float]]:
@@ -140,8 +142,12 @@ class Stack:
         """Number, features, classes and filled places of each block of ``size`` rows."""
         for number, block in enumerate(stored.take(rows).blocks(size)):
             require_finite(block)
-            X, y = block, np.zeros(size, np.int32)
+            y = np.zeros(size, np.int32)
             y[: len(block)] = self._codes[rows[number * size :][: len(block)]]
+            if self._tf is None:
+                yield number, compiled_program.filled_up(block), y, len(block)
+                continue
+            X = block
             if len(block) < size or block.dtype != np.float32:
                 X = np.zeros((size, block.shape[1]), np.float32)
                 X[: len(block)] = block

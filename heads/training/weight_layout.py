@@ -48,7 +48,7 @@ class WeightLayout:
     width : int
         Units of the first layer.
     blocks : tuple of (int, int)
-        First and last feature (exclusive) of each block of the first kernel; none where it is as in Keras.
+        First and last feature (exclusive) of each block of the first kernel.
     hidden : tuple of LayerPlaces
         The hidden layers.
     output : LayerPlaces
@@ -63,14 +63,14 @@ class WeightLayout:
 
     @classmethod
     @functools.lru_cache(maxsize=64)
-    def of(cls, shape: HeadShape, as_in_keras: bool = False) -> WeightLayout:
-        """The layout of heads of a shape; ``as_in_keras``, the first kernel is as all else."""
-        count = 0 if as_in_keras else max(1, shape.n_features * shape.units[0] // _BLOCK)
-        bounds = [shape.n_features * i // count for i in range(count + 1)] if count else []
+    def of(cls, shape: HeadShape) -> WeightLayout:
+        """The layout of heads of a shape."""
+        count = max(1, shape.n_features * shape.units[0] // _BLOCK)
+        bounds = [shape.n_features * i // count for i in range(count + 1)]
         places = itertools.count()
         hidden = []
         for layer in range(len(shape.units)):
-            kernel = tuple(next(places) for _ in range(1 if layer else max(1, count)))
+            kernel = tuple(next(places) for _ in range(1 if layer else count))
             bias = next(places)
             norm = NormPlaces(*itertools.islice(places, 4)) if shape.batch_norm else None
             hidden.append(LayerPlaces(kernel, bias, norm))
@@ -93,15 +93,11 @@ class WeightLayout:
 
     def arrange(self, weights: list[np.ndarray]) -> list[np.ndarray]:
         """Weights in Keras' order, as the program holds them."""
-        if not self.blocks:
-            return weights
         first, *others = weights
         return [*(np.ascontiguousarray(first[low:high].T) for low, high in self.blocks), *others]
 
     def restore(self, arranged: list[np.ndarray]) -> list[np.ndarray]:
         """The inverse of :meth:`arrange`."""
-        if not self.blocks:
-            return arranged
         first = np.empty((self.n_features, self.width), np.float32)
         for (low, high), block in zip(self.blocks, arranged, strict=False):
             first[low:high] = block.T

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
-from heads.training import engine, one_pass_program
+from heads.training import compiled_program, engine
 from heads.training.architectures import HeadShape, dense_head
 from heads.training.train_spec import Job, TrainSpec
 
@@ -46,19 +46,19 @@ def test_step(features, density, monkeypatch):
 
     def ours(suits: bool):
         def train(epochs: int) -> None:
-            monkeypatch.setattr(one_pass_program, "suits", lambda *_: suits)
+            monkeypatch.setattr(compiled_program, "suits", lambda *_: suits)
             engine.train(X, y, shape, [Job(TrainSpec(epochs=epochs), np.arange(ROWS))])
 
         return train
 
-    ways = {"one pass": ours(True), "XLA": ours(False)}
+    ways = {"compiled": ours(True), "XLA": ours(False)}
     if os.environ.get("FEATCACHE_KERAS"):
         ways["Keras fit"] = lambda epochs: model.fit(X, y, epochs=epochs, batch_size=32, verbose=0)
     rounds = [{name: step(train) for name, train in ways.items()} for _ in range(ROUNDS + 1)][1:]
     middle = {name: statistics.median(taken[name] for taken in rounds) for name in ways}
     said = [f"{name} {1000 * seconds:.1f} ms" for name, seconds in middle.items()]
     for name in list(ways)[1:]:
-        each = [taken[name] / taken["one pass"] for taken in rounds]
-        times = middle[name] / middle["one pass"]
+        each = [taken[name] / taken["compiled"] for taken in rounds]
+        times = middle[name] / middle["compiled"]
         said.append(f"{times:.2f} times as fast as {name} ({min(each):.2f} to {max(each):.2f})")
     print(f"\n{features} features, {density:.0%} not zero: {', '.join(said)}")  # noqa: T201

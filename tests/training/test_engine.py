@@ -9,9 +9,9 @@ import pytest
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
-from heads.training import architectures, engine, one_pass_program
+from heads.training import architectures, compiled_program, engine
 from heads.training.architectures import HeadShape, dense_head, initial_weights
-from heads.training.train_spec import Job, TrainSpec
+from heads.training.train_spec import Job, TrainedHead, TrainSpec
 
 
 def data(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,11 +51,11 @@ def assert_close(ours, theirs, rtol):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(np.abs(b).max(), 1e-3))
 
 
-@pytest.fixture(params=["XLA", "one pass"])
+@pytest.fixture(params=["XLA", "compiled", "compiled, large"])
 def way(request, monkeypatch) -> str:
-    """Both ways to train a head alone, whatever its size."""
-    monkeypatch.setattr(architectures, "LARGE", 0)
-    monkeypatch.setattr(one_pass_program, "suits", lambda *_: request.param == "one pass")
+    """All ways to train a head alone, whatever its size."""
+    monkeypatch.setattr(architectures, "LARGE", 0 if request.param == "compiled, large" else 1 << 40)
+    monkeypatch.setattr(compiled_program, "suits", lambda *_: request.param != "XLA")
     return request.param
 
 
@@ -112,51 +112,69 @@ def test_sample_weights_equal_keras(way):
     assert_close(got.weights, wanted, 1e-4)
 
 
-WIDE = [
-    ((64,), 40, {"optimizer": "adamw", "l2": 0.01}),
-    ((384, 16), 33, {"patience": 2}),
-    ((128,), 16, {"optimizer": "sgd", "l2": 0.01, "momentum": 0.5}),
-    ((256,), 7, {"checkpoint": True}),
-]
+@pytest.mark.parametrize("way", ["compiled", pytest.param("XLA", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize("activation", ["tanh", "elu", "gelu", "linear"])
+def test_other_activations_equal_keras(activation, way):
+    X, y = data(48, 90, 3)
+    shape, spec = (
+        HeadShape(90, 3, (40, 24), activation),
+        TrainSpec(dropout=0.0, epochs=12, batch_size=16, shuffle=False),
+    )
+    weights = initial_weights(shape, 2)
+    wanted, _ = keras_fit(X, y, shape, spec, weights)
+    assert_close(engine.train(X, y, shape, [Job(spec, np.arange(48), weights=weights)])[0].weights, wanted, 1e-4)
 
 
-@pytest.mark.parametrize(("units", "batch", "changes"), WIDE, ids=str)
-def test_one_pass_equals_the_program_with_dropout(units, batch, changes, monkeypatch):
+@pytest.mark.parametrize(
+    ("units", "batch", "changes"),
+    [
+        ((64,), 40, {"optimizer": "adamw", "l2": 0.01}),
+        ((384, 16), 33, {"patience": 2}),
+        ((100,), 16, {"optimizer": "sgd", "l2": 0.01, "momentum": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_programs_are_equal_with_dropout(units, batch, changes, monkeypatch):
     """The same masks are drawn, and what is read on the way is the same."""
     X, y = data(100, 331, 3)
     spec = TrainSpec(dropout=0.3, epochs=5, batch_size=batch, seed=4, **changes)
     job = Job(spec, np.arange(80), np.arange(80, 100))
-    trained = []
-    for one_pass in (False, True):
-        monkeypatch.setattr(architectures, "LARGE", 0)
-        monkeypatch.setattr(one_pass_program, "suits", lambda *_, one_pass=one_pass: one_pass)
-        read: list[list[np.ndarray]] = []
+    trained: list[list[TrainedHead]] = []
+    for compiled, large in ((False, 0), (True, 0), (True, 1 << 40)):
+        monkeypatch.setattr(architectures, "LARGE", large)
+        monkeypatch.setattr(compiled_program, "suits", lambda *_, compiled=compiled: compiled)
+        read: list[TrainedHead] = []
         engine.train(
             X, y, HeadShape(331, 3, units), [job], stages=[2, 5], on_stage=lambda _, e, head, r=read: r.append(head)
         )
         trained.append(read)
-    for wanted, got in zip(*trained, strict=True):
-        assert_close(got.weights, wanted.weights, 1e-4)
-        assert got.best_epoch == wanted.best_epoch
-        for name, values in wanted.history.items():
-            np.testing.assert_allclose(got.history[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
+    for wanted, *others in zip(*trained, strict=True):
+        for got in others:
+            assert_close(got.weights, wanted.weights, 1e-4)
+            assert got.best_epoch == wanted.best_epoch
+            for name, values in wanted.history.items():
+                np.testing.assert_allclose(got.history[name], values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_one_pass_is_for_wide_heads_with_many_zeros(monkeypatch):
-    rows = np.arange(20)
+def test_which_program_is_taken(monkeypatch):
+    """numba's, but for large heads on features with few zeros, and for small heads on many batches."""
     sparse, dense = np.maximum(data(20, 400, 2)[0] - 1, 0), np.ones((20, 400), np.float32)
-    wide = HeadShape(400, 2, (64,))
-    assert one_pass_program.suits(wide, sparse, rows)
-    assert not one_pass_program.suits(wide, dense, rows)
-    assert not one_pass_program.suits(HeadShape(400, 2, (40,)), sparse, rows)
-    monkeypatch.setattr(one_pass_program, "_available", lambda: False)
-    assert not one_pass_program.suits(wide, sparse, rows)
+    small, large = HeadShape(400, 2, (64,)), HeadShape(400, 2, (4096,))
+    jobs = [Job(TrainSpec(batch_size=2), np.arange(20))]
+    assert compiled_program.suits(small, dense, jobs)
+    assert compiled_program.suits(large, sparse, jobs)
+    assert not compiled_program.suits(large, dense, jobs)
+    assert not compiled_program.suits(small, np.ones((1002, 1), np.float32), jobs)
+    monkeypatch.setattr(compiled_program, "_available", lambda: False)
+    assert not compiled_program.suits(small, sparse, jobs)
 
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("classes", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_a_stack_equals_heads_alone(classes, norm):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_stack_equals_heads_alone(classes, norm, compiled, monkeypatch):
     """Configurations and folds of unequal length together, with dropout."""
+    monkeypatch.setattr(compiled_program, "suits", lambda *_: compiled)
     X, y = data(90, 128, classes)
     shape = HeadShape(128, classes, (24,), batch_norm=norm)
     rng = np.random.default_rng(0)
