@@ -1,10 +1,11 @@
 """The training engine: trains one head, or a stack of heads, on features in memory or in the store.
 
 Keras' ``fit`` spends most of a small step outside the arithmetic. Here whole epochs, their shuffled batches and
-the validation after each, are one XLA program (:mod:`heads.training.xla_program`). A stack is heads of one shape that
-differ in learning rate, dropout, seed, regularisation or rows (folds): they share the features, the compiled program
-and the processor's cores, and each is computed by the very program that computes it alone. Features that stay in the
-store are read some batches ahead, in the order in which the same batches would be taken from memory.
+the validation after each, are one call of compiled code: numba's (:mod:`heads.training.compiled_program`), or an XLA
+program (:mod:`heads.training.xla_program`) where that is quicker. A stack is heads of one shape that differ in learning
+rate, dropout, seed, regularisation or rows (folds): they share the features and the processor's cores, and each is
+computed by the very code that computes it alone. Features that stay in the store are read some batches ahead, in the
+order in which the same batches would be taken from memory.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
     pip install scikeras
     pytest tests/benchmarks/test_cold_search_speed.py -s
 
-The reference's binary head on made-up features of 156 rows: 24 fits of pooled width, 12 of flattened width, half of 40
-epochs and half of 120. Each round starts a process for either. One more of ours goes before them, whose programs are
-kept. FEATCACHE_ROUNDS sets the number of rounds.
+The reference's binary head: 24 fits of pooled width, 12 of flattened width, half of 40 epochs and half of 120. With
+FEATCACHE_CACHE naming a cache with the VGG16 features of a dataset, on the training rows of its last extract; else on
+156 made-up rows. Each round starts a process for either. One more of ours goes before them, whose programs are kept.
+FEATCACHE_ROUNDS sets the number of rounds.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import featcache
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = int(os.environ.get("FEATCACHE_ROUNDS", "3"))
 DATA = """
 import json, sys, time
 import numpy as np
-width, dropouts = int(sys.argv[1]), json.loads(sys.argv[2])
-rng = np.random.default_rng(0)
-X = np.maximum(rng.normal(-0.5, 1, (156, width)), 0).astype(np.float32)
-y = rng.integers(0, 2, 156)
+dropouts = json.loads(sys.argv[1])
+X, y = np.load("X.npy"), np.load("y.npy")
+width = X.shape[1]
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 seconds = []
 def timed(search):
@@ -38,12 +41,12 @@ def timed(search):
 """
 OURS = """
 from heads import DenseHeadClassifier, FastGridSearchCV
-if sys.argv[3] == "loaded":
+if sys.argv[2] == "loaded":
     from featcache.backbones.tensorflow_setup import load_tensorflow
     load_tensorflow()
 head = DenseHeadClassifier(256, learning_rate=0.001, batch_size=32, random_state=0)
 values = {"epochs": [40, 120], "activation": ["relu", "sigmoid"], "dropout": dropouts}
-for _ in range(1 if sys.argv[3] == "cold" else 3):
+for _ in range(1 if sys.argv[2] == "cold" else 3):
     timed(FastGridSearchCV(head, values, cv=StratifiedKFold(3), refit=False))
 print(json.dumps(seconds))
 """
@@ -64,12 +67,23 @@ print(json.dumps(seconds))
 """
 
 
-def process(code: str, width: int, dropouts: list[float], how: str, folder: Path) -> tuple[float, list[float]]:
+def data(width: int) -> tuple[np.ndarray, np.ndarray]:
+    if "FEATCACHE_CACHE" in os.environ:
+        pooling = "avg" if width == 512 else "flatten"
+        train = featcache.load("vgg16", task="binary", pooling=pooling, cache=os.environ["FEATCACHE_CACHE"])
+        train = train.split("train")
+        return np.asarray(train.X), train.y
+    rng = np.random.default_rng(0)
+    X = np.maximum(rng.normal(-0.5, 1, (156, width)), 0).astype(np.float32)
+    return X, rng.integers(0, 2, 156)
+
+
+def process(code: str, dropouts: list[float], how: str, folder: Path) -> tuple[float, list[float]]:
     """Seconds that a process took, and those of the searches in it."""
     environment = {**os.environ, "FEATCACHE_PROGRAMS": str(folder / "programs")}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     begun = time.perf_counter()
-    command = [sys.executable, "-c", DATA + code, str(width), json.dumps(dropouts), how]
+    command = [sys.executable, "-c", DATA + code, json.dumps(dropouts), how]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=True)
     return time.perf_counter() - begun, json.loads(done.stdout.splitlines()[-1])
 
@@ -79,13 +93,15 @@ def process(code: str, width: int, dropouts: list[float], how: str, folder: Path
 def test_against_scikeras(tmp_path, width, dropouts):
     pytest.importorskip("scikeras")
     (tmp_path / "programs").mkdir(mode=0o700)
-    before, _ = process(OURS, width, dropouts, "cold", tmp_path)
+    for name, array in zip(("X", "y"), data(width), strict=True):
+        np.save(tmp_path / f"{name}.npy", array)
+    before, _ = process(OURS, dropouts, "cold", tmp_path)
     found: dict[str, list[float]] = {"whole process": [], "TensorFlow loaded": [], "warm": []}
     taken: dict[str, list[float]] = {name: [] for name in found} | {"theirs": []}
     for _ in range(ROUNDS):
-        ours, _ = process(OURS, width, dropouts, "cold", tmp_path)
-        _, (first, *warm) = process(OURS, width, dropouts, "loaded", tmp_path)
-        theirs, (search,) = process(THEIRS, width, dropouts, "", tmp_path)
+        ours, _ = process(OURS, dropouts, "cold", tmp_path)
+        _, (first, *warm) = process(OURS, dropouts, "loaded", tmp_path)
+        theirs, (search,) = process(THEIRS, dropouts, "", tmp_path)
         mine = dict(zip(found, (ours, first, statistics.median(warm)), strict=True))
         for name, seconds in mine.items():
             taken[name].append(seconds)

@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+from surroundings import ROOT
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
+from featcache.system.private_folder import private_folder
 from heads.training import architectures, compiled_program, engine
 from heads.training.architectures import HeadShape, dense_head, initial_weights
 from heads.training.train_spec import Job, TrainedHead, TrainSpec
@@ -72,7 +74,7 @@ MANY = [pytest.param(case, marks=[] if case in FEW else pytest.mark.slow, id=str
 @pytest.mark.parametrize("case", MANY)
 def test_equals_keras_fit_after_50_steps(case, way):
     X, y = data(75, 300, case["classes"])
-    shape = HeadShape(300, case["classes"], (64,), case["activation"], case["batch_norm"])
+    shape = HeadShape(300, case["classes"], (32,), case["activation"], case["batch_norm"])
     spec = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)  # 5 steps an epoch, the last short
     weights = initial_weights(shape, 1)
     wanted, curves = keras_fit(X[:75], y[:75], shape, spec, weights, (X[60:], y[60:]))
@@ -167,6 +169,17 @@ def test_which_program_is_taken(monkeypatch):
     assert not compiled_program.suits(small, np.ones((1002, 1), np.float32), jobs)
     monkeypatch.setattr(compiled_program, "_available", lambda: False)
     assert not compiled_program.suits(small, sparse, jobs)
+
+
+def test_what_numba_compiles_lies_in_the_users_own_folder():
+    engine.train(*data(20, 40, 2), HeadShape(40, 2, (16,)), [Job(TrainSpec(epochs=1), np.arange(20))])
+    folder = private_folder()
+    assert folder is not None
+    assert {path.name.split("-")[0] for path in folder.rglob("*.nbi")} >= {
+        "first_kernel._pass_over",
+        "compiled_step.epochs",
+    }
+    assert not list((ROOT / "heads").rglob("*.nbi"))
 
 
 @pytest.mark.parametrize("norm", [False, True])
