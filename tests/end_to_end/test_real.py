@@ -107,7 +107,7 @@ def test_the_whole_collection(kept, vgg16):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "least"),
-    # The last keeps the epoch that was best on 32 images: four seeds gave 111, 113, 116 and 119 of 124.
+    # The last keeps the epoch that was best on 75 images: four seeds gave 111, 113, 116 and 119 of 124.
     [("b-vgg16", 0.97), ("b-vgg16-tuned", 0.97), ("m-vgg16", 0.90), ("m-vgg16-tuned", 0.88)],
 )
 def test_the_references_heads(rescaled, row, least, tmp_path):
