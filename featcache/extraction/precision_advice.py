@@ -28,7 +28,7 @@ def advise(spec: FeatureSpec, asked: str, images: int) -> None:
     if runtimes.choose(asked, spec, images, converted=False) != "openvino" or "bfloat16" not in on_processor():
         return
     _log.info(
-        "%s: --precision bfloat16 would take about half the time on this processor; features differ by some 0.5%% of "
+        "%s: --precision bfloat16 would take 0.5 to 0.6 of the time on this processor; features differ by some 1%% of "
         "their length, which is measured and said",
         spec.network,
     )

@@ -91,14 +91,14 @@ class CompiledProgram:
         weights: list[np.ndarray],
         slots: list[np.ndarray],
     ) -> np.ndarray:
-        from . import compiled_step
+        from . import compiled_layers, compiled_step
 
         counts = present.sum(axis=2).astype(np.int64)
         val = val_rows[: int(val_filled.sum())].astype(np.int64)
         numbers = (0, spec.learning_rate, spec.momentum, spec.weight_decay, spec.l2, spec.dropout)
         knobs, seed = np.array(numbers, np.float32), spec.seed % 2**31
         if self._shape.batch_norm:
-            knobs[compiled_step.DROPOUT] = 0  # normalisation stands in its place
+            knobs[compiled_layers.DROPOUT] = 0  # normalisation stands in its place
         kinds = OPTIMIZERS.index(spec.optimizer), ACTIVATIONS.index(self._shape.activation)
         head = (self._table, weights[1], slots[1], *kinds)
         if not self._shape.large:
@@ -112,7 +112,7 @@ class CompiledProgram:
             product, _ = kernel.step(_NONE, _NO_DELTA, rows[0] if rows else _NONE, knobs)
             for number, (at, batch) in enumerate(zip(batches, rows, strict=True)):
                 before, epoch = start + number, at[0]
-                now, delta = compiled_step.knobs_at(knobs, before), np.empty_like(product)
+                now, delta = compiled_layers.knobs_at(knobs, before), np.empty_like(product)
                 given = product, y[batch], weight[at][: len(batch)]
                 loss, right = compiled_step.rest_of_step(*given, *head, now, seed, before, delta)
                 last = number + 1 == len(batches) or batches[number + 1][0] != epoch

@@ -1,223 +1,48 @@
-"""A head's steps in numba's code, by Keras' formulas: losses, gradients, optimisers, whole epochs.
+"""A head's steps in numba's code: a batch forwards and backwards, and whole epochs.
 
-The first kernel is passed over by :mod:`heads.training.first_kernel`; here is the rest of a step, small and all in one
-row (:mod:`heads.training.flat_layout`). No step needs Python: heads train side by side on threads.
+The first kernel is passed over by :mod:`heads.training.first_kernel`; here is the rest of a step, small. No step needs
+Python: heads train side by side on threads.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from .architectures import ACTIVATIONS, BN_EPSILON, BN_MOMENTUM
+from .architectures import BN_EPSILON, BN_MOMENTUM
+from .compiled_layers import DROPOUT, PENALTY, activate, dense, knobs_at, losses, times_slope, uniform, update
 from .first_kernel import pass_over
 from .flat_layout import BETA, BIAS, GAMMA, INPUTS, KERNEL, MEAN, OUTPUTS, VARIANCE
 from .numba_compiler import compiled
-from .train_spec import OPTIMIZERS
 
-# Places of what the optimiser goes by; the first four as pass_over takes them.
-SCALE, RATE, MOMENTUM, DECAY, PENALTY, DROPOUT = range(6)
-_ADAMW, _SGD = OPTIMIZERS.index("adamw"), OPTIMIZERS.index("sgd")
-_RELU, _SIGMOID, _TANH, _ELU, _GELU, _ = range(len(ACTIVATIONS))
-_NORM_EPSILON, _NORM_MOMENTUM = np.float32(BN_EPSILON), np.float32(BN_MOMENTUM)
-_BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)  # Keras' own defaults
-_ONE = np.float32(1)
-_TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_NORM_EPSILON, _NORM_MOMENTUM, _ONE = np.float32(BN_EPSILON), np.float32(BN_MOMENTUM), np.float32(1)
 
 
-@compiled("f4[::1](i8,i8,i8)")
-def uniform(low: int, high: int, count: int) -> np.ndarray:
-    """Numbers from 0 to 1, float32 array of shape (count,): those of ThreeFry for a key of two 32-bit numbers.
-
-    Threefry-2x32 with 20 rounds (Salmon et al. 2011), as TensorFlow's ``stateless_uniform`` with ``alg="threefry"``
-    draws them in XLA as a row of an even length.
-    """
-    first, second = np.uint32(low), np.uint32(high)
-    third = np.uint32(np.uint32(0x1BD11BDA) ^ first ^ second)
-    keys = (first, second, third)
-    drawn = np.empty(count + count % 2, np.float32)
-    for pair in range(len(drawn) // 2):
-        a, b = np.uint32(np.uint32(pair) + first), second
-        for five in range(5):
-            for turn in range(4):
-                a = np.uint32(a + b)
-                by = np.uint32(_TURNS[five % 2][turn])
-                b = np.uint32(np.uint32(np.uint32(b << by) | np.uint32(b >> np.uint32(np.uint32(32) - by))) ^ a)
-            a = np.uint32(a + keys[(five + 1) % 3])
-            b = np.uint32(b + keys[(five + 2) % 3] + np.uint32(five + 1))
-        drawn[2 * pair], drawn[2 * pair + 1] = np.float32(a >> np.uint32(9)), np.float32(b >> np.uint32(9))
-    return drawn[:count] * np.float32(2.0**-23)
-
-
-@compiled("f4[::1](f4[::1],i8)")
-def knobs_at(knobs: np.ndarray, before: int) -> np.ndarray:
-    """What the optimiser goes by after ``before`` steps: Adam's step size with its correction, in float32 as Keras
-    reckons it."""
-    now, step = knobs.copy(), np.float32(before + 1)
-    now[SCALE] = knobs[RATE] * np.sqrt(_ONE - _BETA2**step) / (_ONE - _BETA1**step)
-    return now
-
-
-@compiled("void(i8,f4[:,:],f4[:,:])")
-def _activate(activation: int, before: np.ndarray, out: np.ndarray) -> None:
-    rows, width = before.shape
-    for r in range(rows):
-        z, a = before[r], out[r]
-        if activation == _RELU:
-            for k in range(width):
-                a[k] = max(z[k], np.float32(0))
-        elif activation == _SIGMOID:
-            for k in range(width):
-                a[k] = _ONE / (_ONE + np.exp(-z[k]))
-        elif activation == _TANH:
-            for k in range(width):
-                a[k] = np.tanh(z[k])
-        elif activation == _ELU:
-            for k in range(width):
-                a[k] = z[k] if z[k] > 0 else np.expm1(z[k])
-        elif activation == _GELU:
-            for k in range(width):
-                a[k] = np.float32(0.5) * z[k] * (_ONE + np.float32(math.erf(z[k] / math.sqrt(2.0))))
-        else:
-            for k in range(width):
-                a[k] = z[k]
-
-
-@compiled("void(i8,f4[:,:],f4[:,:],f4[:,:])")
-def _times_slope(activation: int, before: np.ndarray, after: np.ndarray, delta: np.ndarray) -> None:
-    """Multiply by the activation's derivative."""
-    rows, width = before.shape
-    for r in range(rows):
-        z, a, d = before[r], after[r], delta[r]
-        if activation == _RELU:
-            for k in range(width):
-                d[k] = d[k] if z[k] > 0 else np.float32(0)
-        elif activation == _SIGMOID:
-            for k in range(width):
-                d[k] *= a[k] * (_ONE - a[k])
-        elif activation == _TANH:
-            for k in range(width):
-                d[k] *= _ONE - a[k] * a[k]
-        elif activation == _ELU:
-            for k in range(width):
-                d[k] *= _ONE if z[k] > 0 else a[k] + _ONE
-        elif activation == _GELU:
-            for k in range(width):
-                share = 0.5 * (1.0 + math.erf(z[k] / math.sqrt(2.0)))
-                d[k] *= np.float32(share + z[k] * math.exp(-0.5 * z[k] * z[k]) / math.sqrt(2.0 * math.pi))
-
-
-@compiled("void(f4[:,:],f4[::1],i8,i8,i8,i8,f4[:,:])")
-def _dense(x: np.ndarray, row: np.ndarray, kernel: int, bias: int, inputs: int, outputs: int, out: np.ndarray) -> None:
-    """A dense product with a kernel of the row, and its bias; the bias alone where the kernel's place is -1."""
-    for r in range(len(x)):
-        z = out[r]
-        if kernel < 0:
-            for k in range(outputs):
-                z[k] = x[r, k] + row[bias + k]
-            continue
-        for k in range(outputs):
-            z[k] = row[bias + k]
-        for i in range(inputs):
-            factor, w = x[r, i], row[kernel + i * outputs : kernel + (i + 1) * outputs]
-            for k in range(outputs):
-                z[k] += factor * w[k]
-
-
-@compiled("void(f4[::1],f4[:,::1],f4[::1],i8,i8,i8,f4[::1])")
-def _update(
-    row: np.ndarray, slots: np.ndarray, gradient: np.ndarray, begin: int, end: int, optimizer: int, knobs: np.ndarray
-) -> None:
-    """One step of the optimiser on a part of the row."""
-    rate = knobs[RATE]
-    if optimizer == _SGD:
-        for k in range(begin, end):
-            slots[0, k] = knobs[MOMENTUM] * slots[0, k] - rate * gradient[k]
-            row[k] += slots[0, k]
-        return
-    for k in range(begin, end):
-        slots[0, k] += (gradient[k] - slots[0, k]) * (_ONE - _BETA1)
-        slots[1, k] += (gradient[k] * gradient[k] - slots[1, k]) * (_ONE - _BETA2)
-        if optimizer == _ADAMW:
-            row[k] -= row[k] * knobs[DECAY] * rate
-        row[k] -= slots[0, k] * knobs[SCALE] / (np.sqrt(slots[1, k]) + _EPSILON)
-
-
-@compiled("void(f4[:,::1],i4[::1],f8[::1],f8[::1],f4[:,::1])")
-def _losses(logits: np.ndarray, target: np.ndarray, loss: np.ndarray, right: np.ndarray, delta: np.ndarray) -> None:
-    """Cross-entropy and correctness of each row, and the gradient of the former with respect to the logits."""
-    rows, classes = logits.shape
-    for r in range(rows):
-        if classes == 1:
-            z, y = logits[r, 0], np.float32(target[r])
-            loss[r] = max(z, np.float32(0)) - z * y + np.log1p(np.exp(-np.abs(z)))
-            right[r] = (z > 0) == (target[r] == 1)
-            delta[r, 0] = _ONE / (_ONE + np.exp(-z)) - y
-            continue
-        best = 0
-        for k in range(1, classes):
-            if logits[r, k] > logits[r, best]:
-                best = k
-        total = np.float32(0)
-        for k in range(classes):
-            delta[r, k] = np.exp(logits[r, k] - logits[r, best])
-            total += delta[r, k]
-        for k in range(classes):
-            delta[r, k] /= total
-        loss[r] = np.log(total) - (logits[r, target[r]] - logits[r, best])
-        right[r] = best == target[r]
-        delta[r, target[r]] -= _ONE
-
-
-@compiled("UniTuple(f8,2)(f4[:,::1],i4[::1],f4[::1],i8[:,::1],f4[::1],f4[:,::1],i8,i8,f4[::1],i8,i8,f4[:,::1])")
-def rest_of_step(
+@compiled(
+    "void(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],i8,i8,f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,::1])"
+)
+def _forward(
     product: np.ndarray,
-    target: np.ndarray,
-    weight: np.ndarray,
     table: np.ndarray,
     row: np.ndarray,
-    slots: np.ndarray,
-    optimizer: int,
     activation: int,
     knobs: np.ndarray,
     seed: int,
     before: int,
-    out: np.ndarray,
-) -> tuple[float, float]:
-    """Learn from a batch all but the first kernel; with ``before`` -1, only judge it.
-
-    Parameters
-    ----------
-    product : float32 array of shape (n, width), the rows times the first kernel.
-    target, weight : int32 and float32 arrays of shape (n,), classes and sample weights.
-    table, row, slots : of :class:`heads.training.flat_layout.FlatLayout`; the latter two are changed.
-    optimizer, activation : places in OPTIMIZERS and ACTIVATIONS.
-    knobs : of :func:`knobs_at`.
-    seed, before : what dropout is drawn from: the head's seed, and the steps before this one.
-    out : float32 array of shape (n, width), gets the loss's gradient with respect to the product.
-
-    Returns
-    -------
-    The mean loss without the first kernel's penalty, and how many rows were right.
-    """
-    rows, hidden, training = len(target), len(table) - 1, before >= 0
-    widest = 0
-    for layer in range(hidden):
-        widest = max(widest, table[layer, OUTPUTS])
-    # Of each hidden layer: what enters the activation, what comes of it, what leaves the layer, what dropout
-    # multiplies by or normalisation makes of it before gamma and beta, and what it divides by, inverted.
-    entered = np.empty((hidden, rows, widest), np.float32)
-    active = np.empty((hidden, rows, widest), np.float32)
-    left = np.empty((hidden, rows, widest), np.float32)
-    between = np.empty((hidden, rows, widest), np.float32)
-    scales = np.empty((hidden, widest), np.float32)
+    entered: np.ndarray,
+    active: np.ndarray,
+    left: np.ndarray,
+    between: np.ndarray,
+    scales: np.ndarray,
+) -> None:
+    """The hidden layers of a batch: what enters each activation, what comes of it, what leaves the layer, what dropout
+    multiplies by or normalisation makes of it before gamma and beta, and what it divides by, inverted."""
+    rows, hidden, training = len(product), len(table) - 1, before >= 0
     x = product
     for layer in range(hidden):
         inputs, outputs = table[layer, INPUTS], table[layer, OUTPUTS]
-        _dense(x, row, table[layer, KERNEL], table[layer, BIAS], inputs, outputs, entered[layer])
+        dense(x, row, table[layer, KERNEL], table[layer, BIAS], inputs, outputs, entered[layer])
         z, a, y = entered[layer, :, :outputs], active[layer, :, :outputs], left[layer, :, :outputs]
-        _activate(activation, z, a)
+        activate(activation, z, a)
         if table[layer, GAMMA] >= 0:
             for k in range(outputs):
                 mean, variance = row[table[layer, MEAN] + k], row[table[layer, VARIANCE] + k]
@@ -249,21 +74,28 @@ def rest_of_step(
                 for k in range(outputs):
                     y[r, k] = a[r, k]
         x = left[layer]
-    inputs, outputs = table[hidden, INPUTS], table[hidden, OUTPUTS]
-    logits, delta = np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.float32)
-    loss, right = np.empty(rows), np.empty(rows)
-    _dense(x, row, table[hidden, KERNEL], table[hidden, BIAS], inputs, outputs, logits)
-    _losses(logits, target, loss, right, delta)
-    total = 0.0
-    for r in range(rows):
-        # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
-        share = weight[r] / np.float32(rows)
-        total += loss[r] * share
-        for k in range(outputs):
-            delta[r, k] *= share
-    if not training:
-        return total, right.sum()
-    gradient = np.zeros(len(row), np.float32)
+
+
+@compiled(
+    "f8(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,::1],f4[::1],f4[:,::1])"
+)
+def _backward(
+    delta: np.ndarray,
+    table: np.ndarray,
+    row: np.ndarray,
+    activation: int,
+    knobs: np.ndarray,
+    entered: np.ndarray,
+    active: np.ndarray,
+    left: np.ndarray,
+    between: np.ndarray,
+    scales: np.ndarray,
+    gradient: np.ndarray,
+    out: np.ndarray,
+) -> float:
+    """From the gradient with respect to the logits to that of the row, which is added to, and of the product; the
+    penalty of the kernels in the row is returned."""
+    rows, hidden, total = len(delta), len(table) - 1, 0.0
     above = delta
     for layer in range(hidden, 0, -1):
         inputs, outputs = table[layer, INPUTS], table[layer, OUTPUTS]
@@ -302,7 +134,7 @@ def rest_of_step(
             for r in range(rows):
                 for k in range(inputs):
                     below[r, k] *= between[under, r, k]
-        _times_slope(activation, entered[under, :, :inputs], active[under, :, :inputs], below)
+        times_slope(activation, entered[under, :, :inputs], active[under, :, :inputs], below)
         above = below
     for r in range(rows):
         for k in range(table[0, OUTPUTS]):
@@ -310,15 +142,76 @@ def rest_of_step(
             out[r, k] = above[r, k]
         for k in range(table[0, OUTPUTS], out.shape[1]):
             out[r, k] = np.float32(0)
+    return total
+
+
+@compiled("UniTuple(f8,2)(f4[:,::1],i4[::1],f4[::1],i8[:,::1],f4[::1],f4[:,::1],i8,i8,f4[::1],i8,i8,f4[:,::1])")
+def rest_of_step(
+    product: np.ndarray,
+    target: np.ndarray,
+    weight: np.ndarray,
+    table: np.ndarray,
+    row: np.ndarray,
+    slots: np.ndarray,
+    optimizer: int,
+    activation: int,
+    knobs: np.ndarray,
+    seed: int,
+    before: int,
+    out: np.ndarray,
+) -> tuple[float, float]:
+    """Learn from a batch all but the first kernel; with ``before`` -1, only judge it.
+
+    Parameters
+    ----------
+    product : float32 array of shape (n, width), the rows times the first kernel.
+    target, weight : int32 and float32 arrays of shape (n,), classes and sample weights.
+    table, row, slots : of :class:`heads.training.flat_layout.FlatLayout`; the latter two are changed.
+    optimizer, activation : places in OPTIMIZERS and ACTIVATIONS.
+    knobs : of :func:`knobs_at`.
+    seed, before : what dropout is drawn from: the head's seed, and the steps before this one.
+    out : float32 array of shape (n, width), gets the loss's gradient with respect to the product.
+
+    Returns
+    -------
+    The mean loss without the first kernel's penalty, and how many rows were right.
+    """
+    rows, hidden, training = len(target), len(table) - 1, before >= 0
+    widest = 0
+    for layer in range(hidden):
+        widest = max(widest, table[layer, OUTPUTS])
+    entered = np.empty((hidden, rows, widest), np.float32)
+    active = np.empty((hidden, rows, widest), np.float32)
+    left = np.empty((hidden, rows, widest), np.float32)
+    between = np.empty((hidden, rows, widest), np.float32)
+    scales = np.empty((hidden, widest), np.float32)
+    _forward(product, table, row, activation, knobs, seed, before, entered, active, left, between, scales)
+    x = left[hidden - 1]
+    inputs, outputs = table[hidden, INPUTS], table[hidden, OUTPUTS]
+    logits, delta = np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.float32)
+    loss, right = np.empty(rows), np.empty(rows)
+    dense(x, row, table[hidden, KERNEL], table[hidden, BIAS], inputs, outputs, logits)
+    losses(logits, target, loss, right, delta)
+    total = 0.0
+    for r in range(rows):
+        # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
+        share = weight[r] / np.float32(rows)
+        total += loss[r] * share
+        for k in range(outputs):
+            delta[r, k] *= share
+    if not training:
+        return total, right.sum()
+    gradient = np.zeros(len(row), np.float32)
+    total += _backward(delta, table, row, activation, knobs, entered, active, left, between, scales, gradient, out)
     for layer in range(hidden + 1):
         inputs, outputs = table[layer, INPUTS], table[layer, OUTPUTS]
         if layer:
             kernel = table[layer, KERNEL]
-            _update(row, slots, gradient, kernel, kernel + inputs * outputs, optimizer, knobs)
+            update(row, slots, gradient, kernel, kernel + inputs * outputs, optimizer, knobs)
         for column in (BIAS, GAMMA, BETA):
             if table[layer, column] >= 0:
                 begin = table[layer, column]
-                _update(row, slots, gradient, begin, begin + outputs, optimizer, knobs)
+                update(row, slots, gradient, begin, begin + outputs, optimizer, knobs)
     return total, right.sum()
 
 

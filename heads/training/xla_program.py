@@ -184,7 +184,7 @@ def _drawn(tf: Any, x: Any, places: int, seed: Any) -> Any:
     """Numbers from 0 to 1 in the shape of ``x``; a short batch draws what it would draw in a whole one.
 
     By ThreeFry, which XLA draws on a processor in a tenth of the time that its other generator takes; as a row of an
-    even length, in which the order of the numbers is plain (:func:`heads.training.first_kernel.uniform`).
+    even length, in which the order of the numbers is plain (:func:`heads.training.compiled_layers.uniform`).
     """
     rows, width = x.shape
     count = places * width
