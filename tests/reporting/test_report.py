@@ -58,7 +58,7 @@ def made(tmp_path_factory):
     fitted = fit_head(
         backbone="pixels",
         cache=cache,
-        epochs=4,
+        epochs=8,
         units=16,
         activation="linear",
         learning_rate=0.001,
