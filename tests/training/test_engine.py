@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -180,6 +184,22 @@ def test_what_numba_compiles_lies_in_the_users_own_folder():
         "compiled_step.epochs",
     }
     assert not list((ROOT / "heads").rglob("*.nbi"))
+
+
+def test_damaged_code_is_compiled_again(tmp_path):
+    folder = tmp_path / "programs"
+    shutil.copytree(private_folder() / "numba", folder / "numba")
+    folder.chmod(0o700)
+    kept = {path.name: path.read_bytes() for path in (folder / "numba").glob("*/first_kernel*.nb[ic]")}
+    for number, (name, content) in enumerate(sorted(kept.items())):
+        (path,) = (folder / "numba").glob(f"*/{name}")
+        path.write_bytes(content[:100] if number % 2 else content[:-100] + bytes(100))
+    code = "from heads.training.first_kernel import pass_over; print(len(pass_over.signatures))"
+    environment = {**os.environ, "FEATCACHE_PROGRAMS": str(folder)}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert done.stdout == "1\n", done.stderr
+    assert {path.name for path in (folder / "numba").glob("*/first_kernel*.nb[ic]")} == set(kept)
 
 
 @pytest.mark.parametrize("norm", [False, True])
