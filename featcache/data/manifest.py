@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from ..errors import DataError
+from ..system.foreign_errors import first_line
 from ..system.spreadsheet_cells import plain
 from . import filesystems
 
@@ -62,8 +63,10 @@ def _parquet(path: str) -> tuple[list[str], list[list[str]]]:
             frame = pd.read_parquet(content)
         except ImportError as error:
             raise DataError(f"{path}: reading Parquet needs pip install 'featcache[parquet]'") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever pandas and pyarrow stumble over in a damaged file
+            raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from error
     columns = [["" if v is None or v != v else str(v) for v in frame.iloc[:, i]] for i in range(frame.shape[1])]
     return [str(name) for name in frame.columns], columns
 

@@ -77,6 +77,18 @@ def test_a_bad_manifest_says_what_is_wrong(tmp_path, text, message):
         open_dataset(tmp_path / "m.csv")
 
 
+def test_what_pandas_wrote_into_a_parquet_file_may_be_damaged(tmp_path):
+    """It names a type for each column, which pandas looks up without a look."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pd.DataFrame({"path": ["a.png"], "label": ["covid"]}).to_parquet(tmp_path / "m.parquet")
+    table = parquet.read_table(tmp_path / "m.parquet")
+    wrong = table.schema.metadata[b"pandas"].replace(b'"unicode"', b'"u^icode"').replace(b'"object"', b'"u^icode"')
+    assert wrong != table.schema.metadata[b"pandas"]
+    parquet.write_table(table.replace_schema_metadata({b"pandas": wrong}), tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        open_dataset(tmp_path / "m.parquet")
+
+
 def test_a_folder_of_another_shape_says_what_was_expected(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(tmp_path / "nowhere")
