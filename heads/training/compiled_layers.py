@@ -13,11 +13,12 @@ from .architectures import ACTIVATIONS
 from .numba_compiler import compiled
 from .train_spec import OPTIMIZERS
 
-# Places of what the optimiser goes by; the first four as pass_over takes them.
+# Places of what the optimiser goes by, and the rest of a step.
 SCALE, RATE, MOMENTUM, DECAY, PENALTY, DROPOUT = range(6)
 _ADAMW, _SGD = OPTIMIZERS.index("adamw"), OPTIMIZERS.index("sgd")
 _RELU, _SIGMOID, _TANH, _ELU, _GELU, _ = range(len(ACTIVATIONS))
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)  # Keras' own defaults
+_LESS_BETA1, _LESS_BETA2 = np.float32(1 - 0.9), np.float32(1 - 0.999)
 _ONE = np.float32(1)
 _TURNS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -121,23 +122,26 @@ def dense(x: np.ndarray, row: np.ndarray, kernel: int, bias: int, inputs: int, o
                 z[k] += factor * w[k]
 
 
-@compiled("void(f4[::1],f4[:,::1],f4[::1],i8,i8,i8,f4[::1])")
+@compiled("void(f4[::1],f4[::1],f4[::1],f4[::1],i8,f4[::1])")
 def update(
-    row: np.ndarray, slots: np.ndarray, gradient: np.ndarray, begin: int, end: int, optimizer: int, knobs: np.ndarray
+    w: np.ndarray, m: np.ndarray, v: np.ndarray, gradient: np.ndarray, optimizer: int, knobs: np.ndarray
 ) -> None:
-    """One step of the optimiser on a part of the row."""
-    rate = knobs[RATE]
+    """One step of the optimiser on some weights; ``m`` and ``v`` are what it keeps for them, SGD the first alone."""
+    rate, scale, momentum, decay = knobs[RATE], knobs[SCALE], knobs[MOMENTUM], knobs[DECAY]
     if optimizer == _SGD:
-        for k in range(begin, end):
-            slots[0, k] = knobs[MOMENTUM] * slots[0, k] - rate * gradient[k]
-            row[k] += slots[0, k]
+        for k in range(len(w)):
+            m[k] = momentum * m[k] - rate * gradient[k]
+            w[k] += m[k]
         return
-    for k in range(begin, end):
-        slots[0, k] += (gradient[k] - slots[0, k]) * (_ONE - _BETA1)
-        slots[1, k] += (gradient[k] * gradient[k] - slots[1, k]) * (_ONE - _BETA2)
-        if optimizer == _ADAMW:
-            row[k] -= row[k] * knobs[DECAY] * rate
-        row[k] -= slots[0, k] * knobs[SCALE] / (np.sqrt(slots[1, k]) + _EPSILON)
+    if optimizer == _ADAMW:
+        for k in range(len(w)):
+            w[k] -= w[k] * decay * rate
+    for k in range(len(w)):
+        g = gradient[k]
+        new_m = m[k] + (g - m[k]) * _LESS_BETA1
+        new_v = v[k] + (g * g - v[k]) * _LESS_BETA2
+        m[k], v[k] = new_m, new_v
+        w[k] -= new_m * scale / (np.sqrt(new_v) + _EPSILON)
 
 
 @compiled("void(f4[:,::1],i4[::1],f8[::1],f8[::1],f4[:,::1])")

@@ -8,7 +8,6 @@ numbers as the program of :mod:`heads.training.xla_program`, but for the order i
 from __future__ import annotations
 
 import functools
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
@@ -37,11 +36,11 @@ _NONE, _NO_DELTA = np.empty(0, np.int64), np.empty((0, 0), np.float32)
 @functools.cache
 def _available() -> bool:
     """Whether there is numba, and no GPU, for which XLA's own program is better."""
-    if importlib.util.find_spec("numba") is None or gpu_likely():
+    if gpu_likely():
         return False
     try:
         from . import compiled_step  # noqa: F401
-    except Exception as error:  # noqa: BLE001 - of another release, or for another NumPy: XLA's program does as well
+    except Exception as error:  # noqa: BLE001 - not there, or for another NumPy: XLA's program does as well
         _log.debug("numba is not used: %s", error)
         return False
     return True
@@ -74,8 +73,8 @@ class CompiledProgram:
     arranges them, and a call changes both.
     """
 
-    def __init__(self, shape: HeadShape) -> None:
-        self._shape, self._table = shape, FlatLayout.of(shape).table
+    def __init__(self, layout: FlatLayout) -> None:
+        self._shape, self._table = layout.shape, layout.table
 
     def __call__(
         self,

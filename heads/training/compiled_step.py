@@ -17,9 +17,7 @@ from .numba_compiler import compiled
 _NORM_EPSILON, _NORM_MOMENTUM, _ONE = np.float32(BN_EPSILON), np.float32(BN_MOMENTUM), np.float32(1)
 
 
-@compiled(
-    "void(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],i8,i8,f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,::1])"
-)
+@compiled("void(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],i8,i8,f4[:,:,:,::1],f4[:,::1])")
 def _forward(
     product: np.ndarray,
     table: np.ndarray,
@@ -28,14 +26,13 @@ def _forward(
     knobs: np.ndarray,
     seed: int,
     before: int,
-    entered: np.ndarray,
-    active: np.ndarray,
-    left: np.ndarray,
-    between: np.ndarray,
+    work: np.ndarray,
     scales: np.ndarray,
 ) -> None:
-    """The hidden layers of a batch: what enters each activation, what comes of it, what leaves the layer, what dropout
-    multiplies by or normalisation makes of it before gamma and beta, and what it divides by, inverted."""
+    """The hidden layers of a batch. ``work`` gets, in this order, what enters each activation, what comes of it, what
+    leaves the layer, and what dropout multiplies by or normalisation makes of it before gamma and beta; ``scales`` get
+    what normalisation divides by, inverted."""
+    entered, active, left, between = work[0], work[1], work[2], work[3]
     rows, hidden, training = len(product), len(table) - 1, before >= 0
     x = product
     for layer in range(hidden):
@@ -76,25 +73,21 @@ def _forward(
         x = left[layer]
 
 
-@compiled(
-    "f8(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,:,::1],f4[:,::1],f4[::1],f4[:,::1])"
-)
+@compiled("f8(f4[:,::1],i8[:,::1],f4[::1],i8,f4[::1],f4[:,:,:,::1],f4[:,::1],f4[::1],f4[:,::1])")
 def _backward(
     delta: np.ndarray,
     table: np.ndarray,
     row: np.ndarray,
     activation: int,
     knobs: np.ndarray,
-    entered: np.ndarray,
-    active: np.ndarray,
-    left: np.ndarray,
-    between: np.ndarray,
+    work: np.ndarray,
     scales: np.ndarray,
     gradient: np.ndarray,
     out: np.ndarray,
 ) -> float:
     """From the gradient with respect to the logits to that of the row, which is added to, and of the product; the
     penalty of the kernels in the row is returned."""
+    entered, active, left, between = work[0], work[1], work[2], work[3]
     rows, hidden, total = len(delta), len(table) - 1, 0.0
     above = delta
     for layer in range(hidden, 0, -1):
@@ -180,13 +173,10 @@ def rest_of_step(
     widest = 0
     for layer in range(hidden):
         widest = max(widest, table[layer, OUTPUTS])
-    entered = np.empty((hidden, rows, widest), np.float32)
-    active = np.empty((hidden, rows, widest), np.float32)
-    left = np.empty((hidden, rows, widest), np.float32)
-    between = np.empty((hidden, rows, widest), np.float32)
+    work = np.empty((4, hidden, rows, widest), np.float32)
     scales = np.empty((hidden, widest), np.float32)
-    _forward(product, table, row, activation, knobs, seed, before, entered, active, left, between, scales)
-    x = left[hidden - 1]
+    _forward(product, table, row, activation, knobs, seed, before, work, scales)
+    x = work[2, hidden - 1]
     inputs, outputs = table[hidden, INPUTS], table[hidden, OUTPUTS]
     logits, delta = np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.float32)
     loss, right = np.empty(rows), np.empty(rows)
@@ -202,16 +192,14 @@ def rest_of_step(
     if not training:
         return total, right.sum()
     gradient = np.zeros(len(row), np.float32)
-    total += _backward(delta, table, row, activation, knobs, entered, active, left, between, scales, gradient, out)
+    total += _backward(delta, table, row, activation, knobs, work, scales, gradient, out)
+    kept = slots[0], slots[len(slots) - 1]
     for layer in range(hidden + 1):
-        inputs, outputs = table[layer, INPUTS], table[layer, OUTPUTS]
-        if layer:
-            kernel = table[layer, KERNEL]
-            update(row, slots, gradient, kernel, kernel + inputs * outputs, optimizer, knobs)
-        for column in (BIAS, GAMMA, BETA):
+        for column in (KERNEL, BIAS, GAMMA, BETA):
             if table[layer, column] >= 0:
-                begin = table[layer, column]
-                update(row, slots, gradient, begin, begin + outputs, optimizer, knobs)
+                size = table[layer, OUTPUTS] * (table[layer, INPUTS] if column == KERNEL else 1)
+                part = slice(table[layer, column], table[layer, column] + size)
+                update(row[part], kept[0][part], kept[1][part], gradient[part], optimizer, knobs)
     return total, right.sum()
 
 

@@ -3,7 +3,7 @@
 A head on flattened maps has nearly all of its weights in the first kernel, of shape (n_features, units). XLA walks over
 it, its gradient and what the optimiser keeps several times a step, and multiplies zeros, of which features after a ReLU
 have most. Here numba's code takes 32 features at a time through all of a step while they are in the processor's cache,
-and skips the zeros. The optimisers are Keras', as in :mod:`heads.training.xla_program`.
+and skips the zeros.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .compiled_layers import PENALTY, update
 from .numba_compiler import compiled
-from .train_spec import OPTIMIZERS
 
 BLOCK = 32  # features at a time, and rows: a mask of either is one number of 32 bits
 _FEATURES = numba.config.CPU_FEATURES  # what numba was told to compile for, such as "+avx2,-avx512f"; else this machine
@@ -26,8 +26,6 @@ WIDE = "+avx512f" in _FEATURES if _FEATURES else llvmlite.binding.get_host_cpu_f
 # Sums are held in registers: 16 of 16 numbers where there are 32 registers of that size, else 8 of 8.
 TILES = (256, 128, 64, 32, 16) if WIDE else (64, 32, 16)
 _LANES = 16 if WIDE else 8
-_ADAM, _ADAMW, _SGD = (OPTIMIZERS.index(name) for name in ("adam", "adamw", "sgd"))
-_BETA1, _BETA2, _EPSILON = np.float32(0.1), np.float32(0.001), np.float32(1e-7)  # the first two: one less Keras' betas
 
 
 def _sums(width: int) -> Any:
@@ -153,7 +151,7 @@ def _pass_over(
     kernel : float32 array of shape (n_features, units), changed; units are a multiple of 16.
     slots : float32 array of shape (slots, n_features, units), what the optimiser keeps, changed.
     optimizer : its place in OPTIMIZERS.
-    knobs : float32 array: Adam's step size with its correction, learning rate, momentum, weight decay, L2.
+    knobs : of :func:`heads.training.compiled_layers.knobs_at`.
 
     Returns
     -------
@@ -165,7 +163,7 @@ def _pass_over(
         if units % wide == 0:
             tile = wide
             break
-    scale, rate, momentum, decay, penalty = knobs[0], knobs[1], knobs[2], knobs[3], knobs[4]
+    penalty = knobs[PENALTY]
     groups = (len(rows) + BLOCK - 1) // BLOCK
     gradient = np.empty(tile, np.float32)
     turned = np.zeros((max(groups, 1), BLOCK, BLOCK), np.float32)  # of each group of rows, a column's numbers together
@@ -206,21 +204,8 @@ def _pass_over(
                             squares += w[k] * w[k]
                             gradient[k] += np.float32(2) * penalty * w[k]
                     m = slots[0, first + j, begin : begin + tile]
-                    if optimizer == _SGD:
-                        for k in range(tile):
-                            m[k] = momentum * m[k] - rate * gradient[k]
-                            w[k] += m[k]
-                        continue
-                    if optimizer == _ADAMW:
-                        for k in range(tile):
-                            w[k] -= w[k] * decay * rate
-                    v = slots[1, first + j, begin : begin + tile]
-                    for k in range(tile):
-                        g = gradient[k]
-                        new_m = m[k] + (g - m[k]) * _BETA1
-                        new_v = v[k] + (g * g - v[k]) * _BETA2
-                        m[k], v[k] = new_m, new_v
-                        w[k] -= new_m * scale / (np.sqrt(new_v) + _EPSILON)
+                    v = slots[len(slots) - 1, first + j, begin : begin + tile]
+                    update(w, m, v, gradient, optimizer, knobs)
         for begin in range(0, units, tile):
             for place in range(len(following)):
                 ahead = first + BLOCK + place

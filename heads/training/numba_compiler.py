@@ -1,15 +1,20 @@
 """Have numba compile, and keep what it compiled where this user's compiled programs are.
 
 numba runs what it finds there, damaged or not. So a list of digests stands beside it, and what is not what the list
-says is removed before anything is looked for.
+says is removed before anything is looked for. Nor does numba see that a function has changed which another one calls:
+each state of the sources has a folder of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
+import os
 import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ from featcache.system.atomic_files import sha256_file, write_bytes
 from featcache.system.private_folder import private_folder
 
 _log = logging.getLogger(__name__)
+_UNUSED = 30 * 24 * 3600  # seconds after which a folder is removed
 _LIST = "digests.txt"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -42,7 +48,7 @@ def compiled(signature: str | None = None) -> Callable[[Callable[..., Any]], Any
             ready = numba.njit(signature, **options)(function)
         finally:
             numba.config.CACHE_DIR = before
-        if folder is not None:
+        if folder is not None and ready.stats.cache_misses:
             _write_down(folder)
         return ready
 
@@ -55,9 +61,15 @@ def _folder() -> Path | None:
     base = private_folder()
     if base is None:
         return None
-    folder = base / "numba"
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    state = hashlib.sha256("".join(sha256_file(path) for path in sources).encode()).hexdigest()
+    folder = base / f"numba-{state[:16]}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
+        os.utime(folder)
+        for other in base.glob("numba-*"):
+            if time.time() - other.stat().st_mtime > _UNUSED:
+                shutil.rmtree(other, ignore_errors=True)
         known = _digests(folder)
         for path, digest in _kept(folder).items():
             if known.get(path) != digest:

@@ -64,11 +64,15 @@ class Stack:
         self._steps = _rounded(max(-(-len(job.rows) // spec.batch_size) for job in jobs), _LEAST_STEPS)
         longest = max(len(job.val_rows) for job in jobs)
         places = _rounded(longest, _LEAST_VALIDATION) if longest else 0
-        layout = FlatLayout.of(shape) if compiled else WeightLayout.of(shape)
+        layout: FlatLayout | WeightLayout
+        if compiled:
+            layout = FlatLayout.of(shape)
+            self._program: Any = compiled_program.CompiledProgram(layout)
+        else:
+            layout, self._program = WeightLayout.of(shape), training_program(shape, *kind)
         self._heads = [
             HeadState.start(tf, job, layout, weights, used, places) for job, weights in zip(jobs, given, strict=True)
         ]
-        self._program: Any = compiled_program.CompiledProgram(shape) if compiled else training_program(shape, *kind)
         self._done = 0
 
     @property

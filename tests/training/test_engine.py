@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from surroundings import ROOT
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.system.private_folder import private_folder
-from heads.training import architectures, compiled_program, engine
+from heads.training import architectures, compiled_program, engine, numba_compiler
 from heads.training.architectures import HeadShape, dense_head, initial_weights
 from heads.training.train_spec import Job, TrainedHead, TrainSpec
 
@@ -186,20 +187,37 @@ def test_what_numba_compiles_lies_in_the_users_own_folder():
     assert not list((ROOT / "heads").rglob("*.nbi"))
 
 
+def test_other_sources_have_a_folder_of_their_own(tmp_path, monkeypatch):
+    """numba looks at the file of a function alone, and not at those of what it calls."""
+    package = shutil.copytree(Path(numba_compiler.__file__).parent, tmp_path / "training")
+    monkeypatch.setenv("FEATCACHE_PROGRAMS", str(tmp_path / "programs"))
+    monkeypatch.setattr(numba_compiler, "__file__", str(package / "numba_compiler.py"))
+    before = numba_compiler._folder.__wrapped__()
+    assert numba_compiler._folder.__wrapped__() == before
+    (package / "compiled_layers.py").write_text("changed")
+    after = numba_compiler._folder.__wrapped__()
+    assert before != after
+    os.utime(before, (0, 0))
+    numba_compiler._folder.__wrapped__()
+    assert not before.exists()
+    assert after.exists()
+
+
 def test_damaged_code_is_compiled_again(tmp_path):
     folder = tmp_path / "programs"
-    shutil.copytree(private_folder() / "numba", folder / "numba")
+    (place,) = private_folder().glob("numba-*")
+    kept_in = shutil.copytree(place, folder / place.name)
     folder.chmod(0o700)
-    kept = {path.name: path.read_bytes() for path in (folder / "numba").glob("*/first_kernel*.nb[ic]")}
+    kept = {path.name: path.read_bytes() for path in kept_in.glob("*/first_kernel*.nb[ic]")}
     for number, (name, content) in enumerate(sorted(kept.items())):
-        (path,) = (folder / "numba").glob(f"*/{name}")
+        (path,) = kept_in.glob(f"*/{name}")
         path.write_bytes(content[:100] if number % 2 else content[:-100] + bytes(100))
     code = "from heads.training.first_kernel import pass_over; print(len(pass_over.signatures))"
     environment = {**os.environ, "FEATCACHE_PROGRAMS": str(folder)}
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
         assert done.stdout == "1\n", done.stderr
-    assert {path.name for path in (folder / "numba").glob("*/first_kernel*.nb[ic]")} == set(kept)
+    assert {path.name for path in kept_in.glob("*/first_kernel*.nb[ic]")} == set(kept)
 
 
 @pytest.mark.parametrize("norm", [False, True])
