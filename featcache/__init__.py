@@ -12,6 +12,9 @@ from .system.lazy_names import attach
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .data.tasks import Classification as Classification
+    from .data.tasks import Multilabel as Multilabel
+    from .data.tasks import Regression as Regression
     from .errors import DataError as DataError
     from .errors import FeatcacheError as FeatcacheError
     from .errors import StoreError as StoreError
@@ -42,6 +45,9 @@ _HOMES = {
     "Features": "features.labelled_features",
     "FeatureSource": "features.labelled_features",
     "FrozenBackbone": "features.transformer",
+    "Classification": "data.tasks",
+    "Multilabel": "data.tasks",
+    "Regression": "data.tasks",
     "memory_limit": "system.memory",
     "export": "features.hdf5_export",
     "Store": "store.store",

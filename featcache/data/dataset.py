@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from . import file_types, filesystems
 from .class_folders import SPLIT_NAMES, Placed, place, unwrapped
 from .folder_tree import walk
 from .manifest import MANIFESTS, read_table
+from .metadata import typed
 from .patient_groups import group_patterns, groups_of
 from .urls import Location
 
 _log = logging.getLogger(__name__)
+_OWN = ("path", "label", "split", "group")
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,16 @@ class Dataset:
     root : where it was read from (a folder or a manifest).
     paths : absolute paths of the files, or URLs.
     names : the same relative to the root, with forward slashes.
-    labels : class names.
+    labels : class names; all empty where the table has no column of that name, as those of several labels have none.
     splits : ``train``, ``val``, ``test``, or ``""`` where the data names none.
     groups : patient or other unit that must not be torn apart; an image of unknown group is its own.
     ignored : files below the root that are left out, being no images or hidden; a hidden folder once, with a slash at
         its end.
     synthetic : whether this is the built-in sample.
+    table : the columns of a manifest besides those, as text; what tasks of several labels or of a number learn.
+    metadata : those of them that are kept beside features, typed (:mod:`featcache.data.metadata`).
+    label_columns : of a collection that is known by its columns, those that hold its labels: several of 0 and 1, or
+        one that lists them.
     """
 
     root: str
@@ -53,6 +60,9 @@ class Dataset:
     groups: list[str]
     ignored: list[str] = field(default_factory=list)
     synthetic: bool = False
+    table: Mapping[str, list[str]] = field(default_factory=dict)
+    metadata: Mapping[str, np.ndarray] = field(default_factory=dict)
+    label_columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,10 +80,12 @@ class Dataset:
     def take(self, rows: Iterable[int]) -> Dataset:
         """The same dataset with only these rows, in this order."""
         index = list(rows)
-        picked = {
+        picked: dict[str, Any] = {
             name: [getattr(self, name)[i] for i in index] for name in ("paths", "names", "labels", "splits", "groups")
         }
-        return Dataset(self.root, **picked, ignored=self.ignored, synthetic=self.synthetic)
+        picked["table"] = {name: [cells[i] for i in index] for name, cells in self.table.items()}
+        picked["metadata"] = {name: column[index] for name, column in self.metadata.items()}
+        return replace(self, **picked)
 
 
 def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -> Dataset:
@@ -201,17 +213,17 @@ def _listed(url: str) -> tuple[list[tuple[str, str]], list[str]]:
 
 def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
     table = read_table(root)
-    for column in ("path", "label"):
-        if column not in table:
-            raise DataError(
-                f"{root}: no column {column!r}; found {', '.join(table) or 'none'}; "
-                "expected path,label and optionally split,group"
-            )
+    if "path" not in table or len(table) == 1:
+        column = "path" if "path" not in table else "label"
+        raise DataError(
+            f"{root}: no column {column!r}; found {', '.join(table) or 'none'}; "
+            "expected path,label and optionally split,group"
+        )
     if not table["path"]:
         raise DataError(f"{root}: the manifest has no rows")
-    names, labels = table["path"], table["label"]
-    count = len(names)
-    empty = [i for i in range(count) if not names[i] or not labels[i]]
+    names, count = table["path"], len(table["path"])
+    labels = table.get("label", [""] * count)
+    empty = [i for i in range(count) if not names[i] or (not labels[i] and "label" in table)]
     if empty:
         raise DataError(f"{root}: {len(empty)} row(s) lack a path or a label, the first is row {empty[0] + 1}")
     splits = []
@@ -230,7 +242,8 @@ def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool)
     groups = groups_of(names, patterns)
     if "group" in table and not forced:
         groups = [given or name for given, name in zip(table["group"], names, strict=True)]
-    return Dataset(root, paths, names, labels, splits, groups)
+    others = {name: cells for name, cells in table.items() if name and name not in _OWN}
+    return Dataset(root, paths, names, labels, splits, groups, table=others, metadata=typed(others))
 
 
 def label_array(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:

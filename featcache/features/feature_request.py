@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..backbones import network_sources, registry
 from ..data.dataset import Dataset
-from ..data.tasks import check_task, task_classes
+from ..data.tasks import Targets, Task, as_task
 from ..errors import DataError, UsageError
 from ..extraction.network_request import known_network
 from ..extraction.planning import choose_data, row_keys
@@ -32,10 +32,10 @@ class FeatureRequest:
     ----------
     backbone : str or None, optional
         A backbone's name, or the id of a feature set; None is the one extracted last.
-    task : {"binary", "multiclass"}, optional
-        See :func:`featcache.data.tasks.task_classes`.
+    task : {"binary", "multiclass"} or Task, optional
+        By name, or whole (:mod:`featcache.data.tasks`). Kept whole.
     classes : sequence of str or None, optional
-        Two or more class names, in place of the task's own. Kept as a tuple.
+        Two or more class names, in place of the named task's own; afterwards the task has them.
     pooling : {"flatten", "avg", "max", "map", "cls"}, optional
         How a map becomes a row; ``map`` leaves it as it is, ``cls`` takes the class token in its place.
     data : str, path or None, optional
@@ -58,7 +58,7 @@ class FeatureRequest:
     """
 
     backbone: str | None = None
-    task: str = "multiclass"
+    task: str | Task = "multiclass"
     classes: Sequence[str] | None = None
     pooling: str = "flatten"
     data: str | os.PathLike[str] | None = None
@@ -73,9 +73,14 @@ class FeatureRequest:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise UsageError(f"pooling {self.pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
-        if self.classes is not None:
-            object.__setattr__(self, "classes", tuple(self.classes))
-        check_task(self.task, self.classes)
+        object.__setattr__(self, "task", as_task(self.task, self.classes))
+        object.__setattr__(self, "classes", None)
+
+    @property
+    def learns(self) -> Task:
+        """The task."""
+        assert isinstance(self.task, Task)
+        return self.task
 
     def matches(self, spec: FeatureSpec) -> bool:
         """Whether rows of this spec are of the kind that is asked for, and can be pooled so."""
@@ -89,20 +94,19 @@ class FeatureRequest:
         )
 
 
-def choose_images(store: Store, request: FeatureRequest) -> tuple[Dataset, tuple[str, ...], list[bytes]]:
-    """The images of the task, its classes in the order of their labels, and the images' row keys.
+def choose_images(store: Store, request: FeatureRequest) -> tuple[Dataset, Targets, list[bytes]]:
+    """The images of the task, what is true of them, and the images' row keys.
 
-    Raises :class:`DataError` where classes are not there, or images cannot be read.
+    Raises :class:`DataError` where what the task learns is not there, or images cannot be read.
     """
     dataset = _without_skipped(store, choose_data(store, request.data, request.group_regex))
-    names = task_classes(request.task, dataset.labels, request.classes)
-    chosen = [i for i, label in enumerate(dataset.labels) if label in names]
-    if len(chosen) < len(dataset):
-        dataset = dataset.take(chosen)
+    targets = request.learns.targets(dataset)
+    if len(targets.rows) < len(dataset):
+        dataset = dataset.take(targets.rows)
     keys, bad = row_keys(store, dataset.paths)
     if bad:
         raise DataError(f"{len(bad)} of {len(keys)} images cannot be read", bad)
-    return dataset, names, [key for key in keys if key is not None]
+    return dataset, targets, [key for key in keys if key is not None]
 
 
 def choose_feature_set(store: Store, request: FeatureRequest) -> str:

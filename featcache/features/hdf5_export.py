@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..data.dataset import label_array
+from ..data.tasks import Task
 from ..errors import UsageError
 from ..store.store import Store
 from ..system import atomic_files
@@ -25,7 +25,7 @@ def export(
     out: str | os.PathLike[str],
     backbone: str | None = None,
     *,
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     classes: Sequence[str] | None = None,
     pooling: str = "flatten",
     data: str | os.PathLike[str] | None = None,
@@ -40,8 +40,8 @@ def export(
         The file to write.
     backbone : str or None, optional
         A backbone's name, or the id of a feature set; None is the one extracted last.
-    task : {"multiclass", "binary"}, optional
-        See :func:`featcache.data.tasks.task_classes`.
+    task : {"multiclass", "binary"} or Task, optional
+        As of :func:`featcache.load`.
     classes : sequence of str or None, optional
         Two or more class names, in place of the task's own.
     pooling : {"flatten", "avg", "max", "map"}, optional
@@ -69,8 +69,9 @@ def export(
 
     Notes
     -----
-    The file holds ``features`` (n, d), ``labels`` (n,) int64 counted from 0, ``classes``, ``paths``, ``splits`` and
-    ``groups`` as UTF-8 strings, and the attributes ``spec`` (JSON), ``feature_set`` and ``pooling``.
+    The file holds ``features`` (n, d), ``labels`` as the ``y`` of :class:`featcache.Features`, ``classes``, ``paths``,
+    ``splits`` and ``groups`` as UTF-8 strings, ``metadata/NAME`` for each column of metadata (numbers, NaN where
+    unknown, or strings, empty there), and the attributes ``spec`` (JSON), ``feature_set`` and ``pooling``.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def export(
         cache=cache,
     )
     with Store(cache) as store:
-        dataset, names, keys = choose_images(store, request)
+        dataset, targets, keys = choose_images(store, request)
         feature_set = choose_feature_set(store, request)
         text = h5py.string_dtype("utf-8")
         # Through a Python file: on a full disk HDF5's own driver reports success and crashes at exit.
@@ -114,13 +115,21 @@ def export(
                     file.create_dataset("features", shape=(len(keys), *block.shape[1:]), dtype=block.dtype)
                 file["features"][start : start + len(block)] = block
                 start += len(block)
-            file.create_dataset("labels", data=label_array(dataset.labels, names))
-            for name, values in (
-                ("classes", list(names)),
-                ("paths", dataset.paths),
-                ("splits", dataset.splits),
-                ("groups", dataset.groups),
-            ):
+            file.create_dataset("labels", data=targets.y)
+            strings: dict[str, Sequence[str]] = {
+                "classes": targets.names,
+                "paths": dataset.paths,
+                "splits": dataset.splits,
+                "groups": dataset.groups,
+            }
+            for name, column in dataset.metadata.items():
+                # In HDF5 a slash parts groups from what stands in them.
+                place = f"metadata/{name.replace('/', '_')}"
+                if column.dtype == object:
+                    strings[place] = ["" if value is None else value for value in column]
+                else:
+                    file.create_dataset(place, data=column)
+            for name, values in strings.items():
                 # A file name need not be UTF-8: it is written as the bytes that it is.
                 raw_bytes = [value.encode("utf-8", sys.getfilesystemencodeerrors()) for value in values]
                 file.create_dataset(name, data=np.array(raw_bytes, dtype=object), dtype=text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.class_folders import SPLITS
+from ..data.tasks import Classification, Task
 from ..errors import DataError, UsageError
 from ..spec import FeatureSpec
 from .stored_rows import StoredRows
@@ -71,9 +72,10 @@ class Features:
         Shape (n, d), or (n, h, w, c) with pooling ``map``; a :class:`featcache.StoredRows` of that shape where they do
         not fit in memory.
     y : numpy.ndarray
-        int64 of shape (n,), positions in ``classes``.
+        Of classes int64 of shape (n,), positions in ``classes``; of several labels float32 of shape (n, n_labels), 1, 0
+        or NaN where it is not known; of a number float64 of shape (n,).
     classes : tuple of str
-        Class names; of two, the second is the one looked for.
+        Class names, of two the second being the one looked for; or names of the labels, or of the number.
     paths : list of str
         Files, absolute.
     groups : numpy.ndarray
@@ -89,6 +91,10 @@ class Features:
         Whether the images are the built-in sample.
     data : str
         Folder or manifest that they come from.
+    task : Task
+        What ``y`` is of.
+    metadata_columns : mapping of str to numpy.ndarray
+        What the manifest says of the images besides; ``metadata`` is the same as a table.
 
     Examples
     --------
@@ -116,6 +122,8 @@ class Features:
     sources: tuple[FeatureSource, ...]
     synthetic: bool
     data: str = ""
+    task: Task = field(default_factory=Classification)
+    metadata_columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -148,6 +156,21 @@ class Features:
     def map_shape(self) -> tuple[int, ...]:
         """Shape of a row before pooling."""
         return self._source.map_shape
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """What the manifest says of the images besides label, split and group, one row an image.
+
+        Numbers are float64, NaN where unknown; all else is text, None where unknown.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(dict(self.metadata_columns), index=pd.RangeIndex(len(self)))
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What is kept in proportion where rows are divided, int array of shape (n,)."""
+        return self.task.strata(self.y)
 
     @property
     def columns(self) -> list[str]:
@@ -189,6 +212,7 @@ class Features:
             splits=self.splits[index],
             paths=[self.paths[i] for i in index],
             keys=[self.keys[i] for i in index],
+            metadata_columns={name: column[index] for name, column in self.metadata_columns.items()},
         )
 
     def split(self, name: str) -> Features:
@@ -224,7 +248,10 @@ class Features:
         return self.take(mask)
 
     def to_frame(self) -> pd.DataFrame:
-        """Make a table: path, label, y, split, group, and the features (flattened), named as ``columns`` says.
+        """Make a table: path, targets, split, group, metadata, and the features (flattened).
+
+        Of classes the targets are ``label`` and ``y``, of several labels a column each, of a number ``y``; features are
+        named as ``columns`` says.
 
         Returns
         -------
@@ -237,10 +264,10 @@ class Features:
         about = pd.DataFrame(
             {
                 "path": self.paths,
-                "label": [self.classes[i] for i in self.y],
-                "y": self.y,
+                **self.task.columns(self.y, self.classes),
                 "split": self.splits,
                 "group": self.groups,
+                **{f"metadata:{name}": column for name, column in self.metadata_columns.items()},
             }
         )
         numbers = pd.DataFrame(flat, columns=self.columns)
@@ -278,7 +305,7 @@ class Features:
 
         signature = (
             tf.TensorSpec((None, *self.X.shape[1:]), self.X.dtype),
-            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((None, *self.y.shape[1:]), self.y.dtype),
         )
         dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
         return dataset.apply(tf.data.experimental.assert_cardinality(len(starts))).prefetch(tf.data.AUTOTUNE)

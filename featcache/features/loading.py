@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..data.dataset import label_array
+from ..data.tasks import Task
 from ..errors import DataError, StoreError, UsageError
 from ..store.store import Store
 from ..system import memory
@@ -20,7 +20,7 @@ from .pooled_rows import read_or_stay
 def load(
     backbone: str | Sequence[str] | None = None,
     *,
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     classes: Sequence[str] | None = None,
     pooling: str = "flatten",
     data: str | os.PathLike[str] | None = None,
@@ -39,8 +39,8 @@ def load(
     backbone : str, sequence of str or None, optional
         A backbone's name, or the id of a feature set; None is the one extracted last. Of several, the columns stand
         side by side, in memory; their names are in ``columns``.
-    task : {"multiclass", "binary"}, optional
-        See :func:`featcache.data.tasks.task_classes`.
+    task : {"multiclass", "binary"} or Task, optional
+        By name, or whole: :class:`featcache.Multilabel`, :class:`featcache.Regression`.
     classes : sequence of str or None, optional
         Two or more class names, in place of the task's own.
     pooling : {"flatten", "avg", "max", "map"}, optional
@@ -142,7 +142,7 @@ def _side_by_side(requests: Sequence[FeatureRequest]) -> Features:
 def load_request(request: FeatureRequest) -> Features:
     """:func:`load` of what a request says; raises what that raises."""
     with Store(request.cache) as store:
-        dataset, names, keys = choose_images(store, request)
+        dataset, targets, keys = choose_images(store, request)
         feature_set = choose_feature_set(store, request)
         spec = store.spec(feature_set)
         try:
@@ -159,8 +159,8 @@ def load_request(request: FeatureRequest) -> Features:
         map_shape = store.shapes(feature_set)[spec.arrays[0]]
         return Features(
             X=X,
-            y=label_array(dataset.labels, names),
-            classes=names,
+            y=targets.y,
+            classes=targets.names,
             paths=dataset.paths,
             groups=np.array(dataset.groups, dtype=object),
             splits=np.array(dataset.splits, dtype=object),
@@ -168,4 +168,6 @@ def load_request(request: FeatureRequest) -> Features:
             sources=(FeatureSource(feature_set, spec, request.pooling, map_shape, X.shape[-1]),),
             synthetic=dataset.synthetic,
             data=dataset.root,
+            task=request.learns,
+            metadata_columns=dataset.metadata,
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from featcache.data import filesystems
 from featcache.data.dataset import open_dataset
-from featcache.data.tasks import task_classes
+from featcache.data.tasks import Task, task_classes
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.features.labelled_features import Features
@@ -166,7 +166,7 @@ def audit(
 
 def audited(
     features: Features,
-    task: str,
+    task: Task,
     data: str | os.PathLike[str] | None,
     group_regex: str | None,
     cache: str | os.PathLike[str],
@@ -177,9 +177,10 @@ def audited(
     Both are those of :func:`heads.auditing.audit_record.apply_record`, with an audit before where there was none, it is
     wanted, and the images are few.
     """
-    if wanted and len(features) <= _AT_ONCE and audit_record.read_record(cache, features.keys) is None:
+    few = len(features) <= _AT_ONCE and task.kind == "classes"
+    if wanted and few and audit_record.read_record(cache, features.keys) is None:
         _log.info("audit: looking at %d images for copies and shortcuts, once; --no-audit leaves it out", len(features))
-        audit(data, task=task, classes=features.classes, group_regex=group_regex, cache=cache)
+        audit(data, task=task.name, classes=features.classes, group_regex=group_regex, cache=cache)
     return audit_record.apply_record(features, cache)
 
 

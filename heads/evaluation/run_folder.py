@@ -95,7 +95,6 @@ def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None 
     """
     if parts is None:
         parts = {str(name) or "all": np.flatnonzero(features.splits == name) for name in np.unique(features.splits)}
-    counts = {name: np.bincount(features.y[rows], minlength=len(features.classes)) for name, rows in parts.items()}
     return {
         "verb": verb,
         "finished": datetime.now().isoformat(timespec="seconds"),
@@ -105,9 +104,7 @@ def stamp(verb: str, features: Features, parts: Mapping[str, np.ndarray] | None 
         "weights": features.spec.weights,
         "images": len(features),
         "groups": len(set(features.groups)),
-        "per_split": {
-            name: dict(zip(features.classes, map(int, of_class), strict=True)) for name, of_class in counts.items()
-        },
+        "per_split": {name: features.task.counts(features.y[rows], features.classes) for name, rows in parts.items()},
     }
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from featcache.data.tasks import Task
 from featcache.errors import DataError, UsageError
 from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
@@ -23,7 +24,15 @@ class Labelled(Protocol):
 
     @property
     def y(self) -> np.ndarray:
-        """Labels, int array of shape (n,)."""
+        """Targets, array of shape (n, ...)."""
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What is kept in proportion, int array of shape (n,): of classes, ``y`` itself."""
+
+    @property
+    def task(self) -> Task:
+        """What the targets are of."""
 
     @property
     def groups(self) -> np.ndarray:
@@ -89,8 +98,11 @@ def set_aside(
     features: Labelled, rows: np.ndarray, fraction: float, seed: int, part: str = "validation"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide rows in two, classes in proportion and groups whole; returns (kept, set aside)."""
-    y, groups = features.y[rows], features.groups[rows]
-    check_divisible(y, groups, features.classes, 2, part)
+    y, groups = features.strata[rows], features.groups[rows]
+    if features.task.kind == "classes":
+        check_divisible(y, groups, features.classes, 2, part)
+    else:
+        y = merged(y, groups, 2)
     folds = max(2, round(1 / fraction))
     # Fewer groups than folds in a class would leave that class out of some fold, so look for one that has it.
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -115,17 +127,34 @@ def training_folds(features: Features, parts: Partition, cv: int, seed: int) -> 
     Raises :class:`UsageError` for fewer than two folds, :class:`DataError` where a class has fewer groups than folds.
     """
     rows = np.sort(np.concatenate([parts.train, parts.val]))
-    return rows, group_folds(features.y[rows], features.groups[rows], features.classes, cv, seed)
+    classes = features.classes if features.task.kind == "classes" else None
+    return rows, group_folds(features.strata[rows], features.groups[rows], classes, cv, seed)
 
 
 def group_folds(
-    y: np.ndarray, groups: np.ndarray, classes: Sequence[str], cv: int, seed: int, purpose: str = "folds (--cv)"
+    y: np.ndarray, groups: np.ndarray, classes: Sequence[str] | None, cv: int, seed: int, purpose: str = "folds (--cv)"
 ) -> list[Fold]:
-    """The folds of some rows, as :func:`training_folds` cuts them."""
+    """The folds of some rows, as :func:`training_folds` cuts them; strata that are no classes (None) are merged where
+    they have fewer groups than folds."""
     if cv < 2:
         raise UsageError(f"--cv {cv}: expected at least 2 folds")
-    check_divisible(y, groups, classes, cv, f"{cv} {purpose}")
+    if classes is None:
+        y = merged(y, groups, cv)
+    check_divisible(y, groups, classes or (), cv, f"{cv} {purpose}")
     return list(StratifiedGroupKFold(cv, shuffle=True, random_state=seed).split(y, y, groups))
+
+
+def merged(strata: np.ndarray, groups: np.ndarray, parts: int) -> np.ndarray:
+    """Strata, int array of shape (n,), those of fewer groups than parts joined to the most frequent one."""
+    names, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    number = len(set(groups))
+    if number < parts:
+        raise DataError(
+            f"the images are of {number} group(s), and {parts} parts are to be made of them with groups whole; check "
+            "--group-regex or the group column, or give more groups"
+        )
+    few = [code for code in range(len(names)) if len(set(groups[codes == code])) < parts]
+    return np.where(np.isin(codes, few), counts.argmax(), codes)
 
 
 def check_divisible(y: np.ndarray, groups: np.ndarray, classes: Sequence[str], parts: int, purpose: str) -> None:
@@ -161,6 +190,8 @@ def _require_finite(features: Features) -> None:
 
 
 def _require_every_class(features: Features, rows: dict[str, np.ndarray]) -> None:
+    if features.task.kind != "classes":
+        return
     for part, index in rows.items():
         counts = np.bincount(features.y[index], minlength=len(features.classes))
         missing = [name for name, count in zip(features.classes, counts, strict=True) if not count]

@@ -201,7 +201,7 @@ def _fit(
     layers = layer_table(estimator, features, wishes.request.cache)
     result = {
         **stamp("fit-head", features, parts.parts()),
-        "task": wishes.request.task,
+        "task": wishes.request.learns.name,
         "classes": list(features.classes),
         "feature_set": features.feature_set,
         "model": wishes.model,
@@ -227,7 +227,7 @@ def _fit(
         estimator,
         features,
         parts.train,
-        task=wishes.request.task,
+        task=wishes.request.learns.name,
         scores=metrics,
         cache=wishes.request.cache,
         calibration=settled.calibration,

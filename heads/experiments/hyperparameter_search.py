@@ -48,7 +48,7 @@ class _Asked:
 
     def options(self, feature_set: str) -> dict[str, Any]:
         """Parameters of the search beside the plan's."""
-        name = f"{self.request.task}-{self.model}-{feature_set}.journal"
+        name = f"{self.request.learns.name}-{self.model}-{feature_set}.journal"
         journal = Path(self.request.cache).expanduser().absolute() / "searches" / name
         return {"journal": journal, "memory": self.memory, "n_jobs": os.cpu_count()}
 
@@ -231,7 +231,7 @@ def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[
     candidates = len(results["params"])
     return {
         **stamp("grid", features, {"train": done.rows.train, "test": done.learnt_from.parts.test}),
-        "task": asked.request.task,
+        "task": asked.request.learns.name,
         "model": asked.model,
         "method": asked.plan.method,
         "classes": list(features.classes),
@@ -269,7 +269,7 @@ def _warnings(done: _Done) -> list[str]:
 def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, watch: Stopwatch) -> None:
     """The files of the run; ``result`` gains ``top``, and ``nested`` where that is asked for."""
     features, rows, search = done.learnt_from.features, done.rows, done.search
-    title = f"{features.feature_set}, {asked.model}, {asked.request.task}"
+    title = f"{features.feature_set}, {asked.model}, {asked.request.learns.name}"
     result["top"] = write_results(folder, search)
     draw_results(folder, search, features, f"{title}: accuracy by {asked.cv} folds, mean over the rest")
     watch.lap("draw")
@@ -282,7 +282,7 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
         search.best_estimator_ if rows.reduced is None else rows.reduced.whole(search.best_estimator_),
         features,
         rows.train,
-        task=asked.request.task,
+        task=asked.request.learns.name,
         scores={"test": done.test},
         cache=asked.request.cache,
         warnings=result["warnings"],

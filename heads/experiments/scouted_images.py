@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featcache.data.dataset import label_array
-from featcache.data.tasks import check_task, task_classes
+from featcache.data.tasks import Classification, Task, check_task, task_classes
 from featcache.errors import DataError
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.store.store import Store
@@ -51,6 +51,16 @@ class ScoutedImages:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """The classes: what is kept in proportion."""
+        return self.y
+
+    @property
+    def task(self) -> Task:
+        """Its classes told apart."""
+        return Classification("multiclass", self.classes)
 
     @property
     def of_group(self) -> np.ndarray:

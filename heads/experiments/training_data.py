@@ -82,7 +82,7 @@ def training_data(
     """
     features = load_for(request, from_pixels)
     watch.lap("load")
-    features, warnings = audited(features, request.task, request.data, request.group_regex, request.cache, audit)
+    features, warnings = audited(features, request.learns, request.data, request.group_regex, request.cache, audit)
     watch.lap("audit")
     return TrainingData(features, tuple(warnings), partition(features, validation_fraction, seed))
 
