@@ -10,7 +10,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
-from .formatting import metrics_table, precision_lines, threshold_lines, warning_lines, where_line
+from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLING, SEED
 from .parsing import whole_numbers
 from .progress import epochs_shown
@@ -90,7 +90,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         "",
         *metrics_table(result),
         *_settled(result),
-        *precision_lines(result["precision"]),
+        *precision_lines(result["precision"], kind_of(result)),
         *warning_lines(result),
         _kept(result),
     )
@@ -98,6 +98,9 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
 
 def _settled(result: dict[str, Any]) -> list[str]:
     """What was calibrated and chosen on the validation images, as the test images judge it."""
+    if kind_of(result) == "labels":
+        points = result["threshold"] or {}
+        return [line for name, one in points.items() for line in threshold_lines(one["test"], name)]
     lines = []
     if result["calibration"]:
         before, after = result["calibration"]["test_before"], result["test"]

@@ -51,10 +51,6 @@ class TaskMetrics(Protocol):
     def score_name(self) -> str:
         """Of what decides a search; greater is better."""
 
-    @property
-    def printed(self) -> tuple[str, ...]:
-        """Metrics of a table of parts."""
-
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         """What a fitted model gives rows."""
 
@@ -107,7 +103,6 @@ class TaskMetrics(Protocol):
 
 class _OfClasses:
     score_name = "accuracy"
-    printed = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier", "ece")
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -168,7 +163,6 @@ class _OfClasses:
 
 class _OfLabels:
     score_name = "mean_roc_auc"
-    printed = ("mean_roc_auc", "mean_average_precision", "loss")
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -231,7 +225,6 @@ class _OfLabels:
 
 class _OfNumbers:
     score_name = "neg_mean_absolute_error"
-    printed = ("mae", "rmse", "r2", "spearman", "mean_error")
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict(X), dtype=np.float64).reshape(-1)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from featcache.data.dataset import Dataset
 from featcache.errors import DataError
 from featcache.extraction.planning import choose_data
 from featcache.features.labelled_features import Features
@@ -21,7 +20,7 @@ from ..evaluation.clusters import group_codes
 from ..evaluation.metrics import evaluate
 from ..evaluation.paired_tests import differences, swapped
 from ..evaluation.run_folder import require_out, run_folder, write_json, write_table
-from .bundle_features import bundle_features, known_images
+from .bundle_features import Images, bundle_features, known_images
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +125,7 @@ def compare(
         dataset = choose_data(store, data, group_regex)
     if data is None and split is None and "test" in dataset.splits:
         split = "test"
-    known, left_out = known_images(dataset, a.classes, split)
+    known, left_out = known_images(a, dataset, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
     of_a = join_groups(of_a, cache)
     y, groups = of_a.y, of_a.groups
@@ -251,11 +250,12 @@ def _warnings(
 
 
 def _on_the_same(
-    a: Bundle, b: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
+    a: Bundle, b: Bundle, images: Images, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, Features, int]:
     """Features of the images that both models can use, in one order, and how many neither or only one could."""
-    of_a, _ = bundle_features(a, dataset, weights, cache, skip_bad)
-    of_b, _ = bundle_features(b, dataset, weights, cache, skip_bad)
+    dataset = images.dataset
+    of_a, _ = bundle_features(a, images, weights, cache, skip_bad)
+    of_b, _ = bundle_features(b, Images(dataset, b.task.judged(dataset).y), weights, cache, skip_bad)
     rows_b = {path: i for i, path in enumerate(of_b.paths)}
     both = [i for i, path in enumerate(of_a.paths) if path in rows_b]
     if not both:
