@@ -8,9 +8,9 @@ from typing import Any
 SYNTHETIC = "SYNTHETIC images: no medical result"
 
 
-def metrics_table(result: dict[str, Any]) -> list[str]:
+def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val", "test")) -> list[str]:
     """Train, val and test side by side, intervals beside those of test."""
-    parts = [name for name in ("train", "val", "test") if name in result]
+    parts = [name for name in parts if name in result]
     kind = kind_of(result)
     lines = [f"{'':<23}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
     for name in _PRINTED[kind]:

@@ -51,6 +51,10 @@ class TaskMetrics(Protocol):
     def score_name(self) -> str:
         """Of what decides a search; greater is better."""
 
+    @property
+    def lower_is_better(self) -> bool:
+        """Of the headline metric."""
+
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         """What a fitted model gives rows."""
 
@@ -103,6 +107,7 @@ class TaskMetrics(Protocol):
 
 class _OfClasses:
     score_name = "accuracy"
+    lower_is_better = False
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -163,6 +168,7 @@ class _OfClasses:
 
 class _OfLabels:
     score_name = "mean_roc_auc"
+    lower_is_better = False
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -225,6 +231,7 @@ class _OfLabels:
 
 class _OfNumbers:
     score_name = "neg_mean_absolute_error"
+    lower_is_better = True
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict(X), dtype=np.float64).reshape(-1)
