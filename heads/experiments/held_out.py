@@ -91,7 +91,8 @@ def each_left_out(estimator: Any, features: Features, column: str, seed: int) ->
             f"--leave-out {column}: found {len(sites):,} different values; expected 2 to {_MOST_SITES}, such as "
             "hospitals or devices"
         )
-    measures, rows = TASK_METRICS[features.task.kind], []
+    measures = TASK_METRICS[features.task.kind]
+    rows: list[dict[str, Any]] = []
     for site in sites:
         own = np.flatnonzero(known & (values == site))
         name = str(site) if values.dtype == object else f"{site:g}"
