@@ -50,7 +50,7 @@ from featcache.system import tensor_files
 from ..evaluation.calibration import calibrate, check_calibration
 from ..evaluation.metrics import labels_of
 from ..evaluation.operating_point import check_threshold
-from ..training.epoch_classifier import blocks
+from ..training.checked_rows import blocks
 from . import serialization
 from .answer_error import close_calls
 from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven

@@ -20,7 +20,8 @@ from ..evaluation.decision import Settled, check_wishes, settle
 from ..evaluation.metrics import evaluate, labels_of, scores
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
-from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
+from ..training.epoch_classifier import EpochClassifier
+from ..training.epoch_estimator import Layer, OnEpoch
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
 from .training_data import TrainingData, training_data

@@ -15,7 +15,8 @@ from featcache.store.store import Store
 
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier
-from ..training.epoch_classifier import EpochClassifier, Layer
+from ..training.epoch_classifier import EpochClassifier
+from ..training.epoch_estimator import Layer
 from .reference import defaults
 
 MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
