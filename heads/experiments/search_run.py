@@ -20,7 +20,7 @@ from ..evaluation.splits import Fold, group_folds
 from ..search.candidate_checks import naming_candidates
 from ..search.search_cv import Progress
 from ..search.streaming_pca import Reduced, reduce_columns, sampled
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from .baseline_models import TABLE, short_names
 from .search_plan import SearchPlan
 from .search_results import write_partial_results

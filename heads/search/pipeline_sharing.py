@@ -16,7 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
-from ..training.epoch_classifier import EpochClassifier, rows_of
+from ..training.checked_rows import rows_of
+from ..training.epoch_estimator import EpochEstimator
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 from .gram_projection import isometric
 from .projection_check import answers_alike
@@ -103,7 +104,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
                 X = projected
                 _fix_gamma(model, rows, train)
             besides = {} if weight is None else {"sample_weight": weight[train]}
-            if groups is not None and isinstance(model, EpochClassifier):
+            if groups is not None and isinstance(model, EpochEstimator):
                 besides["groups"] = groups[train]
             model.fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test

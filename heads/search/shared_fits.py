@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..training.cnn_classifier import OwnCNNClassifier
-from ..training.dense_head_classifier import DenseHeadClassifier
-from ..training.epoch_classifier import EpochClassifier
+from ..training.dense_head import DenseHead
+from ..training.epoch_estimator import EpochEstimator
 from .cells import Cell, OnFitted, Problem, grouped
 from .ensemble_sharing import SIZED, fit_ensembles, size_name
 from .epoch_sharing import fit_heads, fit_networks
@@ -36,7 +36,7 @@ def portions(problem: Problem, todo: Iterable[Cell], count: int) -> list[list[Ce
 
     def shares(cell: Cell) -> Any:
         model = problem.models[cell[0]]
-        if isinstance(model, EpochClassifier):
+        if isinstance(model, EpochEstimator):
             return problem.alike_but_for(cell, "epochs")
         if size := size_name(model):
             return problem.alike_but_for(cell, size)
@@ -59,7 +59,7 @@ def may_have_a_way(estimator: Any, search: Any) -> bool:
 
 def _way(model: Any) -> Callable[[Problem, Sequence[Cell], OnFitted], None] | None:
     """The way for a model, or None."""
-    if isinstance(model, DenseHeadClassifier):
+    if isinstance(model, DenseHead):
         return fit_heads
     if isinstance(model, OwnCNNClassifier):
         return fit_networks
