@@ -20,7 +20,8 @@ from ..training.epoch_classifier import EpochClassifier
 from .cells import Cell, OnFitted, Problem, grouped
 from .ensemble_sharing import SIZED, fit_ensembles, size_name
 from .epoch_sharing import fit_heads, fit_networks
-from .pipeline_sharing import fit_pipelines, projects
+from .pipeline_sharing import fit_pipelines
+from .projectable_models import projects
 
 
 def fit_cells(problem: Problem, todo: Iterable[Cell], on_fitted: OnFitted) -> None:
