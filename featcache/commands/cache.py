@@ -11,7 +11,7 @@ import click
 import featcache
 
 from .console import Output, human_size, shared_options
-from .options import BACKBONE, CLASSES, DATA, GROUPS, TASK
+from .options import BACKBONE, DATA, GROUPS, TASK
 
 
 @click.group("cache")
@@ -126,7 +126,6 @@ def cache_rm(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
 @click.argument("out", metavar="FILE.h5")
 @BACKBONE
 @TASK
-@CLASSES
 @click.option(
     "--pooling",
     type=click.Choice(["flatten", "avg", "max", "map", "cls"]),
@@ -137,8 +136,7 @@ def cache_rm(cache: str, output: Output, feature_sets: tuple[str, ...]) -> None:
 @DATA
 @GROUPS
 @shared_options
-def cache_export(cache: str, output: Output, out: str, classes: str | None, **options: Any) -> None:
+def cache_export(cache: str, output: Output, out: str, **options: Any) -> None:
     """Write features, labels, paths, classes, splits and groups to one plain HDF5 file."""
-    chosen = classes.split(",") if classes else None
-    done = featcache.export(out, classes=chosen, cache=cache, **options)
+    done = featcache.export(out, cache=cache, **options)
     output.result(done, f"{done['file']}: {done['rows']} rows of {done['feature_set']}, {human_size(done['bytes'])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -10,7 +11,10 @@ from typing import Any
 import click
 
 from ..data.framing import INTERPOLATIONS, RESIZES
+from ..data.label_table import UNCERTAIN
 from ..data.tasks import NAMES as TASKS
+from ..data.tasks import Classification, Multilabel, Regression, Task
+from ..errors import UsageError
 from ..spec import FORMER_PRECISIONS, PRECISIONS
 
 
@@ -67,9 +71,6 @@ GROUPS = click.option("--group-regex", metavar="RE", help="Where in the file nam
 BACKBONE = click.option(
     "--backbone", metavar="NAME", help="A backbone, or the id of a feature set. Default: the last one extracted."
 )
-TASK = click.option(
-    "--task", type=click.Choice(TASKS), default="multiclass", show_default=True, help="What is to be told apart."
-)
 PREPROCESS = click.option(
     "--preprocess",
     type=click.Choice(["model", "rescale"]),
@@ -80,7 +81,75 @@ PREPROCESS = click.option(
 MEMORY = click.option(
     "--memory", metavar="SIZE", help="What all may hold at its peak: 2GB [default: what the machine has free]."
 )
+
+CLASS_TASK = click.option(
+    "--task",
+    type=click.Choice(["binary", "multiclass"]),
+    default="multiclass",
+    show_default=True,
+    help="What is to be told apart.",
+)
 CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own.")
+
+
+def TASK(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above
+    """The options that say what is to be learnt; the command gets one argument of them, ``task``, whole."""
+
+    @functools.wraps(command)
+    def with_task(*args: Any, **given: Any) -> Any:
+        named = {name: given.pop(name) for name in ("classes", "labels", "label_column", "uncertain", "target")}
+        return command(*args, task=_task(given.pop("task"), **named), **given)
+
+    options = (
+        click.option(
+            "--task", type=click.Choice(TASKS), default="multiclass", show_default=True, help="What is to be learnt."
+        ),
+        click.option("--classes", metavar="A,B", help="Two or more class names, in place of the task's own."),
+        click.option(
+            "--labels", metavar="A,B|all", help="Of multilabel: columns of 0 and 1, or of the column's labels, some."
+        ),
+        click.option("--label-column", metavar="COLUMN", help="Of multilabel: the column that lists labels."),
+        click.option(
+            "--uncertain", type=click.Choice(UNCERTAIN), help="Of multilabel: what -1 counts as [default: ignore]."
+        ),
+        click.option("--target", metavar="COLUMN", help="Of regression: the column of numbers to learn."),
+    )
+    wrapped: Callable[..., Any] = with_task
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _task(
+    task: str,
+    classes: str | None,
+    labels: str | None,
+    label_column: str | None,
+    uncertain: str | None,
+    target: str | None,
+) -> Task:
+    """The task that the options say; raises :class:`UsageError` for options of another one."""
+    given = {
+        "--classes": classes,
+        "--labels": labels,
+        "--label-column": label_column,
+        "--uncertain": uncertain,
+        "--target": target,
+    }
+    own = {"multilabel": ("--labels", "--label-column", "--uncertain"), "regression": ("--target",)}
+    odd = [name for name, value in given.items() if value is not None and name not in own.get(task, ("--classes",))]
+    if odd:
+        raise UsageError(f"{', '.join(odd)} {'are' if len(odd) > 1 else 'is'} of another task than {task}")
+    if task == "regression":
+        return Regression(target or "")
+    if task == "multilabel":
+        chosen: Any = "all" if labels == "all" else None if labels is None else tuple(_names(labels))
+        return Multilabel(chosen, label_column, uncertain or "ignore")
+    return Classification(task, None if classes is None else tuple(_names(classes)))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def NETWORK_INPUT(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above

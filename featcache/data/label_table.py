@@ -21,7 +21,12 @@ _MOST = 1000  # labels: more are no labels
 
 
 def label_table(
-    dataset: Dataset, labels: tuple[str, ...] | Literal["all"] | None, column: str | None, uncertain: str
+    dataset: Dataset,
+    labels: tuple[str, ...] | Literal["all"] | None,
+    column: str | None,
+    uncertain: str,
+    *,
+    all_there: bool = True,
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of labels, and what is known of each image.
 
@@ -29,6 +34,7 @@ def label_table(
     ----------
     dataset : its ``table`` holds them.
     labels, column, uncertain : as of :class:`featcache.data.tasks.Multilabel`.
+    all_there : whether each of the labels has to be listed by some image.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def label_table(
     if column is None and len(known) == 1 and (labels is None or labels == "all" or known[0] not in labels):
         column = known[0]
     if column is not None:
-        return _listed(dataset, labels, column)
+        return _listed(dataset, labels, column, all_there)
     names = labels
     if names is None or names == "all":
         names = known or _all_columns(dataset) if labels == "all" else known
@@ -98,7 +104,7 @@ def _column(dataset: Dataset, name: str, doubt: float) -> np.ndarray:
 
 
 def _listed(
-    dataset: Dataset, labels: tuple[str, ...] | Literal["all"] | None, column: str
+    dataset: Dataset, labels: tuple[str, ...] | Literal["all"] | None, column: str, all_there: bool
 ) -> tuple[tuple[str, ...], np.ndarray]:
     if column not in dataset.table:
         there = ", ".join(dataset.table) or "none besides path, label, split and group"
@@ -119,7 +125,7 @@ def _listed(
     else:
         names = labels
         missing = [name for name in names if name not in found]
-        if missing:
+        if missing and all_there:
             raise DataError(
                 f"{dataset.root}: column {column!r} lists no {', '.join(missing)}; it lists {', '.join(found[:30])}"
                 + (" …" if len(found) > 30 else "")

@@ -65,6 +65,21 @@ class Task:
         """
         raise NotImplementedError
 
+    def judged(self, dataset: Dataset) -> Targets:
+        """What there is to judge a model of this task by, whose names are settled (:meth:`settled`).
+
+        Not all that it learnt has to be there. Raises :class:`DataError` where nothing of it is.
+        """
+        raise NotImplementedError
+
+    def settled(self, names: Sequence[str]) -> Task:
+        """The same task with the names that a dataset gave it."""
+        raise NotImplementedError
+
+    def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """One class for each row, to be drawn in one colour: codes (n,), and what they are called."""
+        raise NotImplementedError
+
     def strata(self, y: np.ndarray) -> np.ndarray:
         """What is kept in proportion where rows are divided, int array of shape (n,)."""
         raise NotImplementedError
@@ -121,6 +136,25 @@ class Classification(Task):
         names = self.classes_of(dataset)
         rows = np.array([i for i, label in enumerate(dataset.labels) if label in names], dtype=np.int64)
         return Targets(rows, label_array([dataset.labels[i] for i in rows], names), names)
+
+    def judged(self, dataset: Dataset) -> Targets:
+        """The images of its classes."""
+        names = self.classes or self.classes_of(dataset)
+        rows = np.array([i for i, label in enumerate(dataset.labels) if label in names], dtype=np.int64)
+        if not len(rows):
+            raise DataError(
+                f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
+                f"({', '.join(names)})"
+            )
+        return Targets(rows, label_array([dataset.labels[i] for i in rows], names), names)
+
+    def settled(self, names: Sequence[str]) -> Task:
+        """With these classes."""
+        return Classification(self.task, tuple(names))
+
+    def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """They are classes."""
+        return y, tuple(names)
 
     def classes_of(self, dataset: Dataset) -> tuple[str, ...]:
         """Its classes, in the order of their labels 0, 1, …; raises :class:`DataError` where they are not there."""
@@ -221,12 +255,52 @@ class Multilabel(Task):
                 "%d of %d images are left out: none of their labels is known", len(known) - len(rows), len(known)
             )
         nobody = [name for name, column in zip(names, known.T, strict=True) if not (column == 1).any()]
+        if self.labels in (None, "all") and len(nobody) < len(names):
+            kept = [label for label, name in enumerate(names) if name not in nobody]
+            if nobody:
+                _log.warning("labels that no image is known to have are left out: %s", ", ".join(nobody))
+            names, known, nobody = tuple(names[label] for label in kept), known[:, kept], []
         if nobody:
             raise DataError(
                 f"{dataset.root}: no image is known to have {_list(nobody)}; leave it out: --labels "
                 + (",".join(name for name in names if name not in nobody) or "A,B")
             )
         return Targets(rows, known[rows], names)
+
+    def judged(self, dataset: Dataset) -> Targets:
+        """The images of which any of its labels is known; one that the data does not have is known of none."""
+        assert isinstance(self.labels, tuple)
+        column = self.column if self.column in dataset.table else None
+        listed = column is not None or len(dataset.label_columns) == 1
+        there = self.labels if listed else tuple(name for name in self.labels if name in dataset.table)
+        if not there:
+            raise DataError(
+                f"{dataset.root}: no column {_list([*([self.column] if self.column else []), *self.labels])}; found "
+                + (", ".join(dataset.table) or "none besides path, label, split and group")
+            )
+        _, found = label_table(dataset, there, column, self.uncertain, all_there=False)
+        known = np.full((len(dataset), len(self.labels)), np.nan, np.float32)
+        known[:, [self.labels.index(name) for name in there]] = found
+        rows = self._known(dataset, self.labels, known)
+        return Targets(rows, known[rows], self.labels)
+
+    def settled(self, names: Sequence[str]) -> Task:
+        """With these labels."""
+        return Multilabel(tuple(names), self.column, self.uncertain)
+
+    def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The rarest label that each image has."""
+        return self.strata(y), ("none of them", *names)
+
+    def _known(self, dataset: Dataset, names: Sequence[str], known: np.ndarray) -> np.ndarray:
+        """Rows of which any label is known."""
+        rows = np.flatnonzero(~np.isnan(known).all(axis=1))
+        if not len(rows):
+            raise DataError(f"{dataset.root}: of no image is any of the labels {_list(names)} known")
+        if len(rows) < len(known):
+            count = len(known) - len(rows)
+            _log.warning("%d of %d images are left out: none of their labels is known", count, len(known))
+        return rows
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """The rarest label that each image has, counted from 1; 0 where it has none."""
@@ -269,6 +343,33 @@ class Regression(Task):
     def targets(self, dataset: Dataset) -> Targets:
         """The images of which the number is known, and it."""
         check_name(self.target, "column", "Rename it")
+        y = self._numbers(dataset)
+        rows = np.flatnonzero(~np.isnan(y))
+        if len(np.unique(y[rows])) < 2:
+            raise DataError(f"{dataset.root}: column {self.target!r} has fewer than two different numbers to learn")
+        return Targets(rows, y[rows], (self.target,))
+
+    def judged(self, dataset: Dataset) -> Targets:
+        """The images of which the number is known."""
+        y = self._numbers(dataset)
+        rows = np.flatnonzero(~np.isnan(y))
+        if not len(rows):
+            raise DataError(f"{dataset.root}: column {self.target!r} holds no number")
+        return Targets(rows, y[rows], (self.target,))
+
+    def settled(self, names: Sequence[str]) -> Task:
+        """Itself."""
+        return self
+
+    def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Fifths of the numbers, called by their ends."""
+        codes = self.strata(y)
+        there = np.unique(codes)
+        called = tuple(f"{names[0]} {y[codes == code].min():.4g} to {y[codes == code].max():.4g}" for code in there)
+        return np.searchsorted(there, codes), called
+
+    def _numbers(self, dataset: Dataset) -> np.ndarray:
+        """The numbers, NaN where unknown."""
         if self.target not in dataset.table:
             there = ", ".join(dataset.table) or "none besides path, label, split and group"
             raise DataError(f"{dataset.root}: no column {self.target!r}; found {there}")
@@ -281,12 +382,10 @@ class Regression(Task):
                 f"{cell!r} in row {odd[0] + 1}; expected numbers (an age in years), or nothing where it is unknown"
             )
         y = np.array(values, dtype=np.float64)
-        rows = np.flatnonzero(~np.isnan(y))
-        if len(rows) < len(y):
-            _log.warning("%d of %d images are left out: their %s is not known", len(y) - len(rows), len(y), self.target)
-        if len(np.unique(y[rows])) < 2:
-            raise DataError(f"{dataset.root}: column {self.target!r} has fewer than two different numbers to learn")
-        return Targets(rows, y[rows], (self.target,))
+        unknown = int(np.isnan(y).sum())
+        if unknown:
+            _log.warning("%d of %d images are left out: their %s is not known", unknown, len(y), self.target)
+        return y
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """Fifths of the numbers."""

@@ -35,7 +35,7 @@ class FeatureRequest:
     task : {"binary", "multiclass"} or Task, optional
         By name, or whole (:mod:`featcache.data.tasks`). Kept whole.
     classes : sequence of str or None, optional
-        Two or more class names, in place of the named task's own; afterwards the task has them.
+        Two or more class names, in place of the named task's own. Kept as a tuple.
     pooling : {"flatten", "avg", "max", "map", "cls"}, optional
         How a map becomes a row; ``map`` leaves it as it is, ``cls`` takes the class token in its place.
     data : str, path or None, optional
@@ -73,8 +73,9 @@ class FeatureRequest:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise UsageError(f"pooling {self.pooling!r} is unknown; expected one of {', '.join(POOLINGS)}")
+        if self.classes is not None:
+            object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "task", as_task(self.task, self.classes))
-        object.__setattr__(self, "classes", None)
 
     @property
     def learns(self) -> Task:

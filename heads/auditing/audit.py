@@ -14,7 +14,7 @@ import numpy as np
 
 from featcache.data import filesystems
 from featcache.data.dataset import open_dataset
-from featcache.data.tasks import Task, task_classes
+from featcache.data.tasks import Task, as_task
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.features.labelled_features import Features
@@ -37,7 +37,7 @@ def audit(
     data: str | os.PathLike[str] | None = None,
     *,
     against: str | os.PathLike[str] | None = None,
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     classes: Sequence[str] | None = None,
     group_regex: str | None = None,
     cache: str | os.PathLike[str] = "cache",
@@ -117,12 +117,13 @@ def audit(
     ['copies: 1 set of identical files within a class; there are fewer patients than images']
     """
     started = time.perf_counter()
+    learns = as_task(task, classes)
     require_out(out)
     require_writable(cache)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-        names = task_classes(task, dataset.labels, classes)
-        every = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
+        targets = learns.targets(dataset)
+        names, every = targets.names, dataset.take(targets.rows)
         second = None if against is None else open_dataset(against, group_regex)
         dataset, second = sampled(every, second, limit, seed)
         own = look_at(store, dataset, on_progress)
@@ -135,7 +136,7 @@ def audit(
             f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad
         )
     on_progress("looking for copies", 0)
-    with run_folder(out, "audit", task) as folder:
+    with run_folder(out, "audit", learns.name) as folder:
         findings, pairs = examine(own, names, features, seed)
         if other is not None and against is not None:
             findings["against"] = compare_sets(own, other, features, filesystems.locate(against))
@@ -143,7 +144,7 @@ def audit(
             "verb": "audit",
             "finished": datetime.now().isoformat(timespec="seconds"),
             "data": dataset.root,
-            "task": task,
+            "task": learns.name,
             "classes": list(names),
             "images": len(own.dataset),
             "of": len(own.dataset) if dataset is every else len(every),

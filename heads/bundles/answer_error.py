@@ -19,17 +19,15 @@ from featcache.features.pooled_rows import read_pooled
 from featcache.spec import FORMER_PRECISIONS
 from featcache.store.store import Store
 
-from ..evaluation.calibration import calibrate
-from ..evaluation.metrics import labels_of
-
-_CERTAIN = 1e-6  # of float32 probabilities closer to 0 or 1 than this, the digits that are left say nothing
+from ..evaluation.answer_margins import CERTAIN
+from ..evaluation.task_metrics import TASK_METRICS, Threshold
 
 
 def answer_error(
     estimator: Any,
     features: Features,
-    calibration: Mapping[str, Any] | None,
-    threshold: float | None,
+    calibration: Any,
+    threshold: Threshold,
     cache: str | os.PathLike[str],
 ) -> dict[str, Any] | None:
     """Measure the error of a model's answers.
@@ -44,8 +42,9 @@ def answer_error(
     Returns
     -------
     ``images``, on how many it is measured; ``median`` and ``largest``, the distance between their two rows as a share
-    of the length of float32's; ``answers``, the error of answers in log-odds, or None where all of these answers are
-    too certain to tell. None for features of float32, and where the rows of both are not to be had.
+    of the length of float32's; ``answers``, the error of answers in log-odds (of numbers, in their own unit), or None
+    where all of these answers are too certain to tell. None for features of float32, and where the rows of both are
+    not to be had.
     """
     spec = features.spec
     if spec.precision == "float32" or spec.precision in FORMER_PRECISIONS:
@@ -57,45 +56,28 @@ def answer_error(
         pair = [
             read_pooled(store, name, error.keys, features.pooling) for name in (features.feature_set, error.reference)
         ]
-    given, wanted = (calibrate(np.asarray(estimator.predict_proba(rows)), calibration) for rows in pair)
-    labels = labels_of(given, threshold)
-    ours, theirs = (margins(probabilities, labels, threshold) for probabilities in (given, wanted))
-    telling = np.minimum(np.abs(ours), np.abs(theirs)) < -np.log(_CERTAIN)
-    answers = float(np.abs(ours - theirs)[telling].max()) if telling.any() else None
+    measures = TASK_METRICS[features.task.kind]
+    given, wanted = (measures.mended(measures.outputs(estimator, rows), calibration) for rows in pair)
+    said = measures.answers(given, threshold)
+    ours, theirs = (measures.margins(outputs, said, threshold) for outputs in (given, wanted))
+    if ours is None or theirs is None:  # numbers: they differ by so much, in their own unit
+        answers: float | None = float(np.abs(given - wanted).max())
+    else:
+        telling = np.minimum(np.abs(ours), np.abs(theirs)) < -np.log(CERTAIN)
+        answers = float(np.abs(ours - theirs)[telling].max()) if telling.any() else None
     return {"images": len(error.keys), "median": error.median, "largest": error.largest, "answers": answers}
 
 
-def margins(probabilities: np.ndarray, labels: np.ndarray, threshold: float | None) -> np.ndarray:
-    """How far each answer is from becoming another one, in log-odds; negative where it is not this model's own.
-
-    Parameters
-    ----------
-    probabilities : array of shape (n, n_classes).
-    labels : int array of shape (n,).
-    threshold : on the second of two classes' probability; None gives the most probable class.
-
-    Returns
-    -------
-    float64 array of shape (n,).
-    """
-    logs = np.log(np.clip(probabilities.astype(np.float64), _CERTAIN, 1.0))
-    if threshold is not None:
-        even = min(max(threshold, _CERTAIN), 1 - _CERTAIN)
-        over = logs[:, 1] - logs[:, 0] - np.log(even / (1 - even))
-        return np.where(labels == 1, over, -over)
-    rows = np.arange(len(logs))
-    own = logs[rows, labels]
-    logs[rows, labels] = -np.inf
-    return own - logs.max(axis=1, initial=-np.inf)
-
-
 def close_calls(
-    measured: Mapping[str, Any] | None, probabilities: np.ndarray, labels: np.ndarray, threshold: float | None
+    measured: Mapping[str, Any] | None, kind: str, outputs: np.ndarray, threshold: Threshold
 ) -> np.ndarray | None:
-    """Which answers are closer to another one than the error, bool array of shape (n,); None where it is not known."""
+    """Which rows have an answer closer to another one than the error, bool array of shape (n,); None where that is not
+    known, or no answer can become another one."""
     if measured is None or measured["answers"] is None:
         return None
-    return margins(probabilities, labels, threshold) < measured["answers"]
+    measures = TASK_METRICS[kind]
+    distances = measures.margins(outputs, measures.answers(outputs, threshold), threshold)
+    return None if distances is None else distances < measured["answers"]
 
 
 def told(

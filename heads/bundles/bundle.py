@@ -21,6 +21,11 @@ Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where ther
 stand beside every metric of the model; bundles of format 1 open as if they had none. Of features of a
 precision other than float32, ``precision`` says what that may do to answers (:mod:`heads.bundles.answer_error`).
 
+Format 4 added ``learns``, the task as :func:`featcache.data.tasks.about_task` writes it down, and models of several
+labels and of a number: ``classes`` then names the labels, or the number, and of labels ``calibration`` and
+``threshold`` are lists. Models that learnt each label by itself lie in files of their own (``label-000.skops``).
+Bundles of earlier formats are of classes.
+
 Format 3 carries the converted network of networks of the table too, where format 2 had their weights: it predicts
 without TensorFlow, which takes seconds to load and to build the network, and a machine that only predicts need not have
 it. A bundle holds one of the two files, never both: they are of one size (VGG16's 59 MB each), and whoever wants the
@@ -42,17 +47,20 @@ from typing import Any
 
 import numpy as np
 
+from featcache.data.tasks import Task, task_of
 from featcache.errors import BundleError, FeatcacheError, StoreError, WeightsError
 from featcache.features.labelled_features import Features
 from featcache.spec import FeatureSpec
-from featcache.system import tensor_files
+from featcache.system import schema, tensor_files
 
-from ..evaluation.calibration import calibrate, check_calibration
-from ..evaluation.metrics import labels_of
+from ..evaluation.calibration import check_calibration
+from ..evaluation.decision import threshold_value
 from ..evaluation.operating_point import check_threshold
+from ..evaluation.task_metrics import TASK_METRICS
 from ..training.epoch_classifier import blocks
 from . import serialization
 from .answer_error import close_calls
+from .bundle_schema import TESTS
 from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven
 from .live_network import LiveNetwork
 from .out_of_distribution import Novelty, read_novelty
@@ -83,8 +91,13 @@ class Bundle:
     novelty: Novelty | None
 
     @property
+    def task(self) -> Task:
+        """What it learnt."""
+        return task_of(self.about["learns"])
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the probabilities."""
+        """Class names in the order of the probabilities; or names of labels, or of the number."""
         return tuple(self.about["classes"])
 
     @property
@@ -104,9 +117,9 @@ class Bundle:
         return bool(self.about["synthetic"])
 
     @property
-    def threshold(self) -> float | None:
-        """The probability of the second of two classes from which on it is the label, or None."""
-        return None if self.about["threshold"] is None else float(self.about["threshold"]["value"])
+    def threshold(self) -> Any:
+        """From which probability of the second of two classes on it is the label, of labels one for each; or None."""
+        return threshold_value(self.about["threshold"])
 
     @property
     def warnings(self) -> list[str]:
@@ -114,12 +127,16 @@ class Bundle:
         return list(self.about["warnings"])
 
     def labels(self, probabilities: np.ndarray) -> np.ndarray:
-        """The label that the model gives each row of probabilities, int array of shape (n,)."""
-        return labels_of(probabilities, self.threshold)
+        """What the model says of each row.
+
+        The position of its class, int array of shape (n,); of several labels 1 or 0 for each, (n, n_labels); a number
+        is what it is.
+        """
+        return TASK_METRICS[self.task.kind].answers(probabilities, self.threshold)
 
     def close_calls(self, probabilities: np.ndarray) -> np.ndarray | None:
         """Which answers float32 might give otherwise, bool array of shape (n,); None where that is not known."""
-        return close_calls(self.about["precision"], probabilities, self.labels(probabilities), self.threshold)
+        return close_calls(self.about["precision"], self.task.kind, probabilities, self.threshold)
 
     @property
     def in_float32(self) -> Bundle:
@@ -130,7 +147,9 @@ class Bundle:
         return replace(self, spec=self.spec.in_float32, about={**self.about, "files": files})
 
     def predict_proba(self, features: Features) -> np.ndarray:
-        """Probabilities of kept features, calibrated where the bundle says how; array of shape (n, n_classes).
+        """Probabilities of kept features, calibrated where the bundle says how.
+
+        An array of shape (n, n_classes), of several labels (n, n_labels); of a number the numbers, (n,).
 
         Raises :class:`BundleError` where the features are of another spec or pooling than the model's.
         """
@@ -140,7 +159,7 @@ class Bundle:
                 f"({features.pooling}); they mean something else to this model"
             )
         probabilities = np.concatenate([self._of_model(block) for block in blocks(features.X)])
-        return calibrate(probabilities, self.about["calibration"])
+        return TASK_METRICS[self.task.kind].mended(probabilities, self.about["calibration"])
 
     def predict_images(self, images: Sequence[str | os.PathLike[str]] | np.ndarray) -> np.ndarray:
         """Probabilities of images, in memory alone: for programs that open a bundle once and answer image by image.
@@ -156,7 +175,7 @@ class Bundle:
         Returns
         -------
         numpy.ndarray
-            Shape (n, n_classes), calibrated where the bundle says how; ``labels`` makes labels of it.
+            As of :meth:`predict_proba`; ``labels`` makes labels of it.
 
         Raises
         ------
@@ -165,7 +184,8 @@ class Bundle:
         DataError
             An image cannot be used, or there is none.
         """
-        return calibrate(self._of_model(self._network_at_work.rows(images)), self.about["calibration"])
+        given = self._of_model(self._network_at_work.rows(images))
+        return TASK_METRICS[self.task.kind].mended(given, self.about["calibration"])
 
     @functools.cached_property
     def _network_at_work(self) -> LiveNetwork:
@@ -176,8 +196,9 @@ class Bundle:
     def _of_model(self, block: np.ndarray) -> np.ndarray:
         """The model's own probabilities; of a file of someone else's, it may be sound in form and yet make no sense."""
         try:
-            given = np.asarray(self.estimator.predict_proba(block))
-            sound = given.shape == (len(block), len(self.classes)) and bool(np.isfinite(given).all())
+            given = TASK_METRICS[self.task.kind].outputs(self.estimator, block)
+            wanted = (len(block),) if self.task.kind == "number" else (len(block), len(self.classes))
+            sound = given.shape == wanted and bool(np.isfinite(given).all())
         except (FeatcacheError, MemoryError):
             raise
         except Exception as error:
@@ -185,7 +206,7 @@ class Bundle:
         if not sound:
             raise BundleError(
                 f"{self.folder}: its model gives an array of shape {given.shape}, or numbers that are none; expected "
-                f"{len(self.classes)} probabilities a row. {AGAIN}"
+                f"{wanted}. {AGAIN}"
             )
         return given
 
@@ -254,7 +275,8 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     try:
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
         novelty = _checked(folder, about, spec)
-        estimator = serialization.read(folder, about["model"], len(about["classes"]), about["files"])
+        kind = about["learns"]["kind"]
+        estimator = serialization.read(folder, about["model"], len(about["classes"]), about["files"], kind)
     except (StoreError, WeightsError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BundleError(f"{folder}: {error}") from error
     return Bundle(folder, about, spec, estimator, novelty)
@@ -262,8 +284,22 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
 
 def _checked(folder: Path, about: Mapping[str, Any], spec: FeatureSpec) -> Novelty | None:
     """What tells images unlike training, once all that formats 2 and 3 added is known to be sound."""
-    check_calibration(about["calibration"], len(about["classes"]))
-    check_threshold(about["threshold"], len(about["classes"]))
+    kind, names = about["learns"]["kind"], about["classes"]
+    if kind == "labels":
+        for settled, check in (("calibration", check_calibration), ("threshold", check_threshold)):
+            if about[settled] is not None:
+                for _, one in zip(names, about[settled], strict=True):
+                    check(one, 2)
+    elif kind == "number":
+        if len(names) != 1 or about["calibration"] is not None or about["threshold"] is not None:
+            raise ValueError("a number has one name, and neither calibration nor threshold")
+    elif len(names) < 2:
+        raise ValueError("it has one class, and two are the least")
+    else:
+        check_calibration(about["calibration"], len(names))
+        check_threshold(about["threshold"], len(names))
+    if about["scores"].get("test") is not None:
+        schema.check(about["scores"]["test"], TESTS[kind], f"{folder}: its test", AGAIN, BundleError)
     if len(set(about["classes"])) != len(about["classes"]):
         raise ValueError("two of its classes have one name")
     if TRAINING not in about["files"]:

@@ -36,6 +36,45 @@ class Test(msgspec.Struct):
     confusion: list[list[Count]] = []
 
 
+class LabelTest(msgspec.Struct):
+    """Of one label, as :func:`heads.evaluation.label_metrics.evaluate_labels` gives it."""
+
+    n: Count
+    positives: Count
+    roc_auc: Share | None = None
+    roc_auc_ci: Pair | None = None
+    average_precision: Share | None = None
+    average_precision_ci: Pair | None = None
+
+
+class LabelsTest(msgspec.Struct):
+    """Metrics of a test of several labels; more may stand beside."""
+
+    n: Count
+    labels: dict[ClassName, LabelTest]
+    mean_roc_auc: Share | None = None
+    mean_roc_auc_ci: Pair | None = None
+    mean_average_precision: Share | None = None
+    mean_average_precision_ci: Pair | None = None
+
+
+class NumberTest(msgspec.Struct):
+    """Metrics of a test of numbers; more may stand beside."""
+
+    n: Count
+    mae: Finite
+    mae_ci: tuple[Finite, Finite] | None = None
+    rmse: Finite | None = None
+    rmse_ci: tuple[Finite, Finite] | None = None
+    r2: Finite | None = None
+    r2_ci: tuple[Finite, Finite] | None = None
+    spearman: Finite | None = None
+    spearman_ci: tuple[Finite, Finite] | None = None
+
+
+TESTS = {"classes": Test, "labels": LabelsTest, "number": NumberTest}  # by the task's kind
+
+
 class _Scores(msgspec.Struct):
     test: Test | None = None
 
@@ -55,6 +94,9 @@ class _Isotonic(msgspec.Struct, tag_field="method", tag="isotonic", forbid_unkno
     rows: Count
     logits: list[list[Finite]]
     shares: list[list[Share]]
+
+
+_Calibration = _Temperature | _Sigmoid | _Isotonic
 
 
 class _Threshold(msgspec.Struct):
@@ -95,6 +137,16 @@ class _Dense(msgspec.Struct, tag_field="kind", tag="dense", forbid_unknown_field
     input: tuple[_Width]
 
 
+class _DenseLabels(msgspec.Struct, tag_field="kind", tag="dense-labels", forbid_unknown_fields=True):
+    params: _HeadParams
+    input: tuple[_Width]
+
+
+class _DenseNumber(msgspec.Struct, tag_field="kind", tag="dense-number", forbid_unknown_fields=True):
+    params: _HeadParams
+    input: tuple[_Width]
+
+
 class _OwnCNN(msgspec.Struct, tag_field="kind", tag="own-cnn", forbid_unknown_fields=True):
     params: _HeadParams
     input: tuple[_Width, _Width, Literal[3]]
@@ -106,6 +158,31 @@ class _Sklearn(msgspec.Struct, tag_field="kind", tag="sklearn", forbid_unknown_f
 
 class _XGBoost(msgspec.Struct, tag_field="kind", tag="xgboost", forbid_unknown_fields=True):
     name: Name
+
+
+class _Share(msgspec.Struct, tag_field="kind", tag="share", forbid_unknown_fields=True):
+    share: Share
+
+
+class _LabelWise(msgspec.Struct, tag_field="kind", tag="label-wise", forbid_unknown_fields=True):
+    """A model for each label, in files of its own; None where the label had one value alone, with its share."""
+
+    models: Annotated[list[_Sklearn | _XGBoost | _Share], Meta(min_length=1, max_length=1000)]
+
+
+class _OfClasses(msgspec.Struct, tag_field="kind", tag="classes", forbid_unknown_fields=True):
+    task: Literal["binary", "multiclass"]
+    classes: list[ClassName] | None
+
+
+class _OfLabels(msgspec.Struct, tag_field="kind", tag="labels", forbid_unknown_fields=True):
+    labels: list[ClassName] | Literal["all"] | None
+    column: ClassName | None
+    uncertain: Literal["ignore", "zeros", "ones"]
+
+
+class _OfNumber(msgspec.Struct, tag_field="kind", tag="number", forbid_unknown_fields=True):
+    target: ClassName
 
 
 class Format1(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,4 +213,28 @@ class Format2(Format1, forbid_unknown_fields=True, kw_only=True):
     precision: _Precision | None = None
 
 
-FORMATS = {1: Format1, 2: Format2, 3: Format2}  # 3 differs in its files alone
+class Format4(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """``bundle.json`` of format 4."""
+
+    format: Literal["featcache-bundle"]
+    version: int
+    digest: Digest
+    task: Name
+    learns: _OfClasses | _OfLabels | _OfNumber
+    classes: Annotated[list[ClassName], Meta(min_length=1, max_length=100_000)]
+    spec: dict[str, Any]  # which FeatureSpec reads
+    pooling: Literal[POOLINGS]  # type: ignore[valid-type]
+    synthetic: bool
+    model: _Dense | _DenseLabels | _DenseNumber | _OwnCNN | _Sklearn | _XGBoost | _LabelWise
+    scores: dict[Literal["train", "val", "test"], dict[str, Any]]  # of which the test is checked by what is learnt
+    rows: Count
+    versions: dict[Name, Line]
+    files: dict[FileName, Digest]
+    calibration: _Calibration | list[_Calibration | None] | None
+    threshold: _Threshold | list[_Threshold | None] | None
+    novelty: _Novelty | None
+    warnings: list[Line]
+    precision: _Precision | None = None
+
+
+FORMATS = {1: Format1, 2: Format2, 3: Format2, 4: Format4}  # 3 differs in its files alone

@@ -19,7 +19,7 @@ from featcache.system import atomic_files, schema
 from . import serialization
 from .bundle_schema import FORMATS
 
-VERSION = 3
+VERSION = 4
 FORMAT = "featcache-bundle"
 ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
 WEIGHTS, CONVERTED = "network.safetensors", "network.openvino"  # of the network, one of them
@@ -55,7 +55,7 @@ def proven(folder: Path) -> dict[str, Any]:
         raise BundleError(f"{where}: changed since it was written; get the bundle again, or fit anew")
     schema.check(about, FORMATS[about["version"]], where, AGAIN, BundleError)
     files = about["files"]
-    strange = sorted(set(files) - _NAMES)
+    strange = sorted(name for name in files if name not in _NAMES and not serialization.OF_LABEL.fullmatch(name))
     if strange:
         raise BundleError(f"{folder}: names {', '.join(strange)}, which no bundle holds; it is not opened")
     for entry in os.scandir(folder):
@@ -72,7 +72,9 @@ def proven(folder: Path) -> dict[str, Any]:
                 f"{folder / name}: damaged or exchanged (its SHA-256 is not the one recorded); get it again, or fit "
                 "anew"
             )
-    return {**_ADDED, **about}
+    # Before format 4 all tasks were of classes.
+    learns = {"kind": "classes", "task": "binary" if len(about["classes"]) == 2 else "multiclass", "classes": None}
+    return {**_ADDED, "learns": learns, **about}
 
 
 def written(values: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import featcache
+from featcache.data.tasks import about_task
 from featcache.errors import BundleError
 from featcache.extraction.table_request import converted_network
 from featcache.features.labelled_features import Features
@@ -22,6 +23,7 @@ from featcache.spec import FeatureSpec
 from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
+from ..evaluation.decision import threshold_value
 from . import serialization
 from .answer_error import answer_error
 from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
@@ -36,11 +38,11 @@ def save_bundle(
     features: Features,
     train_rows: np.ndarray,
     *,
-    task: str,
+    task: str | None = None,
     scores: Mapping[str, Any],
     cache: str | os.PathLike[str] = "cache",
-    calibration: Mapping[str, Any] | None = None,
-    threshold: Mapping[str, Any] | None = None,
+    calibration: Any = None,
+    threshold: Any = None,
     warnings: Sequence[str] = (),
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all.
@@ -50,10 +52,11 @@ def save_bundle(
     folder : where to; it must not exist.
     estimator : a fitted head, or an sklearn or XGBoost model or pipeline.
     features : what it was fitted on; ``train_rows`` are the positions of the rows it learnt from.
-    task, scores : recorded.
+    task, scores : recorded; the task's name by default is that of the features'.
     cache : where the frozen network is kept, and the features that tell what is unlike them.
     calibration, threshold : as :func:`heads.evaluation.calibration.fit_calibration` and
-        :func:`heads.evaluation.operating_point.choose_threshold` give them.
+        :func:`heads.evaluation.operating_point.choose_threshold` give them; of several labels a list, None for a label
+        without.
     warnings : what must stand beside every metric of this model.
 
     Raises
@@ -69,7 +72,7 @@ def save_bundle(
     building.mkdir(parents=True)
     try:
         about = {
-            "task": task,
+            "task": task or features.task.name,
             "scores": dict(scores),
             "calibration": calibration,
             "threshold": threshold,
@@ -91,8 +94,8 @@ def _fill(
     cache: str | os.PathLike[str],
 ) -> None:
     model = serialization.write(building, estimator)
-    threshold = None if given["threshold"] is None else given["threshold"]["value"]
-    precision = answer_error(estimator, features, given["calibration"], threshold, cache)
+    value = threshold_value(given["threshold"])
+    precision = answer_error(estimator, features, given["calibration"], value, cache)
     with Store(cache) as store:
         _place_network(store, features.spec, building)
         novelty = _novelty(store, features, train_rows)
@@ -104,6 +107,7 @@ def _fill(
         "format": FORMAT,
         "version": VERSION,
         **given,
+        "learns": about_task(features.task),
         "classes": list(features.classes),
         "spec": json.loads(features.spec.to_json()),
         "pooling": features.pooling,

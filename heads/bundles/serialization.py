@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from .model_checks import check_booster
 
 _HEAD, _SKOPS, _UBJ = "head.safetensors", "model.skops", "model.ubj"
 FILES = (_HEAD, _SKOPS, _UBJ)
-_HEADS = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
+OF_LABEL = re.compile(r"label-\d{3}\.(?:skops|ubj)")  # of a model that learnt each label by itself
+_HEADS: dict[str, Any] = {
+    "dense": DenseHeadClassifier,
+    "own-cnn": OwnCNNClassifier,
+}
+_OF_KIND = {"dense-labels": "labels", "dense-number": "number"}
 
 
 def write(folder: Path, estimator: Any) -> dict[str, Any]:
@@ -33,64 +39,121 @@ def write(folder: Path, estimator: Any) -> dict[str, Any]:
             params = estimator.get_params()
             params["random_state"] = _plain_seed(params["random_state"])
             return {"kind": kind, "params": params, "input": _input_shape(estimator)}
-    from xgboost import XGBClassifier
+    if type(estimator).__name__ == "LabelWiseClassifier":
+        return {
+            "kind": "label-wise",
+            "models": [_write_label(folder, i, one) for i, one in enumerate(estimator.models_)],
+        }
+    return _write_model(folder, estimator, _SKOPS, _UBJ)
+
+
+def _write_label(folder: Path, label: int, model: Any) -> dict[str, Any]:
+    """The model of one label, or the share of a label that had one value alone."""
+    if isinstance(model, float):
+        return {"kind": "share", "share": model}
+    return _write_model(folder, model, *_of_label(label))
+
+
+def _of_label(label: int) -> tuple[str, str]:
+    return f"label-{label:03d}.skops", f"label-{label:03d}.ubj"
+
+
+def _write_model(folder: Path, estimator: Any, skops: str, ubj: str) -> dict[str, Any]:
+    """A model of sklearn or XGBoost, into these files."""
+    from xgboost import XGBModel
 
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
     kind = "sklearn"
-    if isinstance(last, XGBClassifier):
+    if isinstance(last, XGBModel):
         kind = "xgboost"
-        last.get_booster().save_model(folder / _UBJ)
-        _check_ubj(folder)
+        last.get_booster().save_model(folder / ubj)
+        _check_ubj(folder / ubj)
         before = [step for _, step in estimator.steps[:-1]] if isinstance(estimator, Pipeline) else []
         estimator = make_pipeline(*before) if before else None
     if estimator is not None:
-        skops_files.write(folder / _SKOPS, estimator, type(last).__name__)
+        skops_files.write(folder / skops, estimator, type(last).__name__)
     return {"kind": kind, "name": type(last).__name__}
 
 
-def read(folder: Path, about: Mapping[str, Any], n_classes: int, files: Container[str]) -> Any:
+def read(folder: Path, about: Mapping[str, Any], n_classes: int, files: Container[str], learns: str = "classes") -> Any:
     """Read what :func:`write` wrote; ``files`` are those that were proven, and no other is opened.
+
+    ``n_classes`` are classes, labels, or 1 for a number; ``learns`` is the kind of task.
 
     Raises :class:`BundleError`, or ValueError, KeyError or TypeError where ``about`` is not what it returned.
     """
     kind = about["kind"]
-    wanted = {"sklearn": {_SKOPS}, "xgboost": {_UBJ}}.get(kind, {_HEAD})
-    there = {name for name in FILES if name in files}
-    if not wanted <= there <= wanted | ({_SKOPS} if kind == "xgboost" else set()):
-        raise BundleError(
-            f"a model of kind {kind!r} in {', '.join(sorted(there)) or 'no file'}; expected {wanted.pop()}"
-        )
     if kind in _HEADS:
+        if _OF_KIND.get(kind, "classes") != learns:
+            raise BundleError(f"a model of kind {kind!r} for a task of {learns}")
+        _require_files(kind, {name for name in FILES if name in files}, {_HEAD}, {_HEAD})
         return _head(_HEADS[kind], folder, about, n_classes)
+    if kind == "label-wise":
+        if learns != "labels" or len(about["models"]) != n_classes:
+            raise BundleError(f"{len(about['models'])} models of labels for a task of {learns} with {n_classes}")
+        models = [_read_label(folder, label, one, files) for label, one in enumerate(about["models"])]
+        from ..search.label_wise import LabelWiseClassifier  # type: ignore[import-not-found]
+
+        return LabelWiseClassifier.of(models)
     if kind not in ("sklearn", "xgboost"):
         raise BundleError(f"a model of kind {kind!r} is unknown; expected one of {', '.join((*_HEADS, 'sklearn'))}")
-    model = skops_files.read(folder / _SKOPS) if _SKOPS in there else None
+    if learns == "labels":
+        raise BundleError(f"a model of kind {kind!r} for a task of labels")
+    return _read_model(folder, about, files, (_SKOPS, _UBJ), numbers=learns == "number")
+
+
+def _read_label(folder: Path, label: int, about: Mapping[str, Any], files: Container[str]) -> Any:
+    if about["kind"] == "share":
+        return float(about["share"])
+    return _read_model(folder, about, files, _of_label(label), numbers=False)
+
+
+def _read_model(
+    folder: Path, about: Mapping[str, Any], files: Container[str], names: tuple[str, str], *, numbers: bool
+) -> Any:
+    """A model of sklearn or XGBoost out of two files, of which it needs one or both."""
+    skops, ubj = names
+    kind = about["kind"]
+    held = FILES if skops in FILES else names
+    there = {name for name in held if name in files}
+    wanted = {skops} if kind == "sklearn" else {ubj}
+    _require_files(kind, there, wanted, wanted | ({skops} if kind == "xgboost" else set()))
+    model = skops_files.read(folder / skops) if skops in there else None
+    gives = "predict" if numbers else "predict_proba"
     if kind == "sklearn":
-        if not hasattr(model, "predict_proba"):
-            raise BundleError(f"{_SKOPS} holds a {type(model).__name__}, which gives no probabilities")
+        if not hasattr(model, gives):
+            what = "numbers" if numbers else "probabilities"
+            raise BundleError(f"{skops} holds a {type(model).__name__}, which gives no {what}")
         return model
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier, XGBRegressor
     from xgboost.core import XGBoostError
 
-    _check_ubj(folder)
-    booster = XGBClassifier()
+    _check_ubj(folder / ubj)
+    booster = XGBRegressor() if numbers else XGBClassifier()
     try:
-        booster.load_model(folder / _UBJ)
+        booster.load_model(folder / ubj)
     except XGBoostError as error:
-        raise BundleError(f"{_UBJ}: not read by XGBoost ({str(error).strip().splitlines()[0][:200]})") from error
+        raise BundleError(f"{ubj}: not read by XGBoost ({str(error).strip().splitlines()[0][:200]})") from error
     if model is None:
         return booster
     if not isinstance(model, Pipeline):
-        raise BundleError(f"{_SKOPS} holds a {type(model).__name__}; expected what stands before the model")
+        raise BundleError(f"{skops} holds a {type(model).__name__}; expected what stands before the model")
     return make_pipeline(*(step for _, step in model.steps), booster)
 
 
-def _check_ubj(folder: Path) -> None:
+def _require_files(kind: str, there: set[str], least: set[str], most: set[str]) -> None:
+    if not least <= there <= most:
+        raise BundleError(
+            f"a model of kind {kind!r} in {', '.join(sorted(there)) or 'no file'}; expected {', '.join(sorted(least))}"
+        )
+
+
+def _check_ubj(path: Path) -> None:
     """Raise :class:`BundleError` where XGBoost would be led astray."""
     try:
-        model = ubjson.parse((folder / _UBJ).read_bytes())
+        model = ubjson.parse(path.read_bytes())
     except ValueError as error:
-        raise BundleError(f"{_UBJ}: no model of XGBoost: {error}") from error
+        raise BundleError(f"{path.name}: no model of XGBoost: {error}") from error
     check_booster(model)
 
 

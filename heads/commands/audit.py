@@ -7,12 +7,11 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import CLASSES, DATA, GROUPS, MEMORY, TASK
+from featcache.commands.options import DATA, GROUPS, MEMORY, TASK
 
 from ..auditing.subject import words_for
 from .formatting import SYNTHETIC
 from .options import OUT, SEED
-from .parsing import names
 from .progress import status_shown
 
 
@@ -26,18 +25,17 @@ from .progress import status_shown
     help="Images to look at; of more, a random sample [default: what memory holds].",
 )
 @TASK
-@CLASSES
 @GROUPS
 @MEMORY
 @SEED
 @OUT
 @shared_options
-def audit(cache: str, output: Output, classes: str | None, **options: Any) -> None:
+def audit(cache: str, output: Output, **options: Any) -> None:
     """Look for what makes scores lie: copies, torn patients, shortcuts, images unfit to learn from."""
     from ..auditing.audit import audit
 
     with status_shown(output) as on_progress:
-        result = audit(classes=names(classes), cache=cache, on_progress=on_progress, **options)
+        result = audit(cache=cache, on_progress=on_progress, **options)
     of = "" if result["of"] == result["images"] else f" (a sample of {result['of']})"
     lines = [f"{result['images']} images{of} of {', '.join(result['classes'])}; {result['groups']} groups"]
     if result["shortcuts"]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, TASK
+from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 
 from .formatting import interval_text, warning_lines, where_line
 from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED
@@ -21,7 +21,6 @@ _log = logging.getLogger(__name__)
 @TASK
 @BACKBONE
 @POOLING
-@CLASSES
 @DATA
 @GROUPS
 @MEMORY
@@ -32,9 +31,7 @@ _log = logging.getLogger(__name__)
 @NO_AUDIT
 @OUT
 @shared_options
-def baselines(
-    cache: str, output: Output, classes: str | None, models: str | None, scheduler: str | None, **options: Any
-) -> None:
+def baselines(cache: str, output: Output, models: str | None, scheduler: str | None, **options: Any) -> None:
     """The leaderboard of classical models, each tuned on its own grid."""
     from featcache.extraction.dask_workers import searching_on
 
@@ -44,7 +41,7 @@ def baselines(
         _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
 
     with searching_on(scheduler):
-        result = baselines(classes=names(classes), models=names(models), cache=cache, on_row=show, **options)
+        result = baselines(models=names(models), cache=cache, on_row=show, **options)
     lines = [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
     for row in result["rows"]:
         test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
+from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
 from .formatting import metrics_table, precision_lines, threshold_lines, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLING, SEED
-from .parsing import names, whole_numbers
+from .parsing import whole_numbers
 from .progress import epochs_shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 )
 @BACKBONE
 @POOLING
-@CLASSES
 @DATA
 @GROUPS
 @MEMORY
@@ -74,7 +73,7 @@ if TYPE_CHECKING:
 @NO_AUDIT
 @OUT
 @shared_options
-def fit_head(cache: str, output: Output, units: str | None, classes: str | None, **options: Any) -> None:
+def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> None:
     """Train one head, evaluate it, draw it, and keep it as a bundle."""
     from ..experiments.head_fit import fit_head
 
@@ -83,7 +82,7 @@ def fit_head(cache: str, output: Output, units: str | None, classes: str | None,
         widths = whole_numbers("--units", units)
         settings["units"] = widths[0] if len(widths) == 1 else tuple(widths)
     with epochs_shown(output) as on_epoch:
-        fitted = fit_head(classes=names(classes), cache=cache, on_epoch=on_epoch, **settings)
+        fitted = fit_head(cache=cache, on_epoch=on_epoch, **settings)
     result = fitted.result
     output.result(
         result,

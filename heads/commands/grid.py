@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import BACKBONE, CLASSES, COUNT, DATA, GROUPS, MEMORY, TASK
+from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK
 from featcache.errors import UsageError
 
 from .formatting import interval_text, metrics_table, warning_lines, where_line
 from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED
-from .parsing import names, param_values
+from .parsing import param_values
 from .progress import cells_shown
 
 
@@ -34,7 +34,6 @@ from .progress import cells_shown
 @click.option("--force", is_flag=True, help="Halve though there are few rows.")
 @BACKBONE
 @click.option("--pooling", type=POOLINGS, help="What of the kept map [default: flatten; on the built-in sample avg].")
-@CLASSES
 @DATA
 @GROUPS
 @MEMORY
@@ -44,9 +43,7 @@ from .progress import cells_shown
 @NO_AUDIT
 @OUT
 @shared_options
-def grid(
-    cache: str, output: Output, classes: str | None, params: tuple[str, ...], scheduler: str | None, **options: Any
-) -> None:
+def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | None, **options: Any) -> None:
     """Search hyperparameters by cross-validation; refit, judge and keep the best. Goes on where it was cut off."""
     from featcache.extraction.dask_workers import searching_on
 
@@ -59,7 +56,7 @@ def grid(
             raise UsageError(f"--param {name} is given twice; give all its values in one: {name}=V,V")
         space[name] = values
     with searching_on(scheduler), cells_shown(output) as on_cell:
-        result = grid(classes=names(classes), params=space or None, cache=cache, on_cell=on_cell, **options)
+        result = grid(params=space or None, cache=cache, on_cell=on_cell, **options)
     lines = [f"{'rank':>4}{'score':>9}{'± std':>8}   parameters"]
     for row in result["top"]:
         values = ", ".join(f"{name} {value}" for name, value in row["params"].items())

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import CLASSES, DATA, GROUPS, MEMORY, NETWORK_INPUT, PREPROCESS, SEEDS, SIDE, TASK
+from featcache.commands.options import CLASS_TASK, CLASSES, DATA, GROUPS, MEMORY, NETWORK_INPUT, PREPROCESS, SEEDS, SIDE
 from featcache.commands.progress import extraction_progress
 
 from .formatting import SYNTHETIC, interval_text, warning_lines
@@ -23,7 +23,7 @@ from .parsing import names
     metavar="A,B[,C]",
     help="Two or more: NAME or NAME@WEIGHTS of the table, a file of a network, or the id of a feature set.",
 )
-@TASK
+@CLASS_TASK
 @CLASSES
 @GROUPS
 @click.option(

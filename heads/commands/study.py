@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import CLASSES, DATA, GROUPS, PREPROCESS, SIDE, TASK
+from featcache.commands.options import CLASS_TASK, CLASSES, DATA, GROUPS, PREPROCESS, SIDE
 from featcache.commands.progress import extraction_progress
 from featcache.errors import UsageError
 
@@ -30,7 +30,7 @@ _PLACES = {"cache", "as_json", "quiet", "verbose", "out", "config"}  # where and
 )
 @PREPROCESS
 @click.option("--against", metavar="PATH", help="Images of another place: every model is judged on them too.")
-@TASK
+@CLASS_TASK
 @CLASSES
 @GROUPS
 @click.option("--pooling", type=POOLINGS, help="What of the kept map, in every step [default: each step's own].")

@@ -7,11 +7,10 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import BACKBONE, CLASSES, DATA, GROUPS, MEMORY, SPLIT, TASK, Finite
+from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, SPLIT, TASK, Finite
 
 from .formatting import where_line
 from .options import OUT, POOLING, SEED
-from .parsing import names
 
 
 @click.command()
@@ -19,7 +18,6 @@ from .parsing import names
 @TASK
 @BACKBONE
 @POOLING
-@CLASSES
 @DATA
 @GROUPS
 @MEMORY
@@ -41,11 +39,11 @@ from .parsing import names
 @SEED
 @OUT
 @shared_options
-def tsne(cache: str, output: Output, bundle: str | None, classes: str | None, **options: Any) -> None:
+def tsne(cache: str, output: Output, bundle: str | None, **options: Any) -> None:
     """Draw a head's first dense layer by t-SNE, or, without a bundle, the features."""
     from ..inference.embedding import tsne
 
-    result = tsne(bundle, classes=names(classes), cache=cache, **options)
+    result = tsne(bundle, cache=cache, **options)
     of = "" if result["of"] == result["rows"] else f", a sample of {result['of']}"
     wrong = "" if result["misclassified"] is None else f", {result['misclassified']} misclassified"
     output.result(result, f"{result['rows']} images drawn{of}{wrong} ({result['before']}); {where_line(result)}")

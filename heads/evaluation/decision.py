@@ -26,21 +26,28 @@ class Settled:
     Attributes
     ----------
     probabilities : array of shape (n, n_classes), calibrated where asked.
-    calibration, threshold : for the bundle.
+    calibration, threshold : for the bundle; of several labels a list, None for a label without.
     warnings : what must be said of them.
     result : ``calibration``, ``threshold`` and ``warnings`` as a verb's result has them, with what test says.
     """
 
     probabilities: np.ndarray
-    calibration: Mapping[str, Any] | None
-    threshold: Mapping[str, Any] | None
+    calibration: Any
+    threshold: Any
     warnings: tuple[str, ...]
     result: Mapping[str, Any]
 
     @property
-    def value(self) -> float | None:
-        """The threshold itself, or None."""
-        return None if self.threshold is None else float(self.threshold["value"])
+    def value(self) -> Any:
+        """The threshold itself, of several labels one for each, or None."""
+        return threshold_value(self.threshold)
+
+
+def threshold_value(threshold: Any) -> Any:
+    """Where a label begins, out of what was chosen: of several labels one for each, 0.5 where none could be chosen."""
+    if isinstance(threshold, list):
+        return [0.5 if one is None else float(one["value"]) for one in threshold]
+    return None if threshold is None else float(threshold["value"])
 
 
 def check_wishes(calibration: str | None, sensitivity: float | None, n_classes: int = 2) -> None:

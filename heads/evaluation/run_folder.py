@@ -23,10 +23,7 @@ from featcache.system.schema import inside
 from featcache.system.spreadsheet_cells import guarded, plain
 from featcache.system.write_access import require_writable
 
-from . import plots
-from .canvas import save_figure
-from .metrics import labels_of
-from .reliability import reliability_bins
+from .task_metrics import TASK_METRICS, Threshold
 
 
 @contextlib.contextmanager
@@ -129,20 +126,12 @@ def origin_note(of: Features | Dataset) -> str:
 
 
 def write_evaluation(
-    folder: Path, features: Features, rows: np.ndarray, probabilities: np.ndarray, test: Mapping[str, Any], title: str
+    folder: Path, features: Features, rows: np.ndarray, outputs: np.ndarray, test: Mapping[str, Any], title: str
 ) -> None:
-    """Confusion, ROC, precision and recall, and reliability of some rows, as PNG in ``folder``."""
-    low, high = test["accuracy_ci"]
-    caption = (
-        f"{title}: accuracy {test['accuracy']:.3f} [{low:.2f}, {high:.2f}], n = {test['n']}{origin_note(features)}"
-    )
-    y = features.y[rows]
-    save_figure(plots.confusion(test["confusion"], features.classes, caption), folder / "confusion.png")
-    if test["roc_auc"] is not None:
-        for name, draw in (("roc", plots.roc), ("precision_recall", plots.precision_recall)):
-            save_figure(draw(y, probabilities, features.classes, caption), folder / f"{name}.png")
-    drawn = plots.reliability_diagram(reliability_bins(y, probabilities), features.classes, caption)
-    save_figure(drawn, folder / "reliability.png")
+    """Figures of some rows, as the task's kind has them, as PNG in ``folder``."""
+    measures = TASK_METRICS[features.task.kind]
+    caption = f"{title}: {measures.headline(test)}, n = {test['n']}{origin_note(features)}"
+    measures.draw(folder, features, rows, outputs, test, caption)
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -181,25 +170,13 @@ def write_predictions(
     features: Features,
     rows: np.ndarray,
     part: Sequence[str],
-    probabilities: np.ndarray,
-    threshold: float | None = None,
+    outputs: np.ndarray,
+    threshold: Threshold = None,
 ) -> None:
-    """Path, part, label, prediction and probabilities of some rows, as CSV.
-
-    The prediction is that of :func:`heads.evaluation.metrics.labels_of`.
-    """
-    predicted = labels_of(probabilities, threshold)
-    table = [
-        (
-            features.paths[i],
-            part[n],
-            features.classes[features.y[i]],
-            features.classes[predicted[n]],
-            *(f"{value:.6g}" for value in probabilities[n]),
-        )
-        for n, i in enumerate(rows)
-    ]
-    write_table(path, ("path", "part", "label", "predicted", *features.classes), table)
+    """Path, part, what is true of some rows, and what a model says of them, as CSV."""
+    header, table = TASK_METRICS[features.task.kind].table(features, rows, outputs, threshold)
+    about = [[features.paths[i], part[n]] for n, i in enumerate(rows)]
+    write_table(path, ("path", "part", *header), [[*start, *row] for start, row in zip(about, table, strict=True)])
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from featcache.data.tasks import Task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
@@ -18,7 +19,7 @@ from .training_data import training_data
 
 
 def baselines(
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     *,
     backbone: str | None = None,
     pooling: str = "flatten",
@@ -37,8 +38,8 @@ def baselines(
 
     Parameters
     ----------
-    task : {"binary", "multiclass"}, optional
-        What is to be told apart; see :func:`featcache.load`.
+    task : {"binary", "multiclass"} or Task, optional
+        What is to be learnt; see :func:`featcache.load`.
     backbone : str, optional
         A backbone, or the id of a feature set; None takes the one extracted last.
     pooling : {"flatten", "avg", "max"}, optional
@@ -97,13 +98,13 @@ def baselines(
     >>> result["rows"][1]["test"]["accuracy"]
     0.25
     """
+    learns = as_task(task, classes)
     chosen = chosen_baselines(models)
     require_out(out)
     watch = Stopwatch()
     request = FeatureRequest(
         backbone=backbone,
-        task=task,
-        classes=classes,
+        task=learns,
         pooling=pooling,
         data=data,
         group_regex=group_regex,
@@ -113,7 +114,7 @@ def baselines(
     features, test = learnt_from.features, learnt_from.parts.test
     train, folds = learnt_from.folds(cv, seed)
     warnings = list(learnt_from.warnings)
-    with run_folder(out, "baselines", task, features.spec.network) as folder:
+    with run_folder(out, "baselines", learns.name, features.spec.network) as folder:
         seen = model_rows(features, train, chosen, seed)
         if seen.reduced is not None:
             warnings.append(seen.reduced.caution())
@@ -125,7 +126,6 @@ def baselines(
             seen.refitted(board.best.baseline, board.best.searched, train, seed),
             features,
             train,
-            task=task,
             scores={"test": board.best.row["test"]},
             cache=cache,
             warnings=warnings,
@@ -133,7 +133,7 @@ def baselines(
         watch.lap("bundle")
         result = {
             **stamp("baselines", features, {"train": train, "test": test}),
-            "task": task,
+            "task": learns.name,
             "classes": list(features.classes),
             "feature_set": features.feature_set,
             "pooling": pooling,
@@ -148,6 +148,6 @@ def baselines(
             "run": str(folder),
             "bundle": str(bundle),
         }
-        write_leaderboard(folder, board.rows, features, task, test)
+        write_leaderboard(folder, board.rows, features, learns.name, test)
         write_json(folder / "run.json", result)
         return result

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
 
 from ..bundles.answer_error import answer_error, close_calls, told
 from ..bundles.saving import save_bundle
-from ..evaluation.decision import Settled, check_wishes, settle
-from ..evaluation.metrics import evaluate, labels_of, scores
+from ..evaluation.decision import Settled, check_wishes
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
+from ..evaluation.task_metrics import TASK_METRICS
 from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
@@ -34,14 +35,14 @@ class Fitted:
     ----------
     result : dict of str to object
         What ``run.json`` holds.
-    estimator : DenseHeadClassifier or OwnCNNClassifier
+    estimator : EpochClassifier
         The head.
     features : Features
         The rows of every part.
     parts : Partition
         Positions of the rows of train, val and test.
     probabilities : array of shape (n, n_classes)
-        Of every row, calibrated where that was asked.
+        Of every row, calibrated where that was asked; of several labels (n, n_labels), of a number the numbers, (n,).
     layers : list of Layer
         The layer table, from the frozen network to the output.
     """
@@ -66,7 +67,7 @@ class _Wishes:
 
 
 def fit_head(
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     *,
     model: str = "dense",
     backbone: str | None = None,
@@ -88,8 +89,8 @@ def fit_head(
 
     Parameters
     ----------
-    task : {"binary", "multiclass"}, optional
-        What is to be told apart; see :func:`featcache.load`.
+    task : {"binary", "multiclass"} or Task, optional
+        What is to be learnt; see :func:`featcache.load`.
     model : {"dense", "own-cnn"}, optional
         ``dense`` learns from a frozen backbone's features, ``own-cnn`` from pixels.
     backbone : str, optional
@@ -151,14 +152,14 @@ def fit_head(
     >>> fitted.probabilities.shape
     (28, 4)
     """
-    estimator = head_model(task, model, seed, settings)
+    learns = as_task(task, classes)
+    estimator = head_model(learns, model, seed, settings)
     check_wishes(calibration, sensitivity)
     require_out(out)
     watch = Stopwatch()
     request = FeatureRequest(
         backbone=backbone,
-        task=task,
-        classes=classes,
+        task=learns,
         pooling=pooling,
         data=data,
         group_regex=group_regex,
@@ -174,8 +175,9 @@ def fit_head(
         validation_fraction=validation_fraction,
     )
     features = learnt_from.features
-    check_wishes(calibration, sensitivity, len(features.classes))
-    with run_folder(out, "fit-head", task, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
+    if learns.kind == "classes":
+        check_wishes(calibration, sensitivity, len(features.classes))
+    with run_folder(out, "fit-head", learns.name, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
         return _fit(folder, wishes, estimator, learnt_from, on_epoch, watch)
 
 
@@ -192,8 +194,9 @@ def _fit(
     fitting: Any = estimator
     fitting.fit(train.X, train.y, validation_data=(val.X, val.y), on_epoch=on_epoch)
     seconds = watch.lap("train")
-    raw = np.asarray(estimator.predict_proba(features.X))
-    settled = settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
+    measures = TASK_METRICS[features.task.kind]
+    raw = measures.outputs(estimator, features.X)
+    settled = measures.settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
     metrics = _metrics(learnt_from, settled)
     watch.lap("evaluate")
     warnings = [*learnt_from.warnings, *settled.warnings]
@@ -202,6 +205,7 @@ def _fit(
     result = {
         **stamp("fit-head", features, parts.parts()),
         "task": wishes.request.learns.name,
+        "learns": about_task(features.task),
         "classes": list(features.classes),
         "feature_set": features.feature_set,
         "model": wishes.model,
@@ -227,7 +231,6 @@ def _fit(
         estimator,
         features,
         parts.train,
-        task=wishes.request.learns.name,
         scores=metrics,
         cache=wishes.request.cache,
         calibration=settled.calibration,
@@ -242,10 +245,10 @@ def _fit(
 def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
     """The metrics of each part, those of test with intervals."""
     features, parts = learnt_from.features, learnt_from.parts
-    probabilities, threshold = settled.probabilities, settled.value
-    train, val = (scores(features.y[rows], probabilities[rows], threshold) for rows in (parts.train, parts.val))
+    outputs, threshold, measures = settled.probabilities, settled.value, TASK_METRICS[features.task.kind]
+    train, val = (measures.scores(features.y[rows], outputs[rows], threshold) for rows in (parts.train, parts.val))
     rows = parts.test
-    test = evaluate(features.y[rows], probabilities[rows], features.groups[rows], features.classes, threshold)
+    test = measures.evaluate(features.y[rows], outputs[rows], features.groups[rows], features.classes, threshold)
     return {"train": train, "val": val, "test": test}
 
 
@@ -256,7 +259,7 @@ def _of_precision(
     features, rows = learnt_from.features, learnt_from.parts.test
     measured = answer_error(estimator, features, settled.calibration, settled.value, cache)
     test = settled.probabilities[rows]
-    close = close_calls(measured, test, labels_of(test, settled.value), settled.value)
+    close = close_calls(measured, features.task.kind, test, settled.value)
     return told(features.spec.precision, measured, close, len(rows))
 
 

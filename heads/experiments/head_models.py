@@ -8,6 +8,7 @@ from typing import Any
 
 from featcache.backbones import openvino_runtime
 from featcache.backbones.weights import network_parameters
+from featcache.data.tasks import Task
 from featcache.errors import UsageError
 from featcache.features.labelled_features import Features
 from featcache.spec import FeatureSpec
@@ -18,25 +19,41 @@ from ..training.dense_head_classifier import DenseHeadClassifier
 from ..training.epoch_classifier import EpochClassifier, Layer
 from .reference import defaults
 
-MODELS: dict[str, type[EpochClassifier]] = {"dense": DenseHeadClassifier, "own-cnn": OwnCNNClassifier}
+HEADS = ("dense", "own-cnn")
+# By what is learnt, and how.
+MODELS: dict[tuple[str, str], type[EpochClassifier]] = {
+    ("classes", "dense"): DenseHeadClassifier,
+    ("classes", "own-cnn"): OwnCNNClassifier,
+}
+_OURS: dict[str, dict[str, Any]] = {
+    "labels": {"activation": "relu", "dropout": 0.25, "learning_rate": 0.001, "epochs": 40},
+    "number": {"activation": "relu", "dropout": 0.25, "learning_rate": 0.001, "epochs": 100},
+}
 _POOLED = {"flatten": "flatten", "avg": "global average", "max": "global maximum", "cls": "class token"}
 
 
-def head_model(task: str, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
+def head_model(task: Task, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
     """A head, unfitted: the reference's settings for the task, changed by ``settings``.
 
     Raises :class:`UsageError` for an unknown task, model or hyperparameter, and for a value that no fit can take.
     """
-    if model not in MODELS:
-        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(MODELS)}")
-    known = MODELS[model]().get_params()
-    chosen = {**defaults(task, model), **settings, "random_state": seed}
+    kind = MODELS.get((task.kind, model))
+    if kind is None:
+        there = [name for of, name in MODELS if of == task.kind]
+        raise UsageError(f"model {model!r} does not learn task {task.name}; expected one of {', '.join(there)}")
+    known = kind().get_params()
+    chosen = {**settings_of(task, model), **settings, "random_state": seed}
     odd = sorted(set(chosen) - set(known))
     if odd:
         raise UsageError(f"model {model} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
-    estimator = MODELS[model](**chosen)
+    estimator = kind(**chosen)
     estimator.check()
     return estimator
+
+
+def settings_of(task: Task, model: str) -> dict[str, Any]:
+    """Settings before any are chosen: the reference's, and for tasks that it has not ours."""
+    return {**_OURS[task.kind], "units": 256} if task.kind in _OURS else defaults(task.name, model)
 
 
 def layer_table(estimator: Any, features: Features, cache: str | os.PathLike[str]) -> list[Layer]:

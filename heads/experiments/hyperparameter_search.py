@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from featcache.data.synthetic import is_sample
+from featcache.data.tasks import Task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.store.store import Store
 from featcache.system.timer import Stopwatch
@@ -67,7 +68,7 @@ class _Done:
 
 
 def grid(
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     *,
     model: str = "dense",
     preset: str | None = None,
@@ -94,8 +95,8 @@ def grid(
 
     Parameters
     ----------
-    task : {"binary", "multiclass"}, optional
-        What is to be told apart; see :func:`featcache.load`.
+    task : {"binary", "multiclass"} or Task, optional
+        What is to be learnt; see :func:`featcache.load`.
     model : str, optional
         ``dense``, ``own-cnn``, or a name in :data:`heads.experiments.baseline_models.TABLE`.
     preset : {"reference"}, optional
@@ -171,24 +172,26 @@ def grid(
     >>> result["candidates"], result["fits"], sorted(result["best_params"])
     (3, 6, ['n_neighbors'])
     """
+    learns = as_task(task, classes)
     check_method(method, iterations)
     on_sample = pooling is None and model == "dense" and _is_sample(data, cache)
     if on_sample and params is None and preset is None and method == "exact":
         params = SAMPLE_GRID
-    plan = plan_search(task, model, preset, params, method=method, iterations=iterations, seed=seed)
+    plan = plan_search(learns, model, preset, params, method=method, iterations=iterations, seed=seed)
     require_out(out)
     require_writable(cache)
     watch = Stopwatch()
     request = FeatureRequest(
         backbone=backbone,
-        task=task,
-        classes=classes,
+        task=learns,
         pooling=pooling or ("avg" if on_sample else "flatten"),
         data=data,
         group_regex=group_regex,
         cache=cache,
     )
-    asked = _Asked(request, model, plan, cv, nested, restart, memory, None if params else BEST.get((task, model)))
+    asked = _Asked(
+        request, model, plan, cv, nested, restart, memory, None if params else BEST.get((learns.name, model))
+    )
     learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, from_pixels=model == "own-cnn")
     if on_sample:
         features = learnt_from.features
@@ -204,7 +207,7 @@ def grid(
         require_rows_for_halving(plan, rows)
     if rows.reduced is not None:
         asked = replace(asked, plan=replace(plan, estimator=rows.reduced.inner(plan.estimator)))
-    with run_folder(out, "grid", task, model) as folder:
+    with run_folder(out, "grid", learns.name, model) as folder:
         done = _search(asked, learnt_from, rows, SearchLog(learnt_from.features.X.shape[1:], on_cell), folder, watch)
         result = _result(asked, done, folder, watch)
         _write(asked, done, result, folder, watch)
@@ -282,7 +285,6 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
         search.best_estimator_ if rows.reduced is None else rows.reduced.whole(search.best_estimator_),
         features,
         rows.train,
-        task=asked.request.learns.name,
         scores={"test": done.test},
         cache=asked.request.cache,
         warnings=result["warnings"],

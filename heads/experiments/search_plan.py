@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from featcache.data.tasks import Task
 from featcache.errors import UsageError
 
 from ..evaluation.splits import Fold
@@ -16,8 +17,8 @@ from ..search.halving_search_cv import FastHalvingGridSearchCV
 from ..search.search_cv import FastGridSearchCV, FastRandomizedSearchCV
 from ..training.epoch_classifier import EpochClassifier
 from .baseline_models import TABLE, with_seed
-from .head_models import MODELS
-from .reference import GRIDS, defaults
+from .head_models import HEADS, MODELS, settings_of
+from .reference import GRIDS
 
 METHODS = ("exact", "halving", "random")
 PRESET = "reference"
@@ -84,7 +85,7 @@ def check_method(method: str, iterations: int) -> None:
 
 
 def plan_search(
-    task: str,
+    task: Task,
     model: str,
     preset: str | None,
     params: Mapping[str, Values] | None,
@@ -98,15 +99,15 @@ def plan_search(
     Raises :class:`UsageError` for an unknown model or parameter, and for a value that no fit can take.
     """
     check_method(method, iterations)
-    if model not in MODELS and model not in TABLE:
-        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*MODELS, *TABLE])}")
+    if model not in HEADS and model not in TABLE:
+        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*HEADS, *TABLE])}")
     if preset not in (None, PRESET):
         raise UsageError(f"preset {preset!r} is unknown; there is one: {PRESET}")
-    if preset and (params or model not in MODELS):
+    if preset and (params or model not in HEADS):
         raise UsageError(f"--preset {PRESET} is a grid of its own for dense and own-cnn: give no --param with it")
-    if model in MODELS:
-        estimator: Any = MODELS[model](**defaults(task, model), random_state=seed)
-        wanted: Mapping[str, Any] = params or GRIDS.get((task, model)) or GRIDS["multiclass", model]
+    if model in HEADS:
+        estimator: Any = MODELS[task.kind, model](**settings_of(task, model), random_state=seed)
+        wanted: Mapping[str, Any] = params or GRIDS.get((task.name, model)) or GRIDS["multiclass", model]
         if not params and "epochs" not in wanted:
             estimator.set_params(patience=_PATIENCE)
     else:

@@ -55,7 +55,7 @@ def test_answers_of_each_precision(reference, tmp_path):
                 line = f"{name}, seed {seed}, {precision}: {right} of {len(test)} right; on float32's rows {as_well}"
                 if precision != "float32":
                     measured = answer_error(model, features, None, None, tmp_path)
-                    close = close_calls(measured, given, labels, None)
+                    close = close_calls(measured, "classes", given, None)
                     changed = labels != reference_labels
                     line += (
                         f", {changed.sum()} labels changed, {(changed & close).sum()} of them among {close.sum()} close"

@@ -103,7 +103,7 @@ def test_a_network_in_a_file_needs_neither_torch_nor_tensorflow(made, tmp_path, 
 @pytest.mark.slow
 def test_nor_does_a_network_of_the_table_under_a_dense_head(of_table, tmp_path):
     opened = open_bundle(of_table / "dense")
-    assert opened.about["version"] == 3
+    assert opened.about["version"] == 4
     assert opened.network.name == "network.openvino"
     assert "network.safetensors" not in opened.about["files"]
     f = featcache.load(data=of_table / "d", cache=of_table / "c", pooling="avg")
@@ -147,6 +147,18 @@ def test_a_bundle_of_format_2_is_read(tmp_path):
     np.testing.assert_allclose(opened.predict_proba(f)[::50], wanted, rtol=1e-5)
     row = predict(GOLDEN / "bundle-v2", [f.paths[0]], cache=tmp_path / "c")["rows"][0]
     assert row["distance"] == pytest.approx(0.3510286211967468, rel=1e-5)
+
+
+def test_a_bundle_of_format_3_is_read(tmp_path):
+    """Written by the version before format 4; never to be made anew."""
+    opened = open_bundle(GOLDEN / "bundle-v3")
+    assert opened.about["version"] == 3
+    assert (opened.task.kind, opened.task.name) == ("classes", "binary")
+    assert opened.threshold == 0.36255599264650135
+    featcache.extract(None, "pixels", size=4, cache=tmp_path / "c")
+    f = featcache.load("pixels", task="binary", cache=tmp_path / "c")
+    wanted = [[0.21521225, 0.78478775], [0.28436608, 0.71563392]]  # what the version that wrote it gave
+    np.testing.assert_allclose(opened.predict_proba(f)[::50], wanted, rtol=1e-5)
 
 
 # -- what is not the network it should be ----------------------------------------------------------

@@ -207,7 +207,7 @@ def test_numbers_have_ranges_and_exclude_what_is_no_number():
 def test_choices_are_those_of_the_library():
     from featcache.store.compression import COMPRESSIONS
     from heads.evaluation.calibration import METHODS as CALIBRATIONS
-    from heads.experiments.head_models import MODELS
+    from heads.experiments.head_models import HEADS
     from heads.experiments.search_plan import METHODS
     from heads.training.architectures import ACTIVATIONS
     from heads.training.train_spec import OPTIMIZERS
@@ -218,7 +218,7 @@ def test_choices_are_those_of_the_library():
     assert choices("fit-head", "activation") == set(ACTIVATIONS)
     assert choices("fit-head", "optimizer") == set(OPTIMIZERS)
     assert choices("fit-head", "calibration") == set(CALIBRATIONS)
-    assert choices("fit-head", "model") == set(MODELS)
+    assert choices("fit-head", "model") == set(HEADS)
     assert choices("grid", "method") == set(METHODS)
     assert choices("extract", "compression") == set(COMPRESSIONS)
 

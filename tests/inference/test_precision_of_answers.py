@@ -14,10 +14,11 @@ import featcache
 import heads
 from featcache.errors import BundleError, UsageError
 from featcache.store.store import Store
-from heads.bundles.answer_error import answer_error, margins
+from heads.bundles.answer_error import answer_error
 from heads.bundles.bundle import open_bundle
 from heads.bundles.integrity import digest, written
 from heads.bundles.saving import save_bundle
+from heads.evaluation.answer_margins import margins
 
 SMALL = {"backbone": "mobilenet", "weights": "random", "size": 64}
 IMAGES = 60
