@@ -37,11 +37,11 @@ def answers_alike(model: Any, X: np.ndarray, y: np.ndarray, train: np.ndarray, j
     weight : sample weights of ``train``, or None.
     """
     if isinstance(model, LabelWiseClassifier):
-        for one, known in zip(model.estimators_, np.asarray(y, dtype=np.float64).T, strict=True):
+        for one, known in zip(model.models_, np.asarray(y, dtype=np.float64).T, strict=True):
             there = ~np.isnan(known[train])
             of_rows = None if weight is None else weight[there]
             labels = np.nan_to_num(known).astype(np.int64)
-            if one is not None and not answers_alike(one, X, labels, train[there], judged, of_rows):
+            if not isinstance(one, float) and not answers_alike(one, X, labels, train[there], judged, of_rows):
                 return False
         return True
     if isinstance(model, KNeighborsClassifier | KNeighborsRegressor):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
@@ -32,10 +34,9 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     Attributes
     ----------
-    estimators_ : list of estimator or None
-        Of each label the classifier, fitted; None where the rows learnt from know one value of it alone, or none.
-    prevalence_ : float64 array of shape (n_labels,)
-        Share of the rows that know a label which have it; NaN where none knows it.
+    models_ : list of estimator or float
+        Of each label its classifier, fitted; or the probability of every row, where the rows learnt from know one
+        value of it alone, or none.
     classes_ : list of array
         0 and 1 for each label, as sklearn has it for several outputs.
     n_features_in_ : int
@@ -91,24 +92,40 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, accept_sparse="csr", dtype=None, ensure_all_finite=False)
         Y = checked_labels(Y, X.shape[0])
         weight = None if sample_weight is None else checked_weight(sample_weight, X, None)
-        known = ~np.isnan(Y)
-        counts = known.sum(axis=0)
-        self.prevalence_ = np.where(counts > 0, np.nansum(Y, axis=0) / np.maximum(counts, 1), np.nan)
-        self.classes_ = [np.array([0, 1]) for _ in counts]
 
-        def learnt(label: int) -> Any:
-            if not 0 < self.prevalence_[label] < 1:
-                return None
+        def learnt(y: np.ndarray) -> Any:
+            known = np.flatnonzero(~np.isnan(y))
+            values = np.unique(y[known])
+            if len(values) < 2:
+                return float(values[0]) if len(values) else _NOTHING_KNOWN
             # All rows as they stand where all know it: a copy of them for each label would be large.
-            rows: Any = slice(None) if known[:, label].all() else np.flatnonzero(known[:, label])
-            besides = {} if weight is None else {"sample_weight": weight[rows]}
-            of_rows = X if isinstance(rows, slice) else X[rows]
-            return clone(self.estimator).fit(of_rows, Y[rows, label].astype(np.int64), **besides)
+            rows, own = (X, slice(None)) if len(known) == len(y) else (X[known], known)
+            besides = {} if weight is None else {"sample_weight": weight[own]}
+            return clone(self.estimator).fit(rows, y[own].astype(np.int64), **besides)
 
-        self.estimators_ = joblib.Parallel(self.n_jobs, prefer="threads")(
-            joblib.delayed(learnt)(label) for label in range(len(counts))
-        )
+        self.models_ = joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(learnt)(y) for y in Y.T)
+        self.classes_ = [np.array([0, 1]) for _ in self.models_]
         return self
+
+    @classmethod
+    def of(cls, models: Sequence[Any]) -> LabelWiseClassifier:
+        """One whose classifiers are fitted already.
+
+        Parameters
+        ----------
+        models : sequence of estimator or float
+            Of each label a fitted classifier of 0 and 1, or the probability of every row.
+
+        Returns
+        -------
+        LabelWiseClassifier
+            It, fitted.
+        """
+        fitted = [model for model in models if not isinstance(model, float)]
+        whole = cls(fitted[0] if fitted else DummyClassifier())
+        whole.models_ = list(models)
+        whole.classes_ = [np.array([0, 1]) for _ in models]
+        return whole
 
     @available_if(_gives_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -125,8 +142,7 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             Each label by itself; they add up to nothing.
         """
         X = self._rows(X)
-        constant = np.where(np.isnan(self.prevalence_), _NOTHING_KNOWN, self.prevalence_)
-        return self._columns(X, lambda model: model.predict_proba(X)[:, 1], constant)
+        return self._columns(X, lambda model: model if isinstance(model, float) else model.predict_proba(X)[:, 1])
 
     def predict(self, X: Any) -> np.ndarray:
         """Whether each row has each label.
@@ -142,7 +158,8 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             1 or 0, as each label's classifier says; 0 of one that no row knew.
         """
         X = self._rows(X)
-        return self._columns(X, lambda model: model.predict(X), self.prevalence_ == 1).astype(np.int64)
+        said = self._columns(X, lambda model: model > _NOTHING_KNOWN if isinstance(model, float) else model.predict(X))
+        return said.astype(np.int64)
 
     def __sklearn_tags__(self) -> Any:
         """What sklearn is told of it: several outputs, and rows of the kind that the classifier takes."""
@@ -156,11 +173,10 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return validate_data(self, X, reset=False, accept_sparse="csr", dtype=None, ensure_all_finite=False)
 
-    def _columns(self, X: Any, of: Any, constant: np.ndarray) -> np.ndarray:
-        columns = np.tile(np.asarray(constant, dtype=np.float64), (X.shape[0], 1))
-        for label, model in enumerate(self.estimators_):
-            if model is not None:
-                columns[:, label] = of(model)
+    def _columns(self, X: Any, of: Callable[[Any], Any]) -> np.ndarray:
+        columns = np.empty((X.shape[0], len(self.models_)))
+        for label, model in enumerate(self.models_):
+            columns[:, label] = of(model)
         return columns
 
 
