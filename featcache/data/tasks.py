@@ -76,8 +76,16 @@ class Task:
         """The same task with the names that a dataset gave it."""
         raise NotImplementedError
 
+    def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
+        """Targets of images of which nothing is known, as ``y`` has them; of classes the first, which means nothing."""
+        raise NotImplementedError
+
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """One class for each row, to be drawn in one colour: codes (n,), and what they are called."""
+        raise NotImplementedError
+
+    def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+        """Which rows have an answer that is not true, bool array of shape (n,); None where none can be."""
         raise NotImplementedError
 
     def strata(self, y: np.ndarray) -> np.ndarray:
@@ -152,6 +160,10 @@ class Classification(Task):
         """With these classes."""
         return Classification(self.task, tuple(names))
 
+    def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
+        """Zeros."""
+        return np.zeros(count, np.int64)
+
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """They are classes."""
         return y, tuple(names)
@@ -169,6 +181,10 @@ class Classification(Task):
         for name in names:  # they are printed, and a bundle's reader refuses what steers a terminal
             check_name(name, "class", "Rename it, or leave it out: --classes A,B")
         return names
+
+    def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+        """Those of another class."""
+        return answers != y
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """The classes themselves."""
@@ -288,6 +304,10 @@ class Multilabel(Task):
         """With these labels."""
         return Multilabel(tuple(names), self.column, self.uncertain)
 
+    def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
+        """NaN for each label."""
+        return np.full((count, len(names)), np.nan, np.float32)
+
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """The rarest label that each image has."""
         return self.strata(y), ("none of them", *names)
@@ -301,6 +321,10 @@ class Multilabel(Task):
             count = len(known) - len(rows)
             _log.warning("%d of %d images are left out: none of their labels is known", count, len(known))
         return rows
+
+    def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+        """Those of which a label that is known is said to be otherwise."""
+        return ((answers != y) & ~np.isnan(y)).any(axis=1)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """The rarest label that each image has, counted from 1; 0 where it has none."""
@@ -361,6 +385,10 @@ class Regression(Task):
         """Itself."""
         return self
 
+    def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
+        """NaN."""
+        return np.full(count, np.nan)
+
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
         """Fifths of the numbers, called by their ends."""
         codes = self.strata(y)
@@ -386,6 +414,10 @@ class Regression(Task):
         if unknown:
             _log.warning("%d of %d images are left out: their %s is not known", unknown, len(y), self.target)
         return y
+
+    def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+        """None: numbers are more or less far off."""
+        return None
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """Fifths of the numbers."""

@@ -92,8 +92,8 @@ class Bundle:
 
     @property
     def task(self) -> Task:
-        """What it learnt."""
-        return task_of(self.about["learns"])
+        """What it learnt, with the names that it settled on."""
+        return task_of(self.about["learns"]).settled(self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:

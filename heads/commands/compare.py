@@ -40,6 +40,12 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
             both = f"{a[name]:>9.4f}{b[name]:>9.4f}{difference['value']:>+11.4f}"
             low, high = difference["ci"]
             lines.append(f"{name.replace('_', ' '):<18}{both}   {low:+.3f} to {high:+.3f}")
-    lines.append(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in result["agreement"].items()))
+    for name, difference in result.get("labels", {}).items():
+        if difference["value"] is not None:
+            both = "".join(f"{side['labels'][name]['roc_auc'] or float('nan'):>9.4f}" for side in (a, b))
+            low, high = difference["ci"]
+            lines.append(f"  {name:<16}{both}{difference['value']:>+11.4f}   {low:+.3f} to {high:+.3f}")
+    if "agreement" in result:
+        lines.append(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in result["agreement"].items()))
     lines.append(result["verdict"])
     output.result(result, *lines, where_line(result))

@@ -10,8 +10,8 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
-from .formatting import metrics_table, precision_lines, threshold_lines, warning_lines, where_line
-from .options import NO_AUDIT, OUT, POOLING, SEED
+from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, warning_lines, where_line
+from .options import FOLDS, NO_AUDIT, OUT, POOLING, SEED
 from .parsing import whole_numbers
 from .progress import epochs_shown
 
@@ -69,6 +69,10 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Of two classes: label so that this share of the second is found among the validation images.",
 )
+@click.option("--cv", type=FOLDS, metavar="N", help="Besides: judge the same settings by N folds of all images.")
+@click.option(
+    "--leave-out", metavar="COLUMN", help="Besides: judge them on each site in turn, learnt from all the others."
+)
 @SEED
 @NO_AUDIT
 @OUT
@@ -89,15 +93,37 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *_layer_table(fitted.layers, result["parameters"]),
         "",
         *metrics_table(result),
+        *_held_out(result),
         *_settled(result),
-        *precision_lines(result["precision"]),
+        *precision_lines(result["precision"], kind_of(result)),
         *warning_lines(result),
         _kept(result),
     )
 
 
+def _held_out(result: dict[str, Any]) -> list[str]:
+    """What heads of the same settings give images that they did not learn from."""
+    from ..evaluation.task_metrics import TASK_METRICS
+
+    measures, lines = TASK_METRICS[kind_of(result)], []
+    if "cross_validated" in result:
+        test = result["cross_validated"]["test"]
+        lines += ["", f"by {result['cross_validated']['folds']} folds of all images, groups whole:"]
+        lines += metrics_table({**result, "train": None, "val": None, "test": test}, ("test",))
+    if "leave_out" in result:
+        left = result["leave_out"]
+        lines += ["", f"on each {left['column']} in turn, learnt from all the others (worst: {left['worst']}):"]
+        for row in left["sites"]:
+            said = row["why"] if row["test"] is None else measures.headline(row["test"])
+            lines.append(f"  {row['site']:<24}{row['n']:>7} images   {said}")
+    return lines
+
+
 def _settled(result: dict[str, Any]) -> list[str]:
     """What was calibrated and chosen on the validation images, as the test images judge it."""
+    if kind_of(result) == "labels":
+        points = result["threshold"] or {}
+        return [line for name, one in points.items() for line in threshold_lines(one["test"], name)]
     lines = []
     if result["calibration"]:
         before, after = result["calibration"]["test_before"], result["test"]

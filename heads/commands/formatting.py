@@ -8,20 +8,68 @@ from typing import Any
 SYNTHETIC = "SYNTHETIC images: no medical result"
 
 
-def metrics_table(result: dict[str, Any]) -> list[str]:
+def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val", "test")) -> list[str]:
     """Train, val and test side by side, intervals beside those of test."""
-    parts = [name for name in ("train", "val", "test") if name in result]
-    lines = [f"{'':<18}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier", "ece"):
-        values = "".join(f"{'–' if result[p][name] is None else format(result[p][name], '.4f'):>9}" for p in parts)
+    parts = [name for name in parts if name in result]
+    kind = kind_of(result)
+    lines = [f"{'':<23}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
+    for name in _PRINTED[kind]:
+        values = "".join(f"{_number(result[part].get(name)):>9}" for part in parts)
         beside = interval_text(result["test"].get(f"{name}_ci"))
         if name == "ece":
             beside = f"   up to {result['test']['ece_by_chance']:.3f} by chance, were every probability right"
-        lines.append(f"{name.replace('_', ' '):<18}{values}{beside}")
-    lines.append(f"{'images':<18}" + "".join(f"{result[p]['n']:>9}" for p in parts))
-    for name, value in result["test"].get("recall", {}).items():
-        lines.append(f"  test recall of {name:<22} {value:.4f}{interval_text(result['test']['recall_ci'][name])}")
+        lines.append(f"{_CALLED.get(name, name.replace('_', ' ')):<23}{values}{beside}")
+    lines.append(f"{'images':<23}" + "".join(f"{result[p]['n']:>9}" for p in parts))
+    return lines + _BELOW[kind](result)
+
+
+def kind_of(result: dict[str, Any]) -> str:
+    """The kind of task that a result is of."""
+    return str(result.get("learns", {"kind": "classes"})["kind"])
+
+
+def _recalls(result: dict[str, Any]) -> list[str]:
+    return [
+        f"  test recall of {name:<22} {value:.4f}{interval_text(result['test']['recall_ci'][name])}"
+        for name, value in result["test"].get("recall", {}).items()
+    ]
+
+
+def _labels(result: dict[str, Any]) -> list[str]:
+    """Each label's ROC area and average precision on test, the most frequent first."""
+    of_labels = sorted(result["test"]["labels"].items(), key=lambda one: -one[1]["positives"])
+    wide = max(len(name) for name, _ in of_labels) + 2
+    header = f"{'label, on test':<{wide}}{'has it':>8}{'of':>7}{'ROC area':>11}{'':<18}{'average precision':>20}"
+    lines = ["", header]
+    for name, one in of_labels:
+        if one["roc_auc"] is None:
+            said = f"   too few to say{f': {note}' if (note := one.get('note')) and note != 'too few' else ''}"
+        else:
+            said = "".join(
+                f"{_number(one[metric]):>{width}}{interval_text(one[f'{metric}_ci']):<18}"
+                for metric, width in (("roc_auc", 11), ("average_precision", 20))
+            )
+        lines.append(f"{name:<{wide}}{one['positives']:>8}{one['n']:>7}{said}".rstrip())
     return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else format(value, ".4f" if abs(value) < 1000 else ".5g")
+
+
+_PRINTED = {
+    "classes": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier", "ece"),
+    "labels": ("mean_roc_auc", "mean_average_precision", "loss"),
+    "number": ("mae", "rmse", "r2", "spearman", "mean_error"),
+}
+_CALLED = {
+    "mean_roc_auc": "mean ROC area",
+    "mae": "mean absolute error",
+    "rmse": "root mean sq. error",
+    "r2": "R2",
+    "spearman": "Spearman",
+}
+_BELOW = {"classes": _recalls, "labels": _labels, "number": lambda result: []}
 
 
 def threshold_lines(point: dict[str, Any], positive: str) -> list[str]:
@@ -34,12 +82,14 @@ def threshold_lines(point: dict[str, Any], positive: str) -> list[str]:
     return lines
 
 
-def precision_lines(about: dict[str, Any] | None) -> list[str]:
+def precision_lines(about: dict[str, Any] | None, kind: str = "classes") -> list[str]:
     """What features of less than float32 may have done to answers; nothing for float32."""
     if about is None:
         return []
     if not about["images"]:
         return [f"{about['precision']}: its error is not known here; the next extract into this cache measures it"]
+    if about["close"] is None and kind == "number":
+        return [f"{about['precision']}: numbers of {about['images']} images differ by {about['answers']:.3g} at most"]
     if about["close"] is None:
         return [f"{about['precision']}: the answers on {about['images']} images are too certain to tell its error by"]
     return [

@@ -9,7 +9,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
-from .formatting import interval_text, metrics_table, precision_lines, threshold_lines, where_line
+from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, where_line
 from .options import BUNDLE_WEIGHTS, ON_MAP, OUT, SKIP_BAD
 
 
@@ -30,15 +30,14 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     result = predict(bundle, images, cache=cache, **options)
     lines = []
     for row in result["rows"]:
-        shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
-        lines.append(f"{row['label']:<16} {shares}  {row['path']}")
+        lines.append(f"{_said(row)}  {row['path']}")
         if row["unlike_training"]:
             lines.append(
                 f"  UNLIKE TRAINING: distance {row['distance']:.3f}, over {result['novelty']['threshold']:.3f}; a guess"
             )
         if row["close"] and not row["rechecked"]:
             lines.append(f"  CLOSE: float32 might say otherwise than {result['precision']['precision']}")
-    lines += precision_lines(result["precision"])
+    lines += precision_lines(result["precision"], "number" if result["task"] == "regression" else "classes")
     if result["precision"] and "rechecked" in result["precision"]:
         lines.append(
             f"{result['precision']['rechecked']} computed again in float32; {result['precision']['changed']} changed"
@@ -49,6 +48,16 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     if "figures" in result:
         lines.append(f"on the map: {result['figures'][0]}")
     output.result(result, *lines)
+
+
+def _said(row: dict[str, Any]) -> str:
+    """What a model says of an image."""
+    if "value" in row:
+        return f"{row['value']:<12.6g}"
+    shares = "  ".join(f"{name} {value:.3f}" for name, value in row["probabilities"].items())
+    if "labels" in row:
+        return f"{', '.join(row['labels']) or 'none of them'}:  {shares}"
+    return f"{row['label']:<16} {shares}"
 
 
 @click.command()
@@ -75,14 +84,14 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
             f"unlike the training images: {unlike['count']} of {result['test']['n']}, {unlike['share']:.3f}"
             f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
         )
-    lines += precision_lines(result["precision"])
+    lines += precision_lines(result["precision"], kind_of(result))
     internal = result["internal"]
     if internal:
-        lines.append(
-            f"when it was made, on its own test images: accuracy {internal['accuracy']:.4f}"
-            f"{interval_text(internal['accuracy_ci'])}"
-        )
+        from ..evaluation.task_metrics import TASK_METRICS
+
+        lines.append(f"when it was made, on its own test images: {TASK_METRICS[kind_of(result)].headline(internal)}")
     if result["other_classes"]:
-        lines.append(f"{result['other_classes']} images of classes that the model does not know are left out")
+        what = "classes that the model does not know" if kind_of(result) == "classes" else "which nothing is known"
+        lines.append(f"{result['other_classes']} images of {what} are left out")
     lines += [f"warning of this model: {text}" for text in result["warnings"]]
     output.result(result, *lines, where_line(result))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binom
 
-from .intervals import Shares, reach
+from .intervals import Shares, mean_interval, reach
 from .roc_areas import area_limits, area_of
 
 _EXACT = 13  # groups that differ; of so many all ways to swap the models are tried, of more a random part
@@ -138,29 +139,83 @@ def _of_shares(
 def _of_areas(y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, of_group: np.ndarray) -> Difference:
     """The difference of areas, of several classes of their means, one against the rest."""
     labels = [1] if p_a.shape[1] == 2 else list(range(p_a.shape[1]))
-    count = int(of_group.max()) + 1
+    return area_difference([_Ranked(y == label, p_a[:, label], p_b[:, label], of_group) for label in labels])
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Rows that two models rank: which should have the higher scores, the scores, and groups counted from 0."""
+
+    positive: np.ndarray
+    score_a: np.ndarray
+    score_b: np.ndarray
+    of_group: np.ndarray
+
+
+def area_difference(rankings: Sequence[_Ranked]) -> Difference:
+    """The difference of the mean of the areas of some rankings, of rows of the same groups."""
+    count, many = max(int(one.of_group.max()) for one in rankings) + 1, len(rankings)
     value, gains = 0.0, np.zeros(count)
     together, apart, unknown = np.zeros((2, count)), np.zeros(2), np.zeros(2)
-    for label in labels:
-        own = y == label
+    for one in rankings:
+        own, of_group = one.positive, one.of_group
         share = sum(np.bincount(of_group[rows], minlength=count) / rows.sum() for rows in (own, ~own)) / 2
-        for sign, score in ((1, p_a[:, label]), (-1, p_b[:, label])):
+        groups = len(np.unique(of_group))
+        for sign, score in ((1, one.score_a), (-1, one.score_b)):
             area = area_of(own, score)
-            added = np.add(*area.sums(of_group))
+            added = np.zeros(count)
+            for part in area.sums(of_group):
+                added[: len(part)] += part
             length = float(np.linalg.norm(added))
-            parts = np.abs(np.array(area_limits(area, score, of_group)) - area.value)[::sign] / len(labels)
+            parts = np.abs(np.array(area_limits(area, score, of_group)) - area.value)[::sign] / many
             apart += parts**2
             if length > 1e-12:
                 together += sign * parts[:, None] * added / length
             else:
                 unknown += parts**2
-            value += sign * area.value / len(labels)
+            value += sign * area.value / many
             # What a group adds: its deviation, widened as a variance is for a mean not known, and its share of the
             # whole.
-            gains += sign * (added * np.sqrt(count / max(1, count - 1)) + area.value * share) / len(labels)
+            gains += sign * (added * np.sqrt(groups / max(1, groups - 1)) + area.value * share) / many
     believed = count / (count + _DOUBT)
     low, high = np.sqrt(believed * ((together**2).sum(axis=1) + unknown) + (1 - believed) * apart)
     return _agreeing(value, (max(-1.0, value - low), min(1.0, value + high)), swapped(gains))
+
+
+def label_differences(
+    y: np.ndarray, p_a: np.ndarray, p_b: np.ndarray, of_group: np.ndarray
+) -> tuple[Difference | None, list[Difference | None]]:
+    """Differences of ROC areas of several labels: of their mean, and of each on the rows that know it.
+
+    Parameters
+    ----------
+    y : float array of shape (n, n_labels): 1, 0, or NaN where it is not known.
+    p_a, p_b : arrays of shape (n, n_labels).
+    of_group : int array of shape (n,), groups counted from 0.
+
+    Returns
+    -------
+    The first is None where no label has an area, those of the second where their label has none.
+    """
+    rankings: list[_Ranked | None] = []
+    for label in range(y.shape[1]):
+        known = ~np.isnan(y[:, label])
+        own = y[known, label] == 1
+        ranked = _Ranked(own, p_a[known, label], p_b[known, label], of_group[known])
+        rankings.append(ranked if 0 < own.sum() < len(own) else None)
+    there = [one for one in rankings if one is not None]
+    mean = area_difference(there) if there else None
+    return mean, [None if one is None else area_difference([one]) for one in rankings]
+
+
+def error_difference(y: np.ndarray, given_a: np.ndarray, given_b: np.ndarray, of_group: np.ndarray) -> Difference:
+    """The difference of mean absolute errors of numbers, negative where A is the nearer; two groups or more.
+
+    Its interval is Student's t over groups (:func:`heads.evaluation.intervals.mean_interval`).
+    """
+    more = np.abs(given_a - y) - np.abs(given_b - y)
+    gains = np.bincount(of_group, more) / len(more)
+    return _agreeing(float(more.mean()), mean_interval(more, of_group), swapped(gains))
 
 
 def _agreeing(value: float, interval: tuple[float, float], p: float) -> Difference:

@@ -52,8 +52,8 @@ class TaskMetrics(Protocol):
         """Of what decides a search; greater is better."""
 
     @property
-    def printed(self) -> tuple[str, ...]:
-        """Metrics of a table of parts."""
+    def lower_is_better(self) -> bool:
+        """Of the headline metric."""
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         """What a fitted model gives rows."""
@@ -107,7 +107,7 @@ class TaskMetrics(Protocol):
 
 class _OfClasses:
     score_name = "accuracy"
-    printed = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "loss", "brier", "ece")
+    lower_is_better = False
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -168,7 +168,7 @@ class _OfClasses:
 
 class _OfLabels:
     score_name = "mean_roc_auc"
-    printed = ("mean_roc_auc", "mean_average_precision", "loss")
+    lower_is_better = False
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict_proba(X))
@@ -231,7 +231,7 @@ class _OfLabels:
 
 class _OfNumbers:
     score_name = "neg_mean_absolute_error"
-    printed = ("mae", "rmse", "r2", "spearman", "mean_error")
+    lower_is_better = True
 
     def outputs(self, model: Any, X: Any) -> np.ndarray:
         return np.asarray(model.predict(X), dtype=np.float64).reshape(-1)

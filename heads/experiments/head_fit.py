@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from featcache.data.tasks import Task, about_task, as_task
+from featcache.errors import UsageError
 from featcache.features.feature_request import FeatureRequest
 from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
@@ -24,6 +25,7 @@ from ..evaluation.task_metrics import TASK_METRICS
 from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
+from .held_out import cross_validated, each_left_out
 from .training_data import TrainingData, training_data
 
 
@@ -64,6 +66,8 @@ class _Wishes:
     seed: int
     calibration: str | None
     sensitivity: float | None
+    cv: int | None
+    leave_out: str | None
 
 
 def fit_head(
@@ -82,6 +86,8 @@ def fit_head(
     calibration: str | None = None,
     sensitivity: float | None = None,
     audit: bool = False,
+    cv: int | None = None,
+    leave_out: str | None = None,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -118,6 +124,11 @@ def fit_head(
         :mod:`heads.evaluation.operating_point`. The metrics are then those of the labels it gives.
     audit : bool, optional
         Audit the images first where that was never done; what an audit found stands in ``warnings`` either way.
+    cv : int, optional
+        Besides, judge the same settings by so many folds, groups whole: of all images, each by a head that did not
+        learn from it.
+    leave_out : str, optional
+        Besides, judge them on each site in turn by a head that learnt from all the others: a column of metadata.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object
@@ -155,6 +166,8 @@ def fit_head(
     learns = as_task(task, classes)
     estimator = head_model(learns, model, seed, settings)
     check_wishes(calibration, sensitivity)
+    if cv is not None and cv < 2:
+        raise UsageError(f"--cv {cv}: expected at least 2 folds")
     require_out(out)
     watch = Stopwatch()
     request = FeatureRequest(
@@ -165,7 +178,7 @@ def fit_head(
         group_regex=group_regex,
         cache=cache,
     )
-    wishes = _Wishes(request, model, seed, calibration, sensitivity)
+    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out)
     learnt_from = training_data(
         request,
         audit=audit,
@@ -199,6 +212,7 @@ def _fit(
     settled = measures.settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
     metrics = _metrics(learnt_from, settled)
     watch.lap("evaluate")
+    besides = _besides(wishes, estimator, features, watch)
     warnings = [*learnt_from.warnings, *settled.warnings]
     epochs = fitting.n_iter_
     layers = layer_table(estimator, features, wishes.request.cache)
@@ -215,6 +229,7 @@ def _fit(
         "epochs_run": epochs,
         "best_epoch": fitting.best_epoch_,
         **metrics,
+        **besides,
         **settled.result,
         "precision": _of_precision(estimator, learnt_from, settled, wishes.request.cache),
         "warnings": warnings,
@@ -250,6 +265,18 @@ def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
     rows = parts.test
     test = measures.evaluate(features.y[rows], outputs[rows], features.groups[rows], features.classes, threshold)
     return {"train": train, "val": val, "test": test}
+
+
+def _besides(wishes: _Wishes, estimator: EpochClassifier, features: Features, watch: Stopwatch) -> dict[str, Any]:
+    """What heads of the same settings give images that they did not learn from, where that is asked for."""
+    found: dict[str, Any] = {}
+    if wishes.cv is not None:
+        found["cross_validated"] = cross_validated(estimator, features, wishes.cv, wishes.seed)
+        watch.lap("cross-validate")
+    if wishes.leave_out is not None:
+        found["leave_out"] = each_left_out(estimator, features, wishes.leave_out, wishes.seed)
+        watch.lap("leave out")
+    return found
 
 
 def _of_precision(

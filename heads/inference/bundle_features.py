@@ -9,12 +9,13 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from featcache.backbones import registry
 from featcache.backbones import weights as network_weights
-from featcache.data.dataset import Dataset, find_images, label_array
+from featcache.data.dataset import Dataset, find_images
 from featcache.errors import BadImage, BundleError, DataError, UsageError, WeightsError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import Plan
@@ -32,14 +33,27 @@ from ..bundles.integrity import CONVERTED
 _log = logging.getLogger(__name__)
 
 
-def unlabelled_images(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Dataset:
-    """Image files, folders (searched to any depth) or manifests as a set; its labels, the first class, mean nothing."""
+class Images(NamedTuple):
+    """Images for a model: which, and what is true of each, as its features' ``y`` has it."""
+
+    dataset: Dataset
+    y: np.ndarray
+
+
+def unlabelled_images(bundle: Bundle, images: Sequence[str | os.PathLike[str]]) -> Images:
+    """Image files, folders (searched to any depth) or manifests as a set; its targets mean nothing."""
     paths = [path for entry in images for path in find_images(entry)]
-    return Dataset("", paths, paths, [bundle.classes[0]] * len(paths), [""] * len(paths), paths)
+    nothing = [""] * len(paths)
+    of_kind = {
+        "labels": np.full((len(paths), len(bundle.classes)), np.nan, np.float32),
+        "number": np.full(len(paths), np.nan),
+    }
+    y = of_kind.get(bundle.task.kind, np.zeros(len(paths), np.int64))
+    return Images(Dataset("", paths, paths, nothing, nothing, paths), y)
 
 
-def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) -> tuple[Dataset, int]:
-    """The images of these classes, of one part of the data where asked; and how many of other classes are left out.
+def known_images(bundle: Bundle, dataset: Dataset, split: str | None) -> tuple[Images, int]:
+    """The images that a model can be judged by, of one part of the data where asked; and how many others there are.
 
     Raises :class:`DataError` where there are none.
     """
@@ -47,13 +61,9 @@ def known_images(dataset: Dataset, classes: Sequence[str], split: str | None) ->
         dataset = dataset.take(i for i, value in enumerate(dataset.splits) if value == split)
         if not len(dataset):
             raise DataError(f"{dataset.root}: the data has no {split} split")
-    known = dataset.take(i for i, label in enumerate(dataset.labels) if label in classes)
-    if not len(known):
-        raise DataError(
-            f"{dataset.root}: none of its classes ({', '.join(dataset.classes)}) is one of the model's "
-            f"({', '.join(classes)})"
-        )
-    return known, len(dataset) - len(known)
+    targets = bundle.task.judged(dataset)
+    known = dataset.take(targets.rows) if len(targets.rows) < len(dataset) else dataset
+    return Images(known, targets.y), len(dataset) - len(known)
 
 
 def rows_cache(bundle: Bundle, cache: str | os.PathLike[str]) -> Path:
@@ -84,13 +94,14 @@ def set_of(spec_hex: str, cache: str | os.PathLike[str]) -> str:
 
 
 def bundle_features(
-    bundle: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
+    bundle: Bundle, images: Images, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, list[BadImage]]:
     """Features of the images as the model wants them, computed where they are missing; and the bad images.
 
     Raises :class:`DataError` for bad images without ``skip_bad``.
     """
 
+    dataset = images.dataset
     planned: list[bytes | None] = []  # keys of the very bytes that were planned for; a second look may find others
 
     def announce(plan: Plan) -> None:
@@ -116,7 +127,7 @@ def bundle_features(
         source = FeatureSource(result.feature_set, bundle.spec, bundle.pooling, tuple(result.shape), X.shape[-1])
         features = Features(
             X=X,
-            y=label_array(good.labels, bundle.classes),
+            y=images.y[good_rows],
             classes=bundle.classes,
             paths=good.paths,
             groups=np.array(good.groups, dtype=object),
@@ -125,6 +136,8 @@ def bundle_features(
             sources=(source,),
             synthetic=dataset.synthetic or bundle.synthetic,
             data=dataset.root,
+            task=bundle.task,
+            metadata_columns=good.metadata,
         )
     return features, result.bad
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from featcache.data.dataset import Dataset
 from featcache.errors import DataError
 from featcache.extraction.planning import choose_data
 from featcache.features.labelled_features import Features
@@ -18,10 +17,10 @@ from featcache.store.store import Store
 from ..auditing.audit_record import join_groups
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.clusters import group_codes
-from ..evaluation.metrics import evaluate
-from ..evaluation.paired_tests import differences, swapped
+from ..evaluation.paired_tests import Difference, differences, error_difference, label_differences, swapped
 from ..evaluation.run_folder import require_out, run_folder, write_json, write_table
-from .bundle_features import bundle_features, known_images
+from ..evaluation.task_metrics import TASK_METRICS
+from .bundle_features import Images, bundle_features, known_images
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def compare(
     Parameters
     ----------
     bundle_a, bundle_b : str or path-like
-        Folders of bundles of the same classes; their features may differ.
+        Folders of bundles of the same classes, labels or number; their features may differ.
     data : str or path-like, optional
         A folder or manifest; the last extract's by default, and of that the test part where it has one.
     split : str, optional
@@ -68,7 +67,8 @@ def compare(
         whether each image is of its own group, without which p is too small); ``differences``, A minus B, of accuracy,
         balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
         :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``,
-        a sentence; ``warnings``.
+        a sentence; ``warnings``. Of several labels ``differences`` has ``mean_roc_auc``, and ``labels`` those of each
+        one's area; of a number it has ``mae``. There is neither ``agreement`` nor ``mcnemar`` then.
 
     Raises
     ------
@@ -116,38 +116,41 @@ def compare(
     (1.0, True, 'A is the more accurate')
     """
     a, b = open_bundle(bundle_a), open_bundle(bundle_b)
-    if set(a.classes) != set(b.classes):
+    if set(a.classes) != set(b.classes) or a.task.kind != b.task.kind:
         raise DataError(
-            f"{a.folder} tells {', '.join(a.classes)} apart, {b.folder} {', '.join(b.classes)}; models of different "
-            "classes answer different questions. Fit one of them anew with the classes of the other: --classes"
+            f"{a.folder} learnt {', '.join(a.classes)} ({a.task.name}), {b.folder} {', '.join(b.classes)} "
+            f"({b.task.name}); models of different classes answer different questions. Fit one of them anew with the "
+            "classes of the other: --classes"
         )
     require_out(out)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
     if data is None and split is None and "test" in dataset.splits:
         split = "test"
-    known, left_out = known_images(dataset, a.classes, split)
+    known, left_out = known_images(a, dataset, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
     of_a = join_groups(of_a, cache)
-    y, groups = of_a.y, of_a.groups
-    p_a, p_b = a.predict_proba(of_a), b.predict_proba(of_b)
-    place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
-    labels_a, labels_b = a.labels(p_a), place[b.labels(p_b)]
+    outputs = a.predict_proba(of_a), b.predict_proba(of_b)
     with run_folder(out, "compare", str(a.about["task"])) as folder:
-        comparison = paired(y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, groups)
+        comparison, answers = _PAIRED[a.task.kind](a, b, of_a, *outputs)
         seen = [int(side.trained_on(of_a.keys).sum()) for side in (a, b)]
-        warnings = _warnings((a, b), seen, y, comparison)
+        warnings = _warnings((a, b), seen, of_a, comparison)
+        measures = TASK_METRICS[a.task.kind]
         sides = {
             name: {
                 "bundle": str(side.folder),
                 "classes": list(side.classes),
                 "trained_on": learnt,
-                "test": evaluate(rows.y, p, groups, side.classes, side.threshold),
+                "test": measures.evaluate(rows.y, given, of_a.groups, side.classes, side.threshold),
             }
-            for name, side, rows, p, learnt in (("a", a, of_a, p_a, seen[0]), ("b", b, of_b, p_b, seen[1]))
+            for name, side, rows, given, learnt in (
+                ("a", a, of_a, outputs[0], seen[0]),
+                ("b", b, of_b, outputs[1], seen[1]),
+            )
         }
         result = {
             "task": a.about["task"],
+            "learns": a.about["learns"],
             **sides,
             "data": dataset.root,
             "split": split,
@@ -160,11 +163,93 @@ def compare(
         }
         for text in warnings:
             _log.warning("%s", text)
-        rows = zip(of_a.paths, y, labels_a, labels_b, strict=True)
-        table = [(path, *(a.classes[label] for label in labels)) for path, *labels in rows]
-        write_table(folder / "pairs.csv", ("path", "label", "a", "b"), table)
+        header, table = answers
+        about = [[path, *row] for path, row in zip(of_a.paths, table, strict=True)]
+        write_table(folder / "pairs.csv", ("path", *header), about)
         write_json(folder / "run.json", result)
         return result
+
+
+_Answers = tuple[list[str], list[list[Any]]]
+
+
+def _paired_classes(
+    a: Bundle, b: Bundle, of_a: Features, p_a: np.ndarray, p_b: np.ndarray
+) -> tuple[dict[str, Any], _Answers]:
+    place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
+    labels_a, labels_b = a.labels(p_a), place[b.labels(p_b)]
+    comparison = paired(of_a.y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, of_a.groups)
+    rows = zip(of_a.y, labels_a, labels_b, strict=True)
+    return comparison, (["label", "a", "b"], [[a.classes[label] for label in labels] for labels in rows])
+
+
+def _paired_labels(
+    a: Bundle, b: Bundle, of_a: Features, p_a: np.ndarray, p_b: np.ndarray
+) -> tuple[dict[str, Any], _Answers]:
+    """Of several labels: their ROC areas, in the mean and one by one."""
+    p_b = p_b[:, [b.classes.index(name) for name in a.classes]]
+    of_group = group_codes(of_a.groups, len(of_a))
+    mean, each = label_differences(of_a.y, p_a, p_b, of_group)
+    comparison = {
+        "n": len(of_a),
+        "groups": int(of_group.max()) + 1,
+        "differences": {"mean_roc_auc": _plain(mean)},
+        "labels": dict(zip(a.classes, map(_plain, each), strict=True)),
+        "shown": mean is not None and mean.p < 0.05,
+    }
+    header = [f"{name}{of}" for name in a.classes for of in ("", " a", " b")]
+    columns = [column for label in range(len(a.classes)) for column in (of_a.y[:, label], p_a[:, label], p_b[:, label])]
+    table = [["" if np.isnan(value) else f"{value:.6g}" for value in row] for row in zip(*columns, strict=True)]
+    return {**comparison, "verdict": _gap_in_words("mean ROC area", mean, comparison, better=1)}, (header, table)
+
+
+def _paired_numbers(
+    a: Bundle, b: Bundle, of_a: Features, given_a: np.ndarray, given_b: np.ndarray
+) -> tuple[dict[str, Any], _Answers]:
+    """Of a number: how far off they are."""
+    of_group = group_codes(of_a.groups, len(of_a))
+    count = int(of_group.max()) + 1
+    gap = error_difference(of_a.y, given_a, given_b, of_group) if count > 1 else None
+    comparison = {
+        "n": len(of_a),
+        "groups": count,
+        "differences": {"mae": _plain(gap)},
+        "shown": gap is not None and gap.p < 0.05,
+    }
+    rows = zip(of_a.y, given_a, given_b, strict=True)
+    table = [[f"{value:.6g}" for value in row] for row in rows]
+    verdict = _gap_in_words("mean absolute error", gap, comparison, better=-1)
+    return {**comparison, "verdict": verdict}, ([a.classes[0], "a", "b"], table)
+
+
+_PAIRED: dict[str, Callable[..., tuple[dict[str, Any], _Answers]]] = {
+    "classes": _paired_classes,
+    "labels": _paired_labels,
+    "number": _paired_numbers,
+}
+
+
+def _plain(one: Difference | None) -> dict[str, Any]:
+    return {"value": None, "ci": None, "p": None} if one is None else {**vars(one), "ci": list(one.ci)}
+
+
+def _gap_in_words(what: str, gap: Difference | None, comparison: Mapping[str, Any], better: int) -> str:
+    """One sentence that claims no more than was shown; ``better`` is the sign of a difference in which A leads."""
+    images = f"n = {comparison['n']} images of {comparison['groups']} groups"
+    if gap is None:
+        return f"too few to say which has the better {what}: {images}"
+    low, high = gap.ci
+    numbers = f"A minus B {gap.value:+.3g} ({low:+.3g} to {high:+.3g}); permutation test over groups p = {gap.p:.2g}"
+    if comparison["shown"]:
+        leads = "A" if gap.value * better > 0 else "B"
+        return (
+            f"{leads} has the better {what} on images like these: {numbers}, {images}. Of images from elsewhere it "
+            "says nothing"
+        )
+    return (
+        f"no difference in {what} is shown on {images}: {numbers}. That is not equality: a difference of up to "
+        f"{max(abs(low), abs(high)):.3g} could hide"
+    )
 
 
 def paired(
@@ -196,10 +281,7 @@ def paired(
             "both_wrong": int((~right_a & ~right_b).sum()),
         },
         "mcnemar": {"p": swapped(gains), "independent": count == len(y)},
-        "differences": {
-            name: {"value": None, "ci": None, "p": None} if one is None else {**vars(one), "ci": list(one.ci)}
-            for name, one in by_metric.items()
-        },
+        "differences": {name: _plain(one) for name, one in by_metric.items()},
         "shown": accuracy.p < 0.05,
     }
     return {**comparison, "verdict": _verdict(comparison, float(right_a.mean()), float(right_b.mean()))}
@@ -229,7 +311,7 @@ def _verdict(comparison: Mapping[str, Any], accuracy_a: float, accuracy_b: float
 
 
 def _warnings(
-    bundles: tuple[Bundle, Bundle], seen: Sequence[int], y: np.ndarray, comparison: Mapping[str, Any]
+    bundles: tuple[Bundle, Bundle], seen: Sequence[int], features: Features, comparison: Mapping[str, Any]
 ) -> list[str]:
     texts = []
     for name, bundle, learnt in zip("AB", bundles, seen, strict=True):
@@ -239,23 +321,25 @@ def _warnings(
                 f"{name} learnt from {learnt} of these {comparison['n']} images: they overestimate it, and any lead of "
                 "it. Compare on images that neither has seen: --split test, or --data"
             )
-    if not comparison["mcnemar"]["independent"]:
+    if "mcnemar" in comparison and not comparison["mcnemar"]["independent"]:
         texts.append(
             f"{comparison['n']} images are of {comparison['groups']} groups: McNemar's test takes images as "
             "independent, so its p is too small; the verdict and the intervals rest on a permutation test over groups"
         )
-    missing = [label for i, label in enumerate(bundles[0].classes) if i not in y]
+    counts = features.task.counts(features.y, features.classes)
+    missing = [name for name, count in counts.items() if not count]
     if missing:
         texts.append(f"no images of {', '.join(missing)}: the metrics say nothing about it")
     return texts
 
 
 def _on_the_same(
-    a: Bundle, b: Bundle, dataset: Dataset, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
+    a: Bundle, b: Bundle, images: Images, weights: str | None, cache: str | os.PathLike[str], skip_bad: bool
 ) -> tuple[Features, Features, int]:
     """Features of the images that both models can use, in one order, and how many neither or only one could."""
-    of_a, _ = bundle_features(a, dataset, weights, cache, skip_bad)
-    of_b, _ = bundle_features(b, dataset, weights, cache, skip_bad)
+    dataset = images.dataset
+    of_a, _ = bundle_features(a, images, weights, cache, skip_bad)
+    of_b, _ = bundle_features(b, Images(dataset, b.task.judged(dataset).y), weights, cache, skip_bad)
     rows_b = {path: i for i, path in enumerate(of_b.paths)}
     both = [i for i, path in enumerate(of_a.paths) if path in rows_b]
     if not both:

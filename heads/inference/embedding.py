@@ -12,6 +12,7 @@ import numpy as np
 
 import featcache
 from featcache.data import filesystems
+from featcache.data.tasks import Task
 from featcache.errors import UsageError
 from featcache.features.labelled_features import Features
 
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 def tsne(
     bundle: str | os.PathLike[str] | None = None,
     *,
-    task: str = "multiclass",
+    task: str | Task = "multiclass",
     backbone: str | None = None,
     pooling: str = "flatten",
     classes: Sequence[str] | None = None,
@@ -50,8 +51,11 @@ def tsne(
     bundle : str or path-like, optional
         A head's; its first dense layer's activations are drawn, and what it misclassifies is marked. By default the
         features themselves are drawn.
-    task, backbone, pooling : str, optional
-        Of the features, without a bundle, as in :func:`featcache.load`.
+    task : str or Task, optional
+        Of the features, without a bundle, as in :func:`featcache.load`; of several labels the colour is the rarest one
+        that an image has, of a number its fifth.
+    backbone, pooling : str, optional
+        The same.
     classes : sequence of str, optional
         Names of the classes, in place of the task's.
     data : str or path-like, optional
@@ -111,7 +115,7 @@ def tsne(
     require_out(out)
     opened = open_bundle(bundle) if bundle is not None else None
     if opened is not None:
-        task, classes, pooling = str(opened.about["task"]), opened.classes, opened.pooling
+        task, classes, pooling = opened.task, None, opened.pooling
         backbone = opened.spec.backbone if opened.spec.backbone == "pixels" else set_of(opened.spec.hex, cache)
         if not hasattr(opened.estimator, "hidden"):
             raise UsageError(f"{bundle}: a {opened.about['model']['name']} has no dense layer; leave the bundle out")
@@ -127,34 +131,34 @@ def tsne(
     if opened is None:
         rows = features.X
     else:
-        codes = opened.labels(opened.predict_proba(features))
-        wrong = codes != features.y
-        predicted = [features.classes[code] for code in codes]
+        answers = opened.labels(opened.predict_proba(features))
+        wrong = features.task.wrong(features.y, answers)
+        said, called = features.task.as_classes(answers, features.classes)
+        predicted = [called[code] for code in said]
         rows = opened.estimator.hidden(features.X)
+    codes, shown_as = features.task.as_classes(features.y, features.classes)
     embedding = embed(rows, perplexity, seed)
     points, before = embedding.points, embedding.before
     drawn = FeatureMap(
         embedding,
         features.keys,
-        features.y,
-        features.classes,
+        codes,
+        shown_as,
         features.feature_set,
         features.spec.hex,
         features.pooling,
         "" if opened is None else bundle_digest(opened),
         origin_note(features),
     )
-    with run_folder(out, "tsne", task, features.spec.network) as folder:
+    with run_folder(out, "tsne", features.task.name, features.spec.network) as folder:
         header = ("path", "split", "label", "predicted", "x", "y")
-        labels = [features.classes[label] for label in features.y]
+        labels = [shown_as[code] for code in codes]
         table = list(zip(features.paths, features.splits, labels, predicted, *points.T.tolist(), strict=True))
         write_table(folder / "tsne.csv", header, table)
         shown = f"{_where(features, split, there)}{origin_note(features)}"
         caption = f"t-SNE of {features.feature_set}, {drawn.what} ({before}), {shown}"
         names = [Path(filesystems.name_of(path)).stem for path in features.paths]
-        save_figure(
-            embedding_plots.scatter(points, features.y, features.classes, wrong, names, caption), folder / "tsne.png"
-        )
+        save_figure(embedding_plots.scatter(points, codes, shown_as, wrong, names, caption), folder / "tsne.png")
         write_map(folder, drawn)
         result = {
             "figures": [str(folder / "tsne.png")],

@@ -69,7 +69,7 @@ def write_overlay(
     drawn : the map.
     bundle : sees the images.
     features : theirs.
-    predicted : int array of shape (m,), what the bundle says of them.
+    predicted : what the bundle says of them, as :meth:`heads.bundles.bundle.Bundle.labels` does.
     cache : holds the features of the map's own images.
     labelled : whether the images have labels of their own; else those predicted take their place.
 
@@ -83,10 +83,13 @@ def write_overlay(
         Features of the map's images are not in the cache.
     """
     new, there = _placed(drawn, bundle, features, cache)
-    classes = tuple(dict.fromkeys([*drawn.classes, *features.classes]))
-    codes = np.array([classes.index(name) for name in features.classes], int)
-    y = codes[features.y if labelled else predicted]
-    wrong = codes[predicted] != y if labelled else None
+    true, names_true = features.task.as_classes(features.y, features.classes) if labelled else (None, ())
+    said, names_said = features.task.as_classes(predicted, features.classes)
+    classes = tuple(dict.fromkeys([*drawn.classes, *names_true, *names_said]))
+    labels = [names_true[code] for code in true] if true is not None else [""] * len(new)
+    answers = [names_said[code] for code in said]
+    y = np.array([classes.index(name) for name in (labels if labelled else answers)], int)
+    wrong = features.task.wrong(features.y, predicted) if labelled else None
     names = [Path(filesystems.name_of(path)).stem for path in features.paths]
     note = origin_note(features) or drawn.note
     by = "colour is the label" if labelled else "colour is the predicted class"
@@ -100,13 +103,11 @@ def write_overlay(
     )
     save_figure(figure, folder / "map.png")
     header = ("path", "label", "predicted", "x", "y", "on_the_map_before")
-    labels = [features.classes[code] for code in features.y] if labelled else [""] * len(new)
-    said = [features.classes[code] for code in predicted]
     known = ["yes" if known else "no" for known in there]
     write_table(
         folder / "map.csv",
         header,
-        list(zip(features.paths, labels, said, *new.T.tolist(), known, strict=True)),
+        list(zip(features.paths, labels, answers, *new.T.tolist(), known, strict=True)),
     )
     return {"figures": [str(folder / "map.png")], "csv": str(folder / "map.csv")}
 

@@ -18,7 +18,6 @@ from featcache.store.store import Store
 from ..auditing.audit_record import join_groups, read_record
 from ..bundles.answer_error import told
 from ..bundles.bundle import Bundle, open_bundle
-from ..evaluation.metrics import evaluate
 from ..evaluation.operating_point import operating_point
 from ..evaluation.run_folder import (
     data_title,
@@ -29,6 +28,7 @@ from ..evaluation.run_folder import (
     write_json,
     write_predictions,
 )
+from ..evaluation.task_metrics import TASK_METRICS
 from .bundle_features import bundle_features, known_images, unlabelled_images
 from .feature_map import FeatureMap
 from .map_overlay import fitting_map, write_overlay
@@ -75,7 +75,8 @@ def predict(
     Returns
     -------
     dict
-        ``rows``: ``path label probabilities unlike_training distance close rechecked`` of each image, in order;
+        ``rows``: ``path label probabilities unlike_training distance close rechecked`` of each image, in order (of
+        several labels ``labels``, a list, in place of ``label``; of a number ``value`` in place of both); ``task``;
         ``classes``;
         ``skipped``, paths; ``threshold``, the probability of the second of two classes from which on it is the label,
         or None; ``novelty``, what ``distance`` is measured by; ``warnings``, what must stand beside; ``synthetic``;
@@ -141,11 +142,12 @@ def predict(
     if out is not None and on_map is None:
         raise UsageError("--out is where a map is drawn; say on which one with --on-map")
     drawn = _map_to_draw_on(on_map, opened, out)
-    dataset = unlabelled_images(opened, images)
-    if not len(dataset):
+    given = unlabelled_images(opened, images)
+    if not len(given.y):
         raise DataError("no images to predict")
-    features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
-    probabilities = opened.predict_proba(features) if len(features) else np.empty((0, len(opened.classes)))
+    features, bad = bundle_features(opened, given, weights, cache, skip_bad)
+    shape = (0,) if opened.task.kind == "number" else (0, len(opened.classes))
+    probabilities = opened.predict_proba(features) if len(features) else np.empty(shape)
     distances, unlike = distances_to_training(opened, features, cache)
     close = opened.close_calls(probabilities)
     precision = told(opened.spec.precision, opened.about["precision"], close, len(features))
@@ -156,24 +158,25 @@ def predict(
         if again.any():
             paths = [features.paths[i] for i in np.flatnonzero(again)]
             probabilities[again] = rechecked(opened, paths, weights, cache)
-        changed = int((opened.labels(probabilities) != before).sum()) if len(features) else 0
+        after = opened.labels(probabilities)
+        changed = int((after != before).reshape(len(after), -1).any(axis=1).sum()) if len(features) else 0
         precision |= {"rechecked": int(again.sum()), "changed": changed}
     rows = [
         {
             "path": path,
-            "label": opened.classes[label],
-            "probabilities": dict(zip(opened.classes, (float(value) for value in row), strict=True)),
+            **said,
             "unlike_training": flag,
             "distance": distance,
             "close": None if close is None else bool(close[i]),
             "rechecked": bool(again[i]),
         }
-        for i, (path, label, row, flag, distance) in enumerate(
-            zip(features.paths, opened.labels(probabilities).tolist(), probabilities, unlike, distances, strict=True)
+        for i, (path, said, flag, distance) in enumerate(
+            zip(features.paths, _said(opened, probabilities), unlike, distances, strict=True)
         )
     ]
     result = {
         "rows": rows,
+        "task": opened.task.name,
         "classes": list(opened.classes),
         "skipped": [image.path for image in bad],
         "threshold": opened.threshold,
@@ -184,8 +187,8 @@ def predict(
     }
     if drawn is not None and len(features):
         with run_folder(out, "predict", opened.spec.network) as folder:
-            codes = opened.labels(probabilities)
-            result |= write_overlay(folder, drawn, opened, features, codes, cache, labelled=False)
+            answers = opened.labels(probabilities)
+            result |= write_overlay(folder, drawn, opened, features, answers, cache, labelled=False)
             result["run"] = str(folder)
     return result
 
@@ -287,12 +290,13 @@ def evaluate_bundle(
     drawn = _map_to_draw_on(on_map, opened, out)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-    known, left_out = known_images(dataset, opened.classes, split)
+    known, left_out = known_images(opened, dataset, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     features = join_groups(features, cache)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.network) as folder:
         probabilities = opened.predict_proba(features)
-        test = evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
+        measures = TASK_METRICS[opened.task.kind]
+        test = measures.evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
         unlike = unlike_training(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
@@ -302,16 +306,17 @@ def evaluate_bundle(
                 len(features),
                 "was" if seen == 1 else "were",
             )
-        missing = [name for name in opened.classes if name not in set(known.labels)]
+        missing = [name for name, count in opened.task.counts(features.y, opened.classes).items() if not count]
         if missing:
             _log.warning("no images of %s: the metrics say nothing about it", ", ".join(missing))
         point = None
-        if opened.threshold is not None:
+        if opened.threshold is not None and opened.task.kind == "classes":
             point = operating_point(features.y, probabilities, features.groups, opened.threshold)
         result = {
             **stamp("evaluate", features),
             "bundle": str(Path(bundle).absolute()),
             "task": opened.about["task"],
+            "learns": opened.about["learns"],
             "classes": list(opened.classes),
             "test": test,
             "internal": opened.about["scores"].get("test"),
@@ -349,3 +354,15 @@ def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:
     """The warnings of an audit of just these images."""
     record = read_record(cache, features.keys)
     return [] if record is None else [f"of these images: {text}" for text in record.warnings]
+
+
+def _said(opened: Bundle, outputs: np.ndarray) -> list[dict[str, Any]]:
+    """What a model says of each image, as JSON has it."""
+    answers, names = opened.labels(outputs), opened.classes
+    if opened.task.kind == "number":
+        return [{"value": float(value)} for value in outputs]
+    shares = [dict(zip(names, map(float, row), strict=True)) for row in outputs]
+    if opened.task.kind == "labels":
+        labels = [[name for name, has in zip(names, row, strict=True) if has] for row in answers]
+        return [{"labels": own, "probabilities": row} for own, row in zip(labels, shares, strict=True)]
+    return [{"label": names[code], "probabilities": row} for code, row in zip(answers.tolist(), shares, strict=True)]

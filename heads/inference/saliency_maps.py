@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from featcache.data import filesystems
-from featcache.data.dataset import Dataset
 from featcache.data.decoding import decode
 from featcache.data.framing import Framing
 from featcache.errors import DataError, UsageError
@@ -29,7 +28,7 @@ from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
 from . import saliency_plots
-from .bundle_features import bundle_features, known_images, rows_cache, unlabelled_images
+from .bundle_features import Images, bundle_features, known_images, rows_cache, unlabelled_images
 from .class_activation import contributions, require_map
 from .overlays import border_share, overlay
 
@@ -141,10 +140,10 @@ def saliency(
         )
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
-    dataset = unlabelled_images(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
-    features, bad = bundle_features(opened, dataset, weights, cache, skip_bad)
+    given = unlabelled_images(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
+    features, bad = bundle_features(opened, given, weights, cache, skip_bad)
     if not len(features):
-        raise DataError(f"none of {len(dataset)} images can be used", bad)
+        raise DataError(f"none of {len(given.y)} images can be used", bad)
     probabilities = opened.predict_proba(features)
     predicted = opened.labels(probabilities)
     shown = predicted if images else features.y
@@ -189,7 +188,7 @@ def saliency(
         result = {
             "verb": "saliency",
             "bundle": str(Path(bundle)),
-            "data": "" if images else dataset.root,
+            "data": "" if images else given.dataset.root,
             "classes": list(features.classes),
             "feature_set": features.feature_set,
             "images": len(features),
@@ -225,10 +224,10 @@ def _labelled(
     split: str | None,
     group_regex: str | None,
     cache: str | os.PathLike[str],
-) -> Dataset:
+) -> Images:
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-    return known_images(dataset, bundle.classes, split)[0]
+    return known_images(bundle, dataset, split)[0]
 
 
 def _order(predicted: np.ndarray, shown: np.ndarray) -> np.ndarray:

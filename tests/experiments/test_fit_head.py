@@ -235,7 +235,7 @@ def test_a_pickle_dressed_as_a_model(copy):
 
 def test_a_later_format(copy):
     text = (copy / "bundle.json").read_text()
-    (copy / "bundle.json").write_text(text.replace('"version": 3,', '"version": 4,'))
+    (copy / "bundle.json").write_text(text.replace('"version": 4,', '"version": 5,'))
     with pytest.raises(BundleError, match="upgrade"):
         open_bundle(copy)
 
