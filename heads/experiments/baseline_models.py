@@ -158,9 +158,7 @@ def chosen_baselines(models: Sequence[str] | None, task: Task) -> list[Baseline]
     table = TABLES[task.kind]
     unknown = [name for name in models or () if name not in table]
     if unknown:
-        raise UsageError(
-            f"model(s) {', '.join(unknown)} are unknown; of task {task.name} there are {', '.join(table)}"
-        )
+        raise UsageError(f"model(s) {', '.join(unknown)} are unknown; of task {task.name} there are {', '.join(table)}")
     return [table[name] for name in models or table]
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from featcache.data.tasks import Task, as_task
+from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
@@ -136,6 +136,7 @@ def baselines(
         result = {
             **stamp("baselines", features, {"train": train, "test": test}),
             "task": learns.name,
+            "learns": about_task(features.task),
             "classes": list(features.classes),
             "feature_set": features.feature_set,
             "pooling": pooling,

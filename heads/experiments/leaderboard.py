@@ -122,7 +122,9 @@ def write_leaderboard(
     caption = f"{features.feature_set}, {features.pooling}, {name}, test n = {len(test)}{origin_note(features)}"
     places = [_place(row, score) for row in rows]
     chance = score.chance_label, score.chance(features.y[train], features.y[test])
-    save_figure(comparison_plots.leaderboard(places, score.label, chance, score.best, caption), folder / "leaderboard.png")
+    save_figure(
+        comparison_plots.leaderboard(places, score.label, chance, score.best, caption), folder / "leaderboard.png"
+    )
 
 
 def _place(row: Mapping[str, Any], score: SearchScore) -> comparison_plots.Place:

@@ -7,23 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import make_scorer, roc_auc_score
 
-
-def mean_area(y: np.ndarray, p: np.ndarray) -> float:
-    """Mean over labels of the ROC area on the rows that know each, of those that have both values; NaN for none.
-
-    Parameters
-    ----------
-    y : array of shape (n, n_labels), 1, 0 or NaN.
-    p : array of shape (n, n_labels), probabilities.
-    """
-    areas = [
-        roc_auc_score(of_label[known], given[known])
-        for of_label, given, known in zip(y.T, p.T, ~np.isnan(y.T), strict=True)
-        if len(np.unique(of_label[known])) == 2
-    ]
-    return float(np.mean(areas)) if areas else float("nan")
+from ..evaluation.label_scorer import label_scorer
 
 
 @dataclass(frozen=True)
@@ -76,7 +61,7 @@ SCORES: dict[str, SearchScore] = {
         chance=lambda learnt, judged: float(np.bincount(judged).max() / len(judged)),
     ),
     "labels": SearchScore(
-        scoring=make_scorer(mean_area, response_method="predict_proba"),
+        scoring=label_scorer,
         said="mean ROC area",
         metric="mean_roc_auc",
         label="mean ROC area",
