@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         DenseHeadMultilabelClassifier as DenseHeadMultilabelClassifier,
     )
     from .training.dense_head_regressor import DenseHeadRegressor as DenseHeadRegressor
+    from .training.label_wise import LabelWiseClassifier as LabelWiseClassifier
 
 _HOMES = {
     "DenseHeadClassifier": "training.dense_head_classifier",
@@ -39,6 +40,7 @@ _HOMES = {
     "DenseHeadRegressor": "training.dense_head_regressor",
     "OwnCNNClassifier": "training.cnn_classifier",
     "own_cnn": "training.architectures",
+    "LabelWiseClassifier": "training.label_wise",
     "FastGridSearchCV": "search.search_cv",
     "FastRandomizedSearchCV": "search.search_cv",
     "FastHalvingGridSearchCV": "search.halving_search_cv",
