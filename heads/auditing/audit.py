@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from featcache.data import filesystems
-from featcache.data.dataset import open_dataset
 from featcache.data.tasks import Task, task_classes
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
@@ -123,7 +122,7 @@ def audit(
         dataset = choose_data(store, data, group_regex)
         names = task_classes(task, dataset.labels, classes)
         every = dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
-        second = None if against is None else open_dataset(against, group_regex)
+        second = None if against is None else choose_data(store, against, group_regex)
         dataset, second = sampled(every, second, limit, seed)
         own = look_at(store, dataset, on_progress)
         other = None if second is None else look_at(store, second, on_progress)
