@@ -40,66 +40,65 @@ def study(
 ) -> dict[str, Any]:
     """Extract, audit, train, judge and write the page; what is there already is not done again.
 
-        For each backbone: its features, the leaderboard of baselines, a head, and with ``grid`` a search; their models are
-        then judged on ``against``. A step that fails is named, and takes only those with it that need its result. Run it
-        again after a kill, and it goes on where it stopped.
+    For each backbone: its features, the leaderboard of baselines, a head, and with ``grid`` a search; their models are
+    then judged on ``against``. A step that fails is named, and takes only those with it that need its result. Run it
+    again after a kill, and it goes on where it stopped.
 
     Parameters
     ----------
-        data : str or path, optional
-            A folder or manifest (see :mod:`featcache.data.dataset`); None takes that of the last extract, else the sample.
-        config : str or path, optional
-            A ``study.toml``, written by an earlier study or by hand, that says all the settings in place of the other
-            parameters. What is no longer as it was then is said, and stands in ``differences``.
-        backbone : str or sequence of str, optional
-            A name, several with commas between them, or a list; None is ``vgg16``.
-        cache : str or path, optional
-            Folder of the store.
-        out : str or path, optional
-            The study's folder; None takes one in ``runs`` that is named after the settings, so that the same settings
-            find it again. With a config that a study wrote, that study's.
-        on_step : callable, optional
-            Called with each :class:`heads.studies.steps.Step`.
-        watch : callable, optional
-            Gives, for a backbone's name, a context of ``(on_start, on_progress)`` as :func:`featcache.extract` takes
-            them.
-        **settings : object
-            ``weights size preprocess group_regex skip_bad`` as in :func:`featcache.extract`; ``task classes pooling
-            seed`` as in :func:`heads.fit_head`; ``against``, other images to judge by; ``baselines``, names or an empty
-            list for none; ``grid``, whether to search the head's hyperparameters; ``images``, whether the page shows
-            images; ``memory``, a size such as ``2GB``.
+    data : str or path, optional
+        A folder or manifest (see :mod:`featcache.data.dataset`); None takes that of the last extract, else the sample.
+    config : str or path, optional
+        A ``study.toml``, written by an earlier study or by hand, that says all the settings in place of the other
+        parameters. What is no longer as it was then is said, and stands in ``differences``.
+    backbone : str or sequence of str, optional
+        A name, several with commas between them, or a list; None is ``vgg16``.
+    cache : str or path, optional
+        Folder of the store.
+    out : str or path, optional
+        The study's folder; None takes one in ``runs`` that is named after the settings, so that the same settings
+        find it again. With a config that a study wrote, that study's.
+    on_step : callable, optional
+        Called with each :class:`heads.studies.steps.Step`.
+    watch : callable, optional
+        Gives, for a backbone's name, a context of ``(on_start, on_progress)`` as :func:`featcache.extract` takes
+        them.
+    **settings : object
+        ``weights size preprocess group_regex skip_bad`` as in :func:`featcache.extract`; ``task classes pooling
+        seed`` as in :func:`heads.fit_head`; ``against``, other images to judge by; ``baselines``, names or an empty
+        list for none; ``grid``, whether to search the head's hyperparameters; ``images``, whether the page shows
+        images; ``memory``, a size such as ``2GB``.
 
     Returns
     -------
-        dict of str to object
-            ``html verdict reasons steps[{name,skipped,seconds,run,test,error}] failed differences config folder
-            synthetic``; ``failed`` names steps that gave nothing, ``config`` is the study.toml.
+    dict of str to object
+        ``html verdict reasons steps[{name,skipped,seconds,run,test,error}] failed differences config folder
+        synthetic``; ``failed`` names steps that gave nothing, ``config`` is the study.toml.
 
     Raises
     ------
-        UsageError
-            A setting that is unknown or impossible, or a folder that holds something else.
-        DataError
-            A config that cannot be read, or no images.
-        FeatcacheError
-            Whatever the first step raised, where no model came of it at all.
+    UsageError
+        A setting that is unknown or impossible, or a folder that holds something else.
+    DataError
+        A config that cannot be read, or no images.
+    FeatcacheError
+        Whatever the first step raised, where no model came of it at all.
 
     Examples
     --------
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from featcache.data.data_source import DataSource
-    from featcache.data.synthetic import write_sample
-        >>> from heads import study
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> images = write_sample(folder / "images", train=6, test=2)
-        >>> options = {"backbone": "pixels", "size": 8, "baselines": ["dummy"], "images": False}
-        >>> result = study(images, cache=folder / "cache", out=folder / "study", **options)
-        >>> [step["name"] for step in result["steps"]]
-        ['extract pixels', 'audit', 'baselines pixels', 'fit-head pixels', 'report']
-        >>> again = study(images, cache=folder / "cache", out=folder / "study", **options)
-        >>> all(step["skipped"] for step in again["steps"])
-        True
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from featcache.data.synthetic import write_sample
+    >>> from heads import study
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> images = write_sample(folder / "images", train=6, test=2)
+    >>> options = {"backbone": "pixels", "size": 8, "baselines": ["dummy"], "images": False}
+    >>> result = study(images, cache=folder / "cache", out=folder / "study", **options)
+    >>> [step["name"] for step in result["steps"]]
+    ['extract pixels', 'audit', 'baselines pixels', 'fit-head pixels', 'report']
+    >>> again = study(images, cache=folder / "cache", out=folder / "study", **options)
+    >>> all(step["skipped"] for step in again["steps"])
+    True
     """
     if config is not None:
         if data is not None or backbone is not None or settings:
