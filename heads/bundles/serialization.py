@@ -15,6 +15,8 @@ from featcache.system import tensor_files
 
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier
+from ..training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
+from ..training.dense_head_regressor import DenseHeadRegressor
 from ..training.label_wise import LabelWiseClassifier
 from . import skops_files, ubjson
 from .model_checks import check_booster
@@ -24,6 +26,8 @@ FILES = (_HEAD, _SKOPS, _UBJ)
 OF_LABEL = re.compile(r"label-\d{3}\.(?:skops|ubj)")  # of a model that learnt each label by itself
 _HEADS: dict[str, Any] = {
     "dense": DenseHeadClassifier,
+    "dense-labels": DenseHeadMultilabelClassifier,
+    "dense-number": DenseHeadRegressor,
     "own-cnn": OwnCNNClassifier,
 }
 _OF_KIND = {"dense-labels": "labels", "dense-number": "number"}
@@ -166,7 +170,10 @@ def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> 
     if isinstance(params.get("units"), list):
         params["units"] = tuple(params["units"])
     head = cls(**params)
-    head.classes_ = np.arange(n_classes)
+    if isinstance(head, DenseHeadMultilabelClassifier):
+        head.n_outputs_ = n_classes
+    elif not isinstance(head, DenseHeadRegressor):
+        head.classes_ = np.arange(n_classes)
     shape = tuple(about["input"])
     head.weights_ = tensor_files.read_tensors(folder / _HEAD)
     if cls is OwnCNNClassifier:

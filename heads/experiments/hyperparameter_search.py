@@ -23,7 +23,7 @@ from ..bundles.saving import save_bundle
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_evaluation, write_json
 from ..evaluation.task_metrics import TASK_METRICS
 from ..search.search_cv import Progress
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from .baseline_models import short_names
 from .reference import BEST
 from .search_plan import PRESET, SAMPLE_GRID, SearchPlan, Values, check_method, plan_search

@@ -21,7 +21,7 @@ from ..evaluation.task_metrics import TASK_METRICS
 from ..search.candidate_checks import naming_candidates
 from ..search.search_cv import Progress
 from ..search.streaming_pca import Reduced, reduce_columns, sampled
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from .baseline_models import TABLES, short_names
 from .search_plan import SearchPlan
 from .search_results import write_partial_results

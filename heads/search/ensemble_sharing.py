@@ -21,7 +21,7 @@ from sklearn.ensemble import (
 )
 from xgboost import XGBClassifier, XGBModel, XGBRegressor
 
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from ..training.label_wise import LabelWiseClassifier
 from . import sklearn_hooks
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped

@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from ..training.epoch_classifier import EpochClassifier, rows_of
+from ..training.checked_rows import rows_of
+from ..training.epoch_estimator import EpochEstimator
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 from .gram_projection import isometric
 from .projectable_models import approximate, keeps_the_precision, made_ready, projects
@@ -81,7 +82,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
                 fit_penalties(models, X[train], y[train], of_rows)
             else:
                 besides = {} if of_rows is None else {"sample_weight": of_rows}
-                if groups is not None and isinstance(models[0], EpochClassifier):
+                if groups is not None and isinstance(models[0], EpochEstimator):
                     besides["groups"] = groups[train]
                 models[0].fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test

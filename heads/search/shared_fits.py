@@ -15,8 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..training.cnn_classifier import OwnCNNClassifier
-from ..training.dense_head_classifier import DenseHeadClassifier
-from ..training.epoch_classifier import EpochClassifier
+from ..training.dense_head import DenseHead
+from ..training.epoch_estimator import EpochEstimator
 from ..training.label_wise import LabelWiseClassifier
 from .cells import Cell, OnFitted, Problem, grouped
 from .ensemble_sharing import SIZED, fit_ensembles, shared_trees, size_name
@@ -38,7 +38,7 @@ def portions(problem: Problem, todo: Iterable[Cell], count: int) -> list[list[Ce
 
     def shares(cell: Cell) -> Any:
         model = problem.models[cell[0]]
-        if isinstance(model, EpochClassifier):
+        if isinstance(model, EpochEstimator):
             return problem.alike_but_for(cell, "epochs")
         if size_name(model):
             return shared_trees(problem, cell)
@@ -62,7 +62,7 @@ def may_have_a_way(estimator: Any, search: Any) -> bool:
 
 def _way(model: Any) -> Callable[[Problem, Sequence[Cell], OnFitted], None] | None:
     """The way for a model, or None."""
-    if isinstance(model, DenseHeadClassifier):
+    if isinstance(model, DenseHead):
         return fit_heads
     if isinstance(model, OwnCNNClassifier):
         return fit_networks

@@ -13,7 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .epoch_classifier import checked_weight
+from .checked_rows import checked_weight
 
 _NOTHING_KNOWN = 0.5
 
