@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from featcache.data.dataset import Dataset
 from featcache.data.tasks import Multilabel, Regression, Task
 
 from ..evaluation.association import is_known
+from .questions import Measure, Question, held_out
 
 _FEW = 8  # different numbers, each a category of its own; more are cut at their fifths
 MISSING = " missing"
@@ -79,30 +80,32 @@ def as_categories(name: str, column: np.ndarray) -> Column:
     return Column(name, codes, (*texts, f"above {edges[-1]:g}"), counted=True)
 
 
-def held_out(
-    shares: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray],
-    y: np.ndarray,
-    codes: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
-) -> np.ndarray:
+def told_by(column: Column, question: Question, measure: Measure) -> tuple[Question, np.ndarray] | None:
     """What a category says of each row, from the rows of the other folds alone.
 
     Parameters
     ----------
-    shares : from targets, categories, and the numbers of categories and of classes: what each category says.
-    y : array of shape (m,).
-    codes : int array of shape (m,), categories counted from 0.
-    folds : (learnt from, held out).
+    column : of all images.
+    question : what is asked, of the rows in which the column is known.
+    measure : how it is learnt.
+
+    Returns
+    -------
+    The question of those rows, and what is given for each; None where that leaves a stratum one group, or the column
+    one value.
     """
-    n_codes = int(codes.max()) + 1
+    known = column.codes >= 0
+    asked = question if known[question.rows].all() else question.among(known)
+    if asked is None:
+        return None
+    y, codes = asked.y, column.codes[asked.rows]
+    if len(np.unique(codes)) < 2:
+        return None
     n_classes = int(y.max()) + 1 if y.dtype.kind in "iu" else 0
-    given: list[tuple[np.ndarray, np.ndarray]] = []
-    for learnt, held in folds:
-        given.append((held, shares(y[learnt], codes[learnt], n_codes, n_classes)[codes[held]]))
-    whole = np.zeros((len(y), *given[0][1].shape[1:]))
-    for held, said in given:
-        whole[held] = said
-    return whole
+    return asked, held_out(
+        asked.folds,
+        lambda learnt, held: measure.shares(y[learnt], codes[learnt], len(column.values), n_classes)[codes[held]],
+    )
 
 
 def follows(column: Column, y: np.ndarray, codes: np.ndarray, exact: bool) -> bool:

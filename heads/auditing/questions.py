@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Question:
     groups : int array of shape (m,), counted from 0.
     strata : what folds keep in proportion, int array of shape (m,).
     chance : what guessing scores.
+    seed : of folds.
     """
 
     label: str
@@ -44,15 +46,19 @@ class Question:
     groups: np.ndarray
     strata: np.ndarray
     chance: float
+    seed: int
 
     @property
     def answerable(self) -> bool:
         """Whether each stratum has rows of two groups or more, as folds need."""
         return _fewest(self.strata, self.groups) > 1
 
-    def folds(self, seed: int) -> list[Fold]:
+    @functools.cached_property
+    def folds(self) -> list[Fold]:
         """Five folds, or as many as a stratum has groups, with groups whole."""
-        splitter = StratifiedGroupKFold(min(FOLDS, _fewest(self.strata, self.groups)), shuffle=True, random_state=seed)
+        splitter = StratifiedGroupKFold(
+            min(FOLDS, _fewest(self.strata, self.groups)), shuffle=True, random_state=self.seed
+        )
         return list(splitter.split(self.strata, self.strata, self.groups))
 
     def among(self, known: np.ndarray) -> Question | None:
@@ -61,7 +67,7 @@ class Question:
         if set(self.strata[kept]) != set(self.strata):
             return None
         groups = group_codes(self.groups[kept], int(kept.sum()))
-        left = Question(self.label, self.rows[kept], self.y[kept], groups, self.strata[kept], self.chance)
+        left = Question(self.label, self.rows[kept], self.y[kept], groups, self.strata[kept], self.chance, self.seed)
         return left if left.answerable else None
 
 
@@ -89,7 +95,9 @@ class Measure:
     score: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, Interval, float | None]]
 
 
-def ask(task: Task, y: np.ndarray, names: Sequence[str], groups: Sequence[str] | np.ndarray) -> list[Question]:
+def ask(
+    task: Task, y: np.ndarray, names: Sequence[str], groups: Sequence[str] | np.ndarray, seed: int = 0
+) -> list[Question]:
     """What is asked of images.
 
     Of classes, which one; of several labels, each that ten images of two groups have and as many have not, of those the
@@ -101,31 +109,43 @@ def ask(task: Task, y: np.ndarray, names: Sequence[str], groups: Sequence[str] |
     y : its targets, as :class:`featcache.data.tasks.Targets` holds them.
     names : of classes, labels, or the number.
     groups : group of each image.
+    seed : of folds.
     """
-    return _ASKED[task.kind](np.asarray(y), tuple(names), np.asarray(groups, str))
+    return _ASKED[task.kind](np.asarray(y), tuple(names), np.asarray(groups, str), seed)
 
 
-def _of_classes(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray) -> list[Question]:
-    one = Question("label", np.arange(len(y)), y, group_codes(groups, len(y)), y, 1 / len(names))
+def held_out(folds: Sequence[Fold], told: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """What is told of each row where it is held out, from the rows learnt from and those held out, by position."""
+    parts = [(held, told(learnt, held)) for learnt, held in folds]
+    whole = np.zeros((sum(len(held) for held, _ in parts), *parts[0][1].shape[1:]))
+    for held, said in parts:
+        whole[held] = said
+    return whole
+
+
+def _of_classes(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray, seed: int) -> list[Question]:
+    one = Question("label", np.arange(len(y)), y, group_codes(groups, len(y)), y, 1 / len(names), seed)
     return [one] if len(np.unique(y)) == len(names) and one.answerable else []
 
 
-def _of_labels(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray) -> list[Question]:
+def _of_labels(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray, seed: int) -> list[Question]:
     found: list[Question] = []
     for place in np.argsort(-(y == 1).sum(axis=0), kind="stable"):
         rows = np.flatnonzero(~np.isnan(y[:, place]))
         has = y[rows, place].astype(np.int64)
         if min(has.sum(), len(has) - has.sum()) >= _TEN:
-            one = Question(names[place], rows, has, group_codes(groups[rows], len(rows)), has, 0.5)
+            one = Question(names[place], rows, has, group_codes(groups[rows], len(rows)), has, 0.5, seed)
             found += [one] if one.answerable else []
     return found[:_MOST]
 
 
-def _of_number(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray) -> list[Question]:
+def _of_number(y: np.ndarray, names: tuple[str, ...], groups: np.ndarray, seed: int) -> list[Question]:
     if len(np.unique(groups)) < FOLDS or len(np.unique(y)) < 2:
         return []
     fifths = np.searchsorted(np.quantile(y, (0.2, 0.4, 0.6, 0.8)), y, side="left")
-    one = Question(names[0], np.arange(len(y)), y, group_codes(groups, len(y)), merged(fifths, groups, FOLDS), 0.0)
+    one = Question(
+        names[0], np.arange(len(y)), y, group_codes(groups, len(y)), merged(fifths, groups, FOLDS), 0.0, seed
+    )
     return [one] if one.answerable else []
 
 
@@ -172,7 +192,7 @@ def _regressor(trees: int, seed: int) -> RandomForestRegressor:
     return RandomForestRegressor(trees, max_features="sqrt", random_state=seed, n_jobs=-1)
 
 
-_ASKED: dict[str, Callable[[np.ndarray, tuple[str, ...], np.ndarray], list[Question]]] = {
+_ASKED: dict[str, Callable[[np.ndarray, tuple[str, ...], np.ndarray, int], list[Question]]] = {
     "classes": _of_classes,
     "labels": _of_labels,
     "number": _of_number,

@@ -17,8 +17,8 @@ from featcache.data.tasks import Task
 
 from ..evaluation.label_permutation import Predicted, joint_p_values
 from .image_summary import SQUARE, Look
-from .metadata_probes import Column, follows, held_out, worth_asking
-from .questions import MEASURES, Measure, Question, ask
+from .metadata_probes import Column, follows, told_by, worth_asking
+from .questions import MEASURES, Measure, Question, ask, held_out
 
 _TREES = 100
 _TREES_A_LABEL = 40  # where several labels are asked for
@@ -104,7 +104,7 @@ def shortcuts(
     label, ``of`` being ``image`` or ``metadata``; empty where a class has fewer than two groups.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
-    asked = ask(task, np.asarray(y)[rows], names, np.asarray(groups, str)[rows])
+    asked = ask(task, np.asarray(y)[rows], names, np.asarray(groups, str)[rows], seed)
     measure = MEASURES[task.kind]
     every = list(worth_asking({name: column[rows] for name, column in columns.items()}))
     seen = [
@@ -114,63 +114,46 @@ def shortcuts(
     trees = _TREES if len(asked) == 1 else min(_TREES, _TREES_A_LABEL)
     answers: list[_Answer] = []
     for question in asked:
-        folds = question.folds(seed)
         for probe, X in zip(PROBES, seen, strict=True):
-            given = _learnt(measure, X[question.rows], question, folds, trees, seed)
+            given = _learnt(measure, X[question.rows], question, trees, seed)
             answers.append(_Answer(probe.name, question, given, probe.disease_shows))
-        answers += [one for column in every for one in _of_column(measure, column, question, folds, seed)]
-    chances = _p_values(measure, answers, seed)
-    return [_judged(measure, one, p) for one, p in zip(answers, chances, strict=True)]
+        for column in every:
+            told = told_by(column, question, measure)
+            if told is not None:
+                answers.append(_Answer(column.name, *told, column=column))
+    p_values = chances(measure, [(one.question, one.given) for one in answers], seed)
+    return [_judged(measure, one, p) for one, p in zip(answers, p_values, strict=True)]
 
 
-def _learnt(
-    measure: Measure, X: np.ndarray, question: Question, folds: Sequence[Any], trees: int, seed: int
-) -> np.ndarray:
+def _learnt(measure: Measure, X: np.ndarray, question: Question, trees: int, seed: int) -> np.ndarray:
     """What a forest gives for each row, learnt from the other folds."""
-    parts = []
-    for learnt, held in folds:
-        forest = measure.forest(trees, seed).fit(X[learnt], question.y[learnt])
-        parts.append((held, measure.given(forest, X[held])))
-    given = np.zeros((len(question.y), *parts[0][1].shape[1:]))
-    for held, said in parts:
-        given[held] = said
-    return given
+    return held_out(
+        question.folds,
+        lambda learnt, held: measure.given(measure.forest(trees, seed).fit(X[learnt], question.y[learnt]), X[held]),
+    )
 
 
-def _of_column(measure: Measure, column: Column, question: Question, folds: Sequence[Any], seed: int) -> list[_Answer]:
-    known = column.codes >= 0
-    asked: Question | None = question
-    if not known[question.rows].all():
-        asked = question.among(known)
-        if asked is None:
-            return []
-        folds = asked.folds(seed)
-    assert asked is not None
-    codes = column.codes[asked.rows]
-    if len(np.unique(codes)) < 2:
-        return []
-    return [_Answer(column.name, asked, held_out(measure.shares, asked.y, codes, folds), column=column)]
+def chances(measure: Measure, answers: Sequence[tuple[Question, np.ndarray]], seed: int) -> list[float]:
+    """p-value of each answer, corrected for all of them; answers to one question share its dealings.
 
-
-def _p_values(measure: Measure, answers: Sequence[_Answer], seed: int) -> list[float]:
-    """Of each answer, corrected for all of them; those to one question share its dealings."""
+    Parameters
+    ----------
+    measure : how they are judged.
+    answers : a question, and what is given for each of its rows.
+    seed : of dealings.
+    """
     families: dict[int, list[int]] = {}
-    for place, answer in enumerate(answers):
-        families.setdefault(id(answer.question), []).append(place)
-    predicted = [
-        Predicted(
-            answers[places[0]].question.y,
-            [measure.judged(answers[place].given) for place in places],
-            answers[places[0]].question.groups,
-            measure.agreement,
-        )
-        for places in families.values()
-    ]
-    found = [0.0] * len(answers)
-    for places, chances in zip(families.values(), joint_p_values(predicted, seed), strict=True):
-        for place, p in zip(places, chances, strict=True):
-            found[place] = p
-    return found
+    for place, (question, _) in enumerate(answers):
+        families.setdefault(id(question), []).append(place)
+    predicted = []
+    for places in families.values():
+        question = answers[places[0]][0]
+        given = [measure.judged(answers[place][1]) for place in places]
+        predicted.append(Predicted(question.y, given, question.groups, measure.agreement))
+    found = np.ones(len(answers))
+    for places, p in zip(families.values(), joint_p_values(predicted, seed), strict=True):
+        found[places] = p
+    return found.tolist()
 
 
 def _judged(measure: Measure, answer: _Answer, p: float) -> dict[str, Any]:
