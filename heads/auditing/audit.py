@@ -170,7 +170,7 @@ def audit(
         write_audit(folder, result, own, other, splits)
         links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
         record = audit_record.AuditRecord(result["warnings"], links, str(folder))
-        audit_record.write_record(cache, keys, record)
+        audit_record.write_record(cache, keys, record, learns)
         return result
 
 
@@ -187,7 +187,7 @@ def audited(
     Both are those of :func:`heads.auditing.audit_record.apply_record`, with an audit before where there was none, it is
     wanted, and the images are few.
     """
-    if wanted and len(features) <= _AT_ONCE and audit_record.read_record(cache, features.keys) is None:
+    if wanted and len(features) <= _AT_ONCE and audit_record.read_record(cache, features.keys, task) is None:
         _log.info("audit: looking at %d images for copies and shortcuts, once; --no-audit leaves it out", len(features))
         classes = features.classes if task.kind == "classes" else None
         audit(data, task=task, classes=classes, group_regex=group_regex, cache=cache)
