@@ -1,8 +1,8 @@
 """The record of an audit, kept with the images it looked at, so that later metrics of the same images stand beside it.
 
 ``cache/audits/<digest of the row keys>.json``, of several labels or a number with a digest of the task behind it: there
-again wherever the images lie and whatever they are called; not where one was added, dropped or changed, since then the audit
-says nothing any more.
+again wherever the images lie and whatever they are called; not where one was added, dropped or changed, since then the
+audit says nothing any more.
 """
 
 from __future__ import annotations

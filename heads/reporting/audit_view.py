@@ -54,8 +54,8 @@ _TABLES = (
     (
         "metadata",
         "Can it be told from the metadata?",
-        "Each probe knows one column of the table, or whether its cell is empty, and nothing of the image. What a column "
-        "tells, a model may tell by what shows the column in a picture.",
+        "Each probe knows one column of the table, or whether its cell is empty, and nothing of the image. What a "
+        "column tells, a model may tell by what shows the column in a picture.",
     ),
 )
 
