@@ -357,7 +357,7 @@ def _map_to_draw_on(
 
 def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:
     """The warnings of an audit of just these images."""
-    record = read_record(cache, features.keys)
+    record = read_record(cache, features.keys, features.task)
     return [] if record is None else [f"of these images: {text}" for text in record.warnings]
 
 

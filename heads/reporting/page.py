@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import featcache
-from featcache.data.filesystems import is_url
 from featcache.spec import are_random
 
-from ..auditing.findings import gravest_first
 from ..evaluation.run_folder import data_title
 from . import charts, tables
+from .audit_view import audit_view
 from .run_reader import Collected, Run
-from .thumbnails import data_uri, thumbnail
 from .verdict import Verdict
 
-_CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
-_PAIR_SIDE = 128  # pixels
+_CURVES, _MATRICES, _LISTED = 8, 3, 200
 # Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
 # Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
@@ -37,22 +32,6 @@ SHAPES = (
     "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
     "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
 )
-_AUDIT: dict[str, Any] = {
-    "duplicates": [],
-    "near_duplicates": [],
-    "split_leaks": {},
-    "group_leaks": [],
-    "shortcuts": [],
-    "unreadable": [],
-    "quality": {},
-    "leak_inflation": None,
-    "warnings": [],
-    "against": None,
-    "images": None,
-    "groups": None,
-    "per_split": {},
-    "classes": [],
-}
 
 
 def render(
@@ -101,7 +80,7 @@ def render(
         boards=boards,
         runs=collected.runs,
         left_out=collected.left_out,
-        audit=_audit_view(collected, images),
+        audit=audit_view(collected, images),
         about=_about(newest),
         confusions=_confusions(boards),
         elsewhere=elsewhere,
@@ -172,22 +151,3 @@ def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
         if label != predicted
     ]
     return sorted(rows, key=lambda row: -row["probability"])
-
-
-def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
-    if collected.audit is None:
-        return None
-    audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
-    audit["finished"] = collected.audit.finished
-    pairs = gravest_first(audit["near_duplicates"])
-    audit["near_duplicates"] = pairs
-    audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
-    return audit
-
-
-def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
-    pictures = [
-        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
-    ]
-    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
-    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}
