@@ -183,6 +183,7 @@ def test_sample_weights_equal_keras(shape, way):
         assert not np.allclose(even.weights[0], got.weights[0], rtol=1e-3)
 
 
+@pytest.mark.parametrize("way", ["compiled", "XLA"], indirect=True)
 def test_an_unknown_target_teaches_nothing(way):
     """A label that is known of no row keeps the weights of its output; what is known of others counts as before."""
     shape = HeadShape(60, 3, (16,), loss="labels")
@@ -239,7 +240,7 @@ def test_the_programs_are_equal_with_dropout(shape, batch, changes, monkeypatch)
 
 
 def test_which_program_is_taken(monkeypatch):
-    """numba's, but for large heads on features with few zeros, and for small heads on many batches."""
+    """numba's, but for large heads on features with few zeros, and for small heads on many batches or rows."""
     sparse, dense = np.maximum(data(20, 400, 2)[0] - 1, 0), np.ones((20, 400), np.float32)
     small, large = HeadShape(400, 2, (64,)), HeadShape(400, 2, (4096,))
     jobs = [Job(TrainSpec(batch_size=2), np.arange(20))]
@@ -247,6 +248,9 @@ def test_which_program_is_taken(monkeypatch):
     assert compiled_program.suits(large, sparse, jobs)
     assert not compiled_program.suits(large, dense, jobs)
     assert not compiled_program.suits(small, np.ones((1002, 1), np.float32), jobs)
+    wide = [Job(TrainSpec(batch_size=256), np.arange(20))]
+    assert compiled_program.suits(small, np.ones((1002, 1), np.float32), wide)
+    assert not compiled_program.suits(small, np.ones((32_001, 1), np.float32), wide)
     monkeypatch.setattr(compiled_program, "_available", lambda: False)
     assert not compiled_program.suits(small, sparse, jobs)
 
