@@ -12,6 +12,7 @@ from .system.lazy_names import attach
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .data.data_source import DataSource as DataSource
     from .data.tasks import Classification as Classification
     from .data.tasks import Multilabel as Multilabel
     from .data.tasks import Regression as Regression
@@ -45,6 +46,7 @@ _HOMES = {
     "Features": "features.labelled_features",
     "FeatureSource": "features.labelled_features",
     "FrozenBackbone": "features.transformer",
+    "DataSource": "data.data_source",
     "Classification": "data.tasks",
     "Multilabel": "data.tasks",
     "Regression": "data.tasks",

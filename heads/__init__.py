@@ -28,11 +28,19 @@ if TYPE_CHECKING:
     from .training.architectures import own_cnn as own_cnn
     from .training.cnn_classifier import OwnCNNClassifier as OwnCNNClassifier
     from .training.dense_head_classifier import DenseHeadClassifier as DenseHeadClassifier
+    from .training.dense_head_multilabel_classifier import (
+        DenseHeadMultilabelClassifier as DenseHeadMultilabelClassifier,
+    )
+    from .training.dense_head_regressor import DenseHeadRegressor as DenseHeadRegressor
+    from .training.label_wise import LabelWiseClassifier as LabelWiseClassifier
 
 _HOMES = {
     "DenseHeadClassifier": "training.dense_head_classifier",
+    "DenseHeadMultilabelClassifier": "training.dense_head_multilabel_classifier",
+    "DenseHeadRegressor": "training.dense_head_regressor",
     "OwnCNNClassifier": "training.cnn_classifier",
     "own_cnn": "training.architectures",
+    "LabelWiseClassifier": "training.label_wise",
     "FastGridSearchCV": "search.search_cv",
     "FastRandomizedSearchCV": "search.search_cv",
     "FastHalvingGridSearchCV": "search.halving_search_cv",

@@ -60,11 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def keras_home(tmp_path_factory) -> None:
-    """Tests neither use nor fill the user's own cache of weights, or of compiled programs; these they share."""
+    """Tests neither use nor fill the user's own cache of weights, keys, or compiled programs; these they share."""
     os.environ["KERAS_HOME"] = str(tmp_path_factory.mktemp("keras"))
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
     os.environ["FEATCACHE_PROGRAMS"] = str(shared / "programs")
+    os.environ["FEATCACHE_KEYS"] = str(shared / "keys")
 
 
 @pytest.fixture(scope="session", autouse=True)

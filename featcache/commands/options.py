@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..data.data_source import DataSource
 from ..data.framing import INTERPOLATIONS, RESIZES
 from ..data.label_table import UNCERTAIN
 from ..data.tasks import NAMES as TASKS
@@ -64,7 +65,7 @@ COUNT = click.IntRange(1)
 SIDE = click.IntRange(1, 4096)  # pixels
 SEEDS = click.IntRange(0, 2**31 - 1)  # what every library here takes, and one more
 SPLIT = click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this part of the data.")
-DATA = click.option(
+PLACE = click.option(
     "--data", metavar="PATH", help="Folder or CSV/Parquet manifest. Default: the last extract's; else the sample."
 )
 GROUPS = click.option("--group-regex", metavar="RE", help="Where in the file name the patient stands.")
@@ -150,6 +151,46 @@ def _task(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def DATA(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above
+    """The options that say which data is meant and how it is read; see :func:`with_data`."""
+    options = (
+        PLACE,
+        click.option(
+            "--images",
+            "image_folder",
+            metavar="DIR",
+            help="Where a table's images lie; bare names at any depth [default: beside the table].",
+        ),
+        click.option("--metadata", metavar="A,B", help="Columns to keep that are left out else, such as dates."),
+        click.option("--no-headers", is_flag=True, help="Leave the headers of DICOM files unread."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def with_data(options: dict[str, Any]) -> dict[str, Any]:
+    """A verb's options, those of :func:`DATA` made one: ``data``, which says how it is read where that is told.
+
+    Raises :class:`UsageError` where it is told, and no data is named.
+    """
+    if "image_folder" not in options:
+        return options
+    images, columns = options.pop("image_folder"), options.pop("metadata")
+    unread = options.pop("no_headers")
+    told = {"--images": images is not None, "--metadata": columns is not None, "--no-headers": unread}
+    if not any(told.values()):
+        return options
+    if options["data"] is None:
+        given = ", ".join(name for name, is_told in told.items() if is_told)
+        raise UsageError(f"{given}: says how data is read, and no data is named; name it with --data")
+    names = [] if columns is None else [name.strip() for name in columns.split(",")]
+    if not all(names):
+        raise UsageError(f"--metadata {columns!r}: expected names of columns, with commas between them")
+    options["data"] = DataSource(options["data"], images=images, metadata=names, headers=not unread)
+    return options
 
 
 def NETWORK_INPUT(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above

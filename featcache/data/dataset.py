@@ -2,8 +2,8 @@
 
 Three layouts are understood: ``DIR/<class>/*``, ``DIR/{train,val,test}/<class>/*`` (both searched to
 any depth below the class), and a CSV or Parquet manifest ``path,label[,split][,group]`` with paths
-relative to the manifest. All three may stand behind a URL, and the folders in an archive
-(:mod:`featcache.data.filesystems`).
+relative to the manifest, or the table of a known collection. All three may stand behind a URL, and the
+folders in an archive (:mod:`featcache.data.filesystems`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from . import file_types, filesystems
-from .class_folders import SPLIT_NAMES, Placed, place, unwrapped
+from .class_folders import Placed, place, unwrapped
+from .data_source import DataSource, as_source
+from .dicom_headers import HEADER_COLUMNS
 from .folder_tree import walk
-from .manifest import MANIFESTS, read_table
-from .metadata import typed
+from .manifest import is_manifest
+from .manifest_rows import named_images, read_manifest
 from .patient_groups import group_patterns, groups_of
-from .urls import Location
 
 _log = logging.getLogger(__name__)
-_OWN = ("path", "label", "split", "group")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Dataset:
     metadata : those of them that are kept beside features, typed (:mod:`featcache.data.metadata`).
     label_columns : of a collection that is known by its columns, those that hold its labels: several of 0 and 1, or
         one that lists them.
+    left_out : why other columns are no metadata, by their names.
+    source : how it was read.
     """
 
     root: str
@@ -63,6 +65,8 @@ class Dataset:
     table: Mapping[str, list[str]] = field(default_factory=dict)
     metadata: Mapping[str, np.ndarray] = field(default_factory=dict)
     label_columns: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    source: DataSource | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,8 +97,9 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
 
     Parameters
     ----------
-    data : a folder in one of the two layouts, a ``.csv`` or ``.parquet`` manifest, a URL of either, or a ``.zip`` or
-        ``.tar`` of a folder.
+    data : a folder in one of the two layouts, a ``.csv`` or ``.parquet`` manifest, the table of a known collection
+        (:mod:`featcache.data.collections`), a URL of these, or a ``.zip`` or ``.tar`` of a folder; or one of them with
+        what says how it is read (:class:`featcache.data.data_source.DataSource`).
     group_regex : pattern searched in each file's stem, or with a ``/`` in it, in its path below the root; its group
         ``group``, else its first group, else the whole match, is the image's group. Without it, a ``group`` column
         counts, else the patterns of well-known collections.
@@ -102,21 +107,42 @@ def open_dataset(data: str | os.PathLike[str], group_regex: str | None = None) -
     Raises
     ------
     DataError
-        There is no such place, it holds no images, or its layout is none of the three.
+        There is no such place, it holds no images, its layout is none of the three, or a column that is to be kept is
+        not there.
     """
-    url = filesystems.as_url(data)
+    source = as_source(data, group_regex)
+    dataset = _read(source)
+    absent = [name for name in source.metadata if name not in dataset.table and name not in HEADER_COLUMNS]
+    if absent:
+        raise no_column(dataset, absent)
+    return replace(dataset, source=source)
+
+
+def _read(source: DataSource) -> Dataset:
+    url = filesystems.as_url(source.data)
     if url is not None:
-        patterns = group_patterns(group_regex)
-        if filesystems.suffix_of(url) in MANIFESTS:
-            return _from_manifest(url, patterns, forced=group_regex is not None)
-        return _from_listing(url, patterns)
-    root = Path(filesystems.locate(data)).expanduser()
+        patterns = group_patterns(source.group_regex)
+        return _from_table(url, source, patterns) if is_manifest(url) else _from_listing(url, patterns)
+    root = Path(filesystems.locate(source.data)).expanduser()
     if not root.exists():
         raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
-    patterns = group_patterns(group_regex)
-    if root.is_dir():
-        return _from_folder(root.absolute(), patterns)
-    return _from_manifest(str(root.absolute()), patterns, forced=group_regex is not None)
+    patterns = group_patterns(source.group_regex)
+    if not root.is_dir():
+        return _from_table(str(root.absolute()), source, patterns)
+    if source.images is not None:
+        raise UsageError(f"--images says where the images of a table lie, and {root} is a folder; leave it out")
+    return _from_folder(root.absolute(), patterns)
+
+
+def _from_table(root: str, source: DataSource, patterns: Sequence[re.Pattern[str]]) -> Dataset:
+    rows = read_manifest(root, source, patterns)
+    return Dataset(root, **{field.name: getattr(rows, field.name) for field in fields(rows)})
+
+
+def no_column(dataset: Dataset, names: Sequence[str]) -> DataError:
+    """What to raise where ``--metadata`` names a column that is not there."""
+    there = ", ".join(dataset.table) or "none besides path, label, split and group"
+    return DataError(f"{dataset.root}: --metadata names {', '.join(names)}, and there is no such column; found {there}")
 
 
 def find_images(place: str | os.PathLike[str]) -> list[str]:
@@ -128,8 +154,8 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
     if url is not None:
         if filesystems.suffix_of(url) in file_types.SUFFIXES:
             return [url]
-        if filesystems.suffix_of(url) in MANIFESTS:
-            return _named_in(url)
+        if is_manifest(url):
+            return named_images(url)
         listed, ignored = _listed(url)
         return _some([path for _, path in listed], url, ignored)
     path = Path(filesystems.locate(place)).expanduser().absolute()
@@ -138,7 +164,7 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
         return _some([os.path.join(path, name) for name in images], str(path), ignored)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    return _named_in(str(path)) if path.suffix.lower() in MANIFESTS else [str(path)]
+    return named_images(str(path)) if is_manifest(str(path)) else [str(path)]
 
 
 def _some(paths: list[str], place: str, ignored: Sequence[str]) -> list[str]:
@@ -147,24 +173,6 @@ def _some(paths: list[str], place: str, ignored: Sequence[str]) -> list[str]:
         raise DataError(f"{place}: no images found ({left_out or 'no files at all'})")
     if ignored:
         _log.info("%s: left out, being no images or hidden: %s", place, left_out)
-    return paths
-
-
-def _named_in(manifest: str) -> list[str]:
-    table = read_table(manifest)
-    if "path" not in table:
-        raise DataError(f"{manifest}: no column 'path'; found {', '.join(table) or 'none'}")
-    return _placed(manifest, table["path"])
-
-
-def _placed(manifest: str, names: Sequence[str]) -> list[str]:
-    """Where the files are that a manifest names."""
-    paths = []
-    for row, name in enumerate(names):
-        try:
-            paths.append(filesystems.beside(manifest, name))
-        except DataError as error:
-            raise DataError(f"{manifest}: row {row + 1}: {error}") from None
     return paths
 
 
@@ -209,41 +217,6 @@ def _listed(url: str) -> tuple[list[tuple[str, str]], list[str]]:
         else:
             ignored.append(name)
     return images, ignored
-
-
-def _from_manifest(root: str, patterns: Sequence[re.Pattern[str]], forced: bool) -> Dataset:
-    table = read_table(root)
-    if "path" not in table or len(table) == 1:
-        column = "path" if "path" not in table else "label"
-        raise DataError(
-            f"{root}: no column {column!r}; found {', '.join(table) or 'none'}; "
-            "expected path,label and optionally split,group"
-        )
-    if not table["path"]:
-        raise DataError(f"{root}: the manifest has no rows")
-    names, count = table["path"], len(table["path"])
-    labels = table.get("label", [""] * count)
-    empty = [i for i in range(count) if not names[i] or (not labels[i] and "label" in table)]
-    if empty:
-        raise DataError(f"{root}: {len(empty)} row(s) lack a path or a label, the first is row {empty[0] + 1}")
-    splits = []
-    for row, value in enumerate(table.get("split", [""] * count)):
-        if value and value.lower() not in SPLIT_NAMES:
-            raise DataError(f"{root}: row {row + 1} has the split {value!r}; expected train, val, test or nothing")
-        splits.append(SPLIT_NAMES[value.lower()] if value else "")
-    paths = _placed(root, names)
-    # What signs a URL is no part of a name, and so of no group.
-    names = [str(path) if isinstance(path, Location) else name for name, path in zip(names, paths, strict=True)]
-    twice = count - len(set(paths))
-    if twice:
-        seen: set[str] = set()
-        first = next(p for p in paths if p in seen or seen.add(p))  # type: ignore[func-returns-value]
-        raise DataError(f"{root}: {twice} path(s) are listed more than once, the first is {first}")
-    groups = groups_of(names, patterns)
-    if "group" in table and not forced:
-        groups = [given or name for given, name in zip(table["group"], names, strict=True)]
-    others = {name: cells for name, cells in table.items() if name and name not in _OWN}
-    return Dataset(root, paths, names, labels, splits, groups, table=others, metadata=typed(others))
 
 
 def label_array(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:

@@ -22,6 +22,11 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
     return sorted(images), sorted(ignored)
 
 
+def every_file(root: Path) -> list[str]:
+    """All files below ``root`` that are not hidden, relative, sorted; none is opened."""
+    return sorted(prefix + name for prefix, names in _folders(root, "", set(), []) for name in names)
+
+
 def _folders(
     root: Path, prefix: str, ancestors: set[tuple[int, int]], hidden: list[str]
 ) -> Iterator[tuple[str, list[str]]]:

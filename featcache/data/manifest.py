@@ -9,10 +9,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import gzip
 import io
 import os
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ..errors import DataError
@@ -21,8 +23,14 @@ from ..system.spreadsheet_cells import plain
 from . import filesystems
 
 MANIFESTS = (".csv", ".parquet")
+_SQUEEZED = ".csv.gz"  # as some collections are shipped
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def is_manifest(path: str) -> bool:
+    """Whether a place is called like a manifest: ``.csv``, ``.csv.gz`` or ``.parquet``."""
+    return filesystems.suffix_of(path) in MANIFESTS or filesystems.name_of(path).lower().endswith(_SQUEEZED)
 
 
 def read_table(path: str) -> dict[str, list[str]]:
@@ -30,10 +38,9 @@ def read_table(path: str) -> dict[str, list[str]]:
 
     Raises :class:`DataError` where it is no manifest, cannot be read, or has two columns of one name.
     """
-    suffix = filesystems.suffix_of(path)
-    if suffix not in MANIFESTS:
+    if not is_manifest(path):
         raise DataError(f"{path}: expected a folder, an archive, or a manifest that ends in .csv or .parquet")
-    header, columns = _parquet(path) if suffix == ".parquet" else _csv(path)
+    header, columns = _parquet(path) if filesystems.suffix_of(path) == ".parquet" else _csv(path)
     twice = [name for name, count in Counter(header).items() if count > 1 and name]
     if twice:
         raise DataError(f"{path}: {len(twice)} column(s) stand more than once: {', '.join(twice)}; keep one of each")
@@ -45,6 +52,46 @@ def read_table(path: str) -> dict[str, list[str]]:
     return table
 
 
+def table_beside(path: str, endings: Sequence[str], ending: str) -> dict[str, list[str]] | None:
+    """The table in the same folder whose name has ``ending`` where this one's has one of ``endings``; None without one.
+
+    Raises as :func:`read_table` does.
+    """
+    name = filesystems.name_of(path)
+    mine = next((one for one in endings if one in name), None)
+    if mine is None:
+        return None
+    stem = name.partition(mine)[0] + ending
+    for suffix in (".csv", _SQUEEZED):
+        other = filesystems.beside(path, stem + suffix)
+        if filesystems.is_url(other) or os.path.exists(other):
+            try:
+                return read_table(other)
+            except DataError:
+                if not filesystems.is_url(other):
+                    raise
+    return None
+
+
+def lines_beside(path: str, name: str) -> list[str]:
+    """The lines of a text in the same folder that say something; none where there is no such file.
+
+    Raises :class:`DataError` for what is there and cannot be read.
+    """
+    other = filesystems.beside(path, name)
+    try:
+        lines = filesystems.read(other).decode("utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError:
+        raise DataError(f"{other}: not UTF-8; expected the name of a file a line") from None
+    except OSError as error:
+        if filesystems.is_url(other):
+            return []
+        raise DataError(f"{other}: cannot be read: {error.strerror or error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
     try:
@@ -52,7 +99,18 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     with content:
-        yield content
+        yield io.BytesIO(_unsqueezed(path, content)) if path.lower().endswith(".gz") else content
+
+
+def _unsqueezed(path: str, content: IO[bytes]) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=content) as file:
+            data = file.read(filesystems.MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: not a readable gzip file: {first_line(error)}") from error
+    if len(data) > filesystems.MOST_BYTES:
+        raise DataError(f"{path}: inflates to more than {filesystems.MOST_BYTES / 1e9:g} GB; expected a table")
+    return data
 
 
 def _parquet(path: str) -> tuple[list[str], list[list[str]]]:

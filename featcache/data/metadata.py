@@ -1,16 +1,19 @@
 """What a table says of its images besides label, split and group: ages, sexes, views; typed, and never a feature.
 
-A column is kept where it is of numbers, or of at most 50 different values, and its name does not say that it is of
-people: a name, an identifier, a date of birth. Whoever wants another one names it.
+A column is kept where it is of numbers, or of at most 50 different texts, and neither its name nor its cells say that
+it is of people (:mod:`featcache.data.private_columns`). Whoever wants another one names it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+
+from .private_columns import are_dates, name_tells, nearly_all_differ
 
 MOST_CATEGORIES = 50
 _AGE = re.compile(r"\A0*(\d{1,3})([YMWD])\Z", re.IGNORECASE)  # as DICOM writes ages, and some tables after it
@@ -39,26 +42,78 @@ def number(cell: str) -> float | None:
 
 def numbers(cells: Sequence[str]) -> np.ndarray | None:
     """A column as float64 array, NaN where unknown; None where a cell is no number, or all are unknown."""
-    values = [number(cell) for cell in cells]
-    if any(value is None for value in values):
-        return None
-    column = np.array(values, dtype=np.float64)
+    values: dict[str, float] = {}  # of the different cells: most columns have few
+    for cell in cells:
+        if cell not in values:
+            value = number(cell)
+            if value is None:
+                return None
+            values[cell] = value
+    column = np.fromiter((values[cell] for cell in cells), np.float64, len(cells))
     return None if np.isnan(column).all() else column
 
 
 def categories(cells: Sequence[str]) -> np.ndarray:
     """A column as array of objects: text, None where unknown."""
-    return np.array([None if is_unknown(cell) else cell.strip() for cell in cells], dtype=object)
+    values = {cell: None if is_unknown(cell) else cell.strip() for cell in set(cells)}
+    return np.array([values[cell] for cell in cells], dtype=object)
 
 
-def typed(table: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """The columns that are kept: float64 arrays of numbers, or arrays of objects, text and None."""
+def typed(
+    table: Mapping[str, Sequence[str]], named: Collection[str] = (), passed: Collection[str] = ()
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The columns that are kept, and why others are not.
+
+    Parameters
+    ----------
+    table : columns of text.
+    named : columns that are kept whatever they hold.
+    passed : columns that are neither kept nor spoken of, such as labels, unless they are named.
+
+    Returns
+    -------
+    kept : float64 arrays of numbers, NaN where unknown, or arrays of objects, text and None.
+    left_out : why, by the column's name.
+    """
     kept: dict[str, np.ndarray] = {}
+    left_out: dict[str, str] = {}
     for name, cells in table.items():
-        column = numbers(cells)
-        if column is None:
-            column = categories(cells)
-            if not 1 <= len({value for value in column if value is not None}) <= MOST_CATEGORIES:
-                continue
-        kept[name] = column
-    return kept
+        if name in named:
+            column = None if _dates(cells) else numbers(cells)
+            kept[name] = categories(cells) if column is None else column
+        elif name not in passed:
+            found = name_tells(name) or _typed(cells)
+            if isinstance(found, str):
+                left_out[name] = found
+            else:
+                kept[name] = found
+    return kept, left_out
+
+
+def said_of(left_out: Mapping[str, str]) -> str:
+    """What is left out and why, in a line."""
+    reasons = Counter(left_out.values())
+    return "; ".join(
+        f"{', '.join(name for name, why in left_out.items() if why == reason)} ({reason})" for reason in reasons
+    )
+
+
+def _typed(cells: Sequence[str]) -> np.ndarray | str:
+    """A column, or why it is left out."""
+    column = numbers(cells)
+    if column is not None:
+        return "a date" if _dates(cells) else column
+    known = {cell.strip() for cell in set(cells) if not is_unknown(cell)}
+    if not known:
+        return "nothing known"
+    if are_dates(known):
+        return "a date"
+    if nearly_all_differ(len(known), sum(not is_unknown(cell) for cell in cells)):
+        return "another text in nearly every row"
+    return f"more than {MOST_CATEGORIES} different texts" if len(known) > MOST_CATEGORIES else categories(cells)
+
+
+def _dates(cells: Sequence[str]) -> bool:
+    """Whether all that is known of a column are dates; seldom looks at more than its first cells."""
+    first = next((cell for cell in cells if not is_unknown(cell)), None)
+    return first is not None and are_dates([first]) and are_dates({cell for cell in cells if not is_unknown(cell)})

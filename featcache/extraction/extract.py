@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..backbones import network_sources, registry
+from ..data.data_source import DataSource
 from ..data.dataset import Dataset
 from ..data.file_types import in_words
 from ..errors import UsageError
@@ -69,7 +70,8 @@ def extract(
     Parameters
     ----------
     data : str, path or None, optional
-        A folder or manifest (see :mod:`featcache.data.dataset`); None takes the last one, or the built-in sample.
+        A folder or manifest (see :mod:`featcache.data.dataset`), or a :class:`featcache.DataSource`, which says how it
+        is read; None takes the last one, or the built-in sample.
     backbone : str, path or object, optional
         A name in the table of :mod:`featcache.backbones.registry`; ``pixels``, which keeps the decoded images; or any
         other network (see :mod:`featcache.backbones.network_sources`): a file, a house's name, a ``keras.Model``, or a
@@ -321,7 +323,7 @@ def _extract(request: ExtractionRequest, work: _Work) -> list[ExtractResult]:
             if result.bad and not work.skip_bad:
                 raise refused(result)
         for result, layer in zip(results, request.layers, strict=True):
-            _remember(store, dataset, work.group_regex, result)
+            _remember(store, dataset, result)
             if request.precision != "float32":
                 result.precision_error = _precision_error(store, result, dataset, replace(request, layer=layer))
     return results
@@ -346,16 +348,18 @@ def _workers(
     return contextlib.nullcontext(DeviceProcesses(devices) if devices else None)
 
 
-def _remember(store: Store, dataset: Dataset, group_regex: str | None, result: ExtractResult) -> None:
+def _remember(store: Store, dataset: Dataset, result: ExtractResult) -> None:
     """Note what was extracted, as the default of other verbs; other backbones of the same data stay noted."""
     last = store.last_extract()
     sets = dict(last.get("feature_sets", {})) if last.get("data") == dataset.root else {}
     sets.pop(result.backbone, None)  # the last one stands last
+    source = dataset.source or DataSource(dataset.root)
     store.remember_extract(
         {
             "data": dataset.root,
             "synthetic": dataset.synthetic,
-            "group_regex": group_regex,
+            "group_regex": source.group_regex,
+            **source.about(),
             "feature_sets": {**sets, result.backbone: result.feature_set},
             "skipped": sorted(bad.path for bad in result.bad),
         }

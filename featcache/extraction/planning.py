@@ -6,18 +6,23 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..data import filesystems
-from ..data.dataset import Dataset, open_dataset
+from ..data.data_source import DataSource, as_source
+from ..data.dataset import Dataset, no_column, open_dataset
+from ..data.metadata import said_of
 from ..data.synthetic import is_sample, sample_folder, write_sample
 from ..errors import BadImage
 from ..spec import FeatureSpec
 from ..store.store import Store
 from ..system.interrupts import reading
+from .header_columns import dicom_rows, with_headers
 
 _log = logging.getLogger(__name__)
+_said: set[str] = set()
 _HASHED_TOGETHER = 64  # files a task of the pool; a task for each costs as much as hashing a small file
 
 
@@ -55,17 +60,56 @@ class Plan:
 
 
 def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: str | None = None) -> Dataset:
-    """The dataset a command works on: the one named, else that of the last extract, else the built-in sample."""
-    if data is not None:
-        named = open_dataset(data, group_regex)
-        return replace(named, synthetic=True) if is_sample(store.cache, data) else named
+    """The dataset a command works on: the one named, else that of the last extract, else the built-in sample.
+
+    What the last extract was told of how its data is read counts whenever that data is read, unless it is told anew.
+    DICOM headers are read where the data's source does not say otherwise.
+
+    Raises :class:`DataError` as :func:`featcache.data.dataset.open_dataset` does.
+    """
     last = store.last_extract()
+    if data is not None:
+        source = _as_before(as_source(data, group_regex), last)
+        named = _complete(store, open_dataset(source))
+        return replace(named, synthetic=True) if is_sample(store.cache, source.data) else named
     if last.get("data") and not last.get("synthetic"):
         _log.info("data: %s (the last extract's)", last["data"])
-        return open_dataset(last["data"], group_regex or last.get("group_regex"))
+        source = _as_before(DataSource(last["data"], group_regex or last.get("group_regex")), last)
+        return _complete(store, open_dataset(source))
     folder = write_sample(sample_folder(store.cache))
     _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
     return replace(open_dataset(folder, group_regex), synthetic=True)
+
+
+def _as_before(source: DataSource, last: Mapping[str, Any]) -> DataSource:
+    """A source as the last extract of the same data read it, where nothing else is said."""
+    if not source.is_plain or last.get("data") != source.root:
+        return source
+    return replace(
+        source, images=last.get("images"), metadata=last.get("metadata", ()), headers=last.get("headers", True)
+    )
+
+
+def _complete(store: Store, dataset: Dataset) -> Dataset:
+    """With what DICOM headers say; says what is left out, and raises for a column that is named and not there."""
+    source = dataset.source
+    assert source is not None
+    rows = dicom_rows(dataset) if source.headers else []
+    if rows:
+        keys, _ = row_keys(store, [dataset.paths[i] for i in rows])
+        dataset = with_headers(store.index, dataset, rows, keys)
+    absent = [name for name in source.metadata if name not in dataset.table]
+    if absent:
+        raise no_column(dataset, absent)
+    if dataset.left_out:
+        _say_once(f"{dataset.root}: no metadata: {said_of(dataset.left_out)}. To keep one, name it: --metadata A,B")
+    return dataset
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:  # a verb asks several times
+        _said.add(text)
+        _log.info("%s", text)
 
 
 def row_keys(store: Store, paths: Sequence[str]) -> tuple[list[bytes | None], list[BadImage]]:

@@ -1,4 +1,4 @@
-"""A derived index in SQLite: file to row key, the row keys of each shard, and small memos.
+"""A derived index in SQLite: file to row key, the row keys of each shard, what headers say, and small memos.
 
 Nothing in it is precious. A missing, damaged or unwritable index costs a rebuild, never a feature.
 """
@@ -19,11 +19,13 @@ import numpy as np
 from ..system import file_stamps
 
 _log = logging.getLogger(__name__)
-_VERSION = 4  # raise it with any change of the layout: an index of another version is made anew
+_VERSION = 5  # raise it with any change of the layout: an index of another version is made anew
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, stamp BLOB, key BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memos (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS headers (
+    key BLOB, mark BLOB, said TEXT, PRIMARY KEY (key, mark)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shards (
     id INTEGER PRIMARY KEY, feature_set TEXT, name TEXT, bytes INTEGER, rows INTEGER, seconds REAL, keys BLOB,
     note BLOB, UNIQUE (feature_set, name));
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS shards (
 _PROBE = (
     "SELECT path, stamp, key FROM files",
     "SELECT name, value FROM memos",
+    "SELECT key, mark, said FROM headers",
     "SELECT id, feature_set, name, bytes, rows, seconds, keys, note FROM shards",
 )
 # A row of "shards" that another program or a fault of the disk left unlike any that is written here counts as absent.
@@ -186,6 +189,20 @@ class Index:
         """Keep a small value."""
         with contextlib.suppress(_Retry), self._writing() as db:
             db.execute("INSERT OR REPLACE INTO memos VALUES (?, ?)", (name, value))
+
+    # -- headers -------------------------------------------------------------------------------
+
+    def headers(self, mark: bytes) -> dict[bytes, str]:
+        """What was noted of files' headers under a mark, by row key."""
+        rows = self._select(
+            "SELECT key, said FROM headers WHERE mark = ? AND typeof(key) = 'blob' AND typeof(said) = 'text'", (mark,)
+        )
+        return dict(rows)
+
+    def remember_headers(self, said: Mapping[bytes, str], mark: bytes) -> None:
+        """Note what files' headers say, by row key; the mark tells by whose key of pseudonyms."""
+        with contextlib.suppress(_Retry), self._writing() as db:
+            db.executemany("INSERT OR REPLACE INTO headers VALUES (?, ?, ?)", ((k, mark, v) for k, v in said.items()))
 
     # -- shards and rows -----------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ class _Record(msgspec.Struct):
     synthetic: bool
     feature_sets: dict[schema.Name, schema.FileName]
     group_regex: str | None = None
+    images: schema.Place | None = None
+    metadata: list[schema.Line] = []
+    headers: bool = True
     skipped: list[str] = []
 
 

@@ -402,7 +402,8 @@ class Store(FeatureSets):
         Parameters
         ----------
         record : mapping
-            ``data``, ``synthetic``, ``feature_sets``, ``group_regex`` and ``skipped``.
+            ``data``, ``synthetic``, ``feature_sets``, ``skipped``, and how the data is read: ``group_regex``,
+            ``images``, ``metadata`` and ``headers``.
         """
         self._last_extract.write(record)
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from featcache.data import filesystems
-from featcache.data.dataset import open_dataset
 from featcache.data.tasks import Task, as_task
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
@@ -124,7 +123,7 @@ def audit(
         dataset = choose_data(store, data, group_regex)
         targets = learns.targets(dataset)
         names, every = targets.names, dataset.take(targets.rows)
-        second = None if against is None else open_dataset(against, group_regex)
+        second = None if against is None else choose_data(store, against, group_regex)
         dataset, second = sampled(every, second, limit, seed)
         own = look_at(store, dataset, on_progress)
         other = None if second is None else look_at(store, second, on_progress)

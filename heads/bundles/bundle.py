@@ -57,7 +57,7 @@ from ..evaluation.calibration import check_calibration
 from ..evaluation.decision import threshold_value
 from ..evaluation.operating_point import check_threshold
 from ..evaluation.task_metrics import TASK_METRICS
-from ..training.epoch_classifier import blocks
+from ..training.checked_rows import blocks
 from . import serialization
 from .answer_error import close_calls
 from .bundle_schema import TESTS

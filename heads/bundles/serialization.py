@@ -15,6 +15,9 @@ from featcache.system import tensor_files
 
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier
+from ..training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
+from ..training.dense_head_regressor import DenseHeadRegressor
+from ..training.label_wise import LabelWiseClassifier
 from . import skops_files, ubjson
 from .model_checks import check_booster
 
@@ -23,6 +26,8 @@ FILES = (_HEAD, _SKOPS, _UBJ)
 OF_LABEL = re.compile(r"label-\d{3}\.(?:skops|ubj)")  # of a model that learnt each label by itself
 _HEADS: dict[str, Any] = {
     "dense": DenseHeadClassifier,
+    "dense-labels": DenseHeadMultilabelClassifier,
+    "dense-number": DenseHeadRegressor,
     "own-cnn": OwnCNNClassifier,
 }
 _OF_KIND = {"dense-labels": "labels", "dense-number": "number"}
@@ -39,11 +44,11 @@ def write(folder: Path, estimator: Any) -> dict[str, Any]:
             params = estimator.get_params()
             params["random_state"] = _plain_seed(params["random_state"])
             return {"kind": kind, "params": params, "input": _input_shape(estimator)}
-    if type(estimator).__name__ == "LabelWiseClassifier":
-        return {
-            "kind": "label-wise",
-            "models": [_write_label(folder, i, one) for i, one in enumerate(estimator.models_)],
-        }
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if type(last) is LabelWiseClassifier:
+        if last is not estimator and len(estimator.steps) > 1:  # what all labels share is kept once
+            skops_files.write(folder / _SKOPS, make_pipeline(*(step for _, step in estimator.steps[:-1])), "a pipeline")
+        return {"kind": "label-wise", "models": [_write_label(folder, i, one) for i, one in enumerate(last.models_)]}
     return _write_model(folder, estimator, _SKOPS, _UBJ)
 
 
@@ -91,10 +96,10 @@ def read(folder: Path, about: Mapping[str, Any], n_classes: int, files: Containe
     if kind == "label-wise":
         if learns != "labels" or len(about["models"]) != n_classes:
             raise BundleError(f"{len(about['models'])} models of labels for a task of {learns} with {n_classes}")
+        _require_files(kind, {name for name in FILES if name in files}, set(), {_SKOPS})
         models = [_read_label(folder, label, one, files) for label, one in enumerate(about["models"])]
-        from ..search.label_wise import LabelWiseClassifier  # type: ignore[import-not-found]
-
-        return LabelWiseClassifier.of(models)
+        each = LabelWiseClassifier.of(models)
+        return _behind(skops_files.read(folder / _SKOPS), each, _SKOPS) if _SKOPS in files else each
     if kind not in ("sklearn", "xgboost"):
         raise BundleError(f"a model of kind {kind!r} is unknown; expected one of {', '.join((*_HEADS, 'sklearn'))}")
     if learns == "labels":
@@ -134,11 +139,14 @@ def _read_model(
         booster.load_model(folder / ubj)
     except XGBoostError as error:
         raise BundleError(f"{ubj}: not read by XGBoost ({str(error).strip().splitlines()[0][:200]})") from error
-    if model is None:
-        return booster
-    if not isinstance(model, Pipeline):
-        raise BundleError(f"{skops} holds a {type(model).__name__}; expected what stands before the model")
-    return make_pipeline(*(step for _, step in model.steps), booster)
+    return booster if model is None else _behind(model, booster, skops)
+
+
+def _behind(before: Any, model: Any, name: str) -> Pipeline:
+    """A model behind the steps of a pipeline out of the file ``name``."""
+    if not isinstance(before, Pipeline):
+        raise BundleError(f"{name} holds a {type(before).__name__}; expected what stands before the model")
+    return make_pipeline(*(step for _, step in before.steps), model)
 
 
 def _require_files(kind: str, there: set[str], least: set[str], most: set[str]) -> None:
@@ -162,7 +170,10 @@ def _head(cls: type, folder: Path, about: Mapping[str, Any], n_classes: int) -> 
     if isinstance(params.get("units"), list):
         params["units"] = tuple(params["units"])
     head = cls(**params)
-    head.classes_ = np.arange(n_classes)
+    if isinstance(head, DenseHeadMultilabelClassifier):
+        head.n_outputs_ = n_classes
+    elif not isinstance(head, DenseHeadRegressor):
+        head.classes_ = np.arange(n_classes)
     shape = tuple(about["input"])
     head.weights_ = tensor_files.read_tensors(folder / _HEAD)
     if cls is OwnCNNClassifier:

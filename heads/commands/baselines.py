@@ -10,7 +10,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 
-from .formatting import interval_text, warning_lines, where_line
+from .formatting import interval_text, kind_of, warning_lines, where_line
 from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED
 from .parsing import names
 
@@ -36,17 +36,22 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     from featcache.extraction.dask_workers import searching_on
 
     from ..experiments.baselines import baselines
+    from ..experiments.search_scores import SCORES
 
     def show(row: dict[str, Any]) -> None:
         _log.info("%s: cross-validated %.3f, %.1f s", row["name"], row["cv_score"], row["seconds"])
 
     with searching_on(scheduler):
         result = baselines(models=names(models), cache=cache, on_row=show, **options)
-    lines = [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
+    score = SCORES[kind_of(result)]
+    lines = [] if score.metric == "accuracy" else [f"by {score.label}"]
+    lines += [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
     for row in result["rows"]:
         test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
-        cv = f"{row['cv_score']:.4f} ± {row['cv_std']:.3f}"
-        on_test = f"{test['accuracy']:>9.4f}{interval_text(test['accuracy_ci'])}"
+        cv = f"{score.sign * row['cv_score']:.4f} ± {row['cv_std']:.3f}"
+        value = test[score.metric]
+        on_test = f"{'–' if value is None else format(value, '.4f'):>9}"
+        on_test += f"{interval_text(test.get(f'{score.metric}_ci')):<17}"
         lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
     output.result(result, *lines, *_sample_lines(result), *warning_lines(result), where_line(result))
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import COUNT, DATA
+from featcache.commands.options import COUNT, PLACE
 
 from .options import OUT
 
@@ -54,14 +54,14 @@ def _conv() -> None:
     "extract",
     _BACKBONES,
     _images(128),
-    DATA,
+    PLACE,
     click.option("--weights", default="random", show_default=True, metavar="W", help="imagenet, random[:SEED], FILE."),
 )
 def _extract() -> None:
     """From files to shards on each runtime and precision, against Keras predict, torch and the roof."""
 
 
-@_kind("cache", _BACKBONES, _images(64), DATA)
+@_kind("cache", _BACKBONES, _images(64), PLACE)
 def _cache() -> None:
     """An epoch with the backbone in the loop, against one on cached features."""
 

@@ -16,7 +16,7 @@ from .parsing import whole_numbers
 from .progress import epochs_shown
 
 if TYPE_CHECKING:
-    from ..training.epoch_classifier import Layer
+    from ..training.epoch_estimator import Layer
 
 
 @click.command("fit-head")

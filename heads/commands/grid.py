@@ -10,7 +10,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK
 from featcache.errors import UsageError
 
-from .formatting import interval_text, metrics_table, warning_lines, where_line
+from .formatting import kind_of, metrics_table, warning_lines, where_line
 from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED
 from .parsing import param_values
 from .progress import cells_shown
@@ -47,6 +47,7 @@ def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | N
     """Search hyperparameters by cross-validation; refit, judge and keep the best. Goes on where it was cut off."""
     from featcache.extraction.dask_workers import searching_on
 
+    from ..evaluation.task_metrics import TASK_METRICS
     from ..experiments.hyperparameter_search import grid
 
     space: dict[str, Any] = {}
@@ -72,6 +73,5 @@ def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | N
     lines += ["", "the best, refitted on all training rows:", *metrics_table(result)]
     if "nested" in result:
         outer = result["nested"]
-        interval = interval_text(outer["accuracy_ci"])
-        lines.append(f"nested cross-validation: accuracy {outer['accuracy']:.4f}{interval}")
+        lines.append(f"nested cross-validation: {TASK_METRICS[kind_of(result)].headline(outer)}")
     output.result(result, *lines, *warning_lines(result), where_line(result))

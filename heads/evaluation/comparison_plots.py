@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str = "") -> Figure:
-    """Accuracy of each model: cross-validated with the spread over folds, and on test with its interval."""
+class Place(NamedTuple):
+    """A model's place on a leaderboard: its cross-validated score, the deviation of that over folds, and on test what
+    it came to, with its interval; each None where there is too little to say."""
+
+    name: str
+    cv: float
+    std: float
+    test: float | None
+    interval: Sequence[float] | None
+
+
+def leaderboard(
+    rows: Sequence[Place], label: str, chance: tuple[str, float], best: float | None = None, caption: str = ""
+) -> Figure:
+    """Each model: cross-validated with the spread over folds, and on test with its interval.
+
+    Parameters
+    ----------
+    rows : the models, best first.
+    label : what they are compared by.
+    chance : what no model at all would do, and how it is called.
+    best : what a model without fault would have, where that is the end of the scale.
+    caption : above the picture.
+    """
     figure, (axis,) = canvas(7.2, 1.6 + 0.42 * len(rows), caption)
     places = np.arange(len(rows))[::-1]
-    low, high = np.array([row["test"]["accuracy_ci"] for row in rows]).T
-    test = np.array([row["test"]["accuracy"] for row in rows])
+    unknown = float("nan")
+    test = np.array([unknown if row.test is None else row.test for row in rows])
+    low, high = np.array([row.interval or (unknown, unknown) for row in rows]).T
     axis.errorbar(
         test,
         places - 0.13,
@@ -29,20 +52,21 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], chance: float, caption: str =
         capsize=3,
         label="test, 95% interval",
     )
-    cv, std = (np.array([row[name] for row in rows]) for name in ("cv_score", "cv_std"))
     axis.errorbar(
-        cv,
+        [row.cv for row in rows],
         places + 0.13,
-        xerr=std,
+        xerr=[row.std for row in rows],
         fmt="s",
         mfc="white",
         color=COLOURS[1],
         capsize=3,
         label="cross-validation, best of its grid, ± deviation over folds",
     )
-    axis.axvline(chance, color=GREY, linestyle=":", linewidth=1, label="most frequent class")
-    axis.set_yticks(places, [row["name"] for row in rows])
-    axis.set(xlabel="accuracy", xlim=(None, 1.01))
+    axis.axvline(chance[1], color=GREY, linestyle=":", linewidth=1, label=chance[0])
+    axis.set_yticks(places, [row.name for row in rows])
+    axis.set(xlabel=label)
+    if best is not None:
+        axis.set_xlim(None, best + 0.01)
     axis.grid(axis="x", linewidth=0.3)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     return figure

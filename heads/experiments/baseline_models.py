@@ -1,4 +1,4 @@
-"""Classical models on kept features: a table of pipelines with their grids."""
+"""Classical models on kept features: for each kind of task a table of pipelines with their grids."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ from typing import Any
 
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import Normalizer
-from sklearn.svm import SVC
-from xgboost import XGBClassifier
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.svm import SVC, SVR
+from xgboost import XGBClassifier, XGBRegressor
 
+from featcache.data.tasks import Task
 from featcache.errors import UsageError
+
+from ..training.label_wise import LabelWiseClassifier
 
 
 @dataclass(frozen=True)
@@ -65,37 +74,92 @@ def _components(model: Any) -> Pipeline:
     return Pipeline([("scale", Normalizer()), ("pca", PCA(0.95, svd_solver="full")), ("model", model)])
 
 
+def _each(grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The grid of a model that learns each label by itself."""
+    return {name.replace("model__", "model__estimator__"): values for name, values in grid.items()}
+
+
 _C = (0.1, 1, 10, 100, 1000)
 _SVM = {"model__estimator__C": _C}
 _RBF_SVM = {**_SVM, "model__estimator__gamma": (0.1, 1, 10)}
 _KNN = {"model__n_neighbors": (1, 3, 5, 9, 15), "model__weights": ("uniform", "distance")}
 _LDA = {"pca__n_components": (0.7, 0.8, 0.9, 0.95, 0.99)}
+_FOREST = {"max_features": ("sqrt", 0.02)}
 _BOOSTING = {"model__learning_rate": (0.03, 0.1, 0.3)}
-_ROWS = (
+_OF_CLASSES = (
     Baseline("logistic", _scaled(LogisticRegression(max_iter=5000)), {"model__C": (1, 10, 100, 1000, 10_000)}),
     Baseline("svm-linear", _calibrated(SVC(kernel="linear")), _SVM, quadratic=True),
     Baseline("svm-rbf", _calibrated(SVC(kernel="rbf")), _RBF_SVM, quadratic=True),
     # Not isometric: copies are at equal distances, and a projection's last digits would choose between them.
     Baseline("knn", _scaled(KNeighborsClassifier(algorithm="brute")), _KNN, isometric=False),
     Baseline("lda", _components(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")), _LDA),
-    Baseline("random-forest", RandomForestClassifier(300), {"max_features": ("sqrt", 0.02)}, isometric=False),
+    Baseline("random-forest", RandomForestClassifier(300), _FOREST, isometric=False),
     # Nor these: components are the same but for their signs, and trees split coordinates.
     Baseline("gradient-boosting", _components(HistGradientBoostingClassifier()), _BOOSTING, isometric=False),
     Baseline("xgboost", _components(XGBClassifier(n_estimators=100, n_jobs=1)), _BOOSTING, isometric=False),
     Baseline("dummy", DummyClassifier(strategy="prior"), {}),
 )
-TABLE = {row.name: row for row in _ROWS}
+# Of labels there may be many, and each is learnt by itself: no SVMs, whose calibration fits each six times, and smaller
+# forests and boostings.
+_OF_LABELS = (
+    Baseline("logistic", _scaled(LabelWiseClassifier(LogisticRegression(max_iter=5000))), _each({"model__C": _C[1:]})),
+    Baseline("knn", _scaled(LabelWiseClassifier(KNeighborsClassifier(algorithm="brute"))), _each(_KNN), False),
+    Baseline(
+        "lda", _components(LabelWiseClassifier(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))), _LDA
+    ),
+    Baseline(
+        "random-forest",
+        LabelWiseClassifier(RandomForestClassifier(100)),
+        {f"estimator__{name}": values for name, values in _FOREST.items()},
+        isometric=False,
+    ),
+    Baseline(
+        "gradient-boosting",
+        _components(LabelWiseClassifier(HistGradientBoostingClassifier(max_iter=50))),
+        _each({"model__learning_rate": (0.1, 0.3)}),
+        isometric=False,
+    ),
+    Baseline(
+        "xgboost",
+        _components(LabelWiseClassifier(XGBClassifier(n_estimators=50, n_jobs=1))),
+        _each({"model__learning_rate": (0.1, 0.3)}),
+        isometric=False,
+    ),
+    Baseline("dummy", LabelWiseClassifier(DummyClassifier(strategy="prior")), {}),
+)
+_OF_A_NUMBER = (
+    # By singular values, which bear features in float32 under small penalties; the normal equations square their error.
+    Baseline("ridge", _scaled(Ridge(solver="svd")), {"model__alpha": (0.001, 0.01, 0.1, 1, 10, 100)}),
+    # Targets of deviation 1, so that one grid suits ages and millimetres.
+    Baseline(
+        "svr",
+        _scaled(TransformedTargetRegressor(SVR(kernel="rbf"), transformer=StandardScaler())),
+        {"model__regressor__C": (0.1, 1, 10, 100), "model__regressor__gamma": (0.1, 1, 10)},
+        quadratic=True,
+    ),
+    Baseline("knn", _scaled(KNeighborsRegressor(algorithm="brute")), _KNN, isometric=False),
+    Baseline("random-forest", RandomForestRegressor(300), _FOREST, isometric=False),
+    Baseline("gradient-boosting", _components(HistGradientBoostingRegressor()), _BOOSTING, isometric=False),
+    Baseline("xgboost", _components(XGBRegressor(n_estimators=100, n_jobs=1)), _BOOSTING, isometric=False),
+    Baseline("dummy", DummyRegressor(strategy="mean"), {}),
+)
+TABLES: dict[str, dict[str, Baseline]] = {
+    kind: {row.name: row for row in rows}
+    for kind, rows in (("classes", _OF_CLASSES), ("labels", _OF_LABELS), ("number", _OF_A_NUMBER))
+}
+TABLE = TABLES["classes"]
 
 
-def chosen_baselines(models: Sequence[str] | None) -> list[Baseline]:
-    """Rows of the table by name, all of them for None.
+def chosen_baselines(models: Sequence[str] | None, task: Task) -> list[Baseline]:
+    """Rows of the task's table by name, all of them for None.
 
     Raises :class:`UsageError` for a name that is not in it.
     """
-    unknown = [name for name in models or () if name not in TABLE]
+    table = TABLES[task.kind]
+    unknown = [name for name in models or () if name not in table]
     if unknown:
-        raise UsageError(f"model(s) {', '.join(unknown)} are unknown; there are {', '.join(TABLE)}")
-    return [TABLE[name] for name in models or TABLE]
+        raise UsageError(f"model(s) {', '.join(unknown)} are unknown; of task {task.name} there are {', '.join(table)}")
+    return [table[name] for name in models or table]
 
 
 def with_seed(model: Any, seed: int) -> Any:

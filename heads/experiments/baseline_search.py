@@ -34,7 +34,7 @@ class Searched:
     best_params : dict of str to object
         They.
     cv_score, cv_std : float
-        Mean accuracy over the folds, and its deviation. That of a grid's best overestimates a little.
+        Mean score over the folds, and its deviation. That of a grid's best overestimates a little.
     search : GridSearchCV
         The fitted search.
     """
@@ -46,7 +46,12 @@ class Searched:
 
 
 def search(
-    model: Any, grid: Mapping[str, Sequence[Any]], X: np.ndarray, y: np.ndarray, folds: Sequence[tuple[Any, Any]]
+    model: Any,
+    grid: Mapping[str, Sequence[Any]],
+    X: np.ndarray,
+    y: np.ndarray,
+    folds: Sequence[tuple[Any, Any]],
+    scoring: Any = None,
 ) -> Searched:
     """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
     jobs = os.cpu_count() or 1
@@ -54,7 +59,8 @@ def search(
         jobs = affordable_processes(jobs, memory.available(), X.nbytes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        searching = GridSearchCV(model, {k: list(v) for k, v in grid.items()}, cv=folds, n_jobs=jobs)
+        space = {name: list(values) for name, values in grid.items()}
+        searching = GridSearchCV(model, space, cv=folds, n_jobs=jobs, scoring=scoring)
         searching.fit(X, y)
     best = searching.best_index_
     results = searching.cv_results_

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from featcache.data.tasks import Task, as_task
+from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
 from ..bundles.saving import save_bundle
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
+from ..evaluation.task_metrics import TASK_METRICS
 from .baseline_models import chosen_baselines
 from .baseline_search import model_rows
 from .leaderboard import rank_baselines, write_leaderboard
@@ -53,7 +54,7 @@ def baselines(
     cache : str or path, optional
         Folder of the store.
     models : sequence of str, optional
-        Names in :data:`heads.experiments.baseline_models.TABLE`; None takes all.
+        Names in the task's table of :data:`heads.experiments.baseline_models.TABLES`; None takes all.
     cv : int, optional
         Folds; classes in proportion, groups whole. Validation rows of the data count as training rows here.
     seed : int, optional
@@ -69,7 +70,8 @@ def baselines(
     Returns
     -------
     dict of str to object
-        ``rows`` (``name cv_score cv_std test seconds best_params n columns``), best first by ``cv_score``;
+        ``rows`` (``name cv_score cv_std test seconds best_params n columns``), best first by ``cv_score``, which
+        ``score_name`` names: ``accuracy``, ``mean_roc_auc`` or ``neg_mean_absolute_error``;
         ``bundle`` of the first; ``reduced``, what was done where the features do not fit in memory (see
         :mod:`heads.search.streaming_pca`), or None. ``n`` and ``columns`` are what a model learnt from: fewer rows
         for those whose cost grows with their square.
@@ -99,7 +101,7 @@ def baselines(
     0.25
     """
     learns = as_task(task, classes)
-    chosen = chosen_baselines(models)
+    chosen = chosen_baselines(models, learns)
     require_out(out)
     watch = Stopwatch()
     request = FeatureRequest(
@@ -134,6 +136,7 @@ def baselines(
         result = {
             **stamp("baselines", features, {"train": train, "test": test}),
             "task": learns.name,
+            "learns": about_task(features.task),
             "classes": list(features.classes),
             "feature_set": features.feature_set,
             "pooling": pooling,
@@ -142,12 +145,13 @@ def baselines(
             "folds": cv,
             "seed": seed,
             "phases": watch.phases,
+            "score_name": TASK_METRICS[learns.kind].score_name,
             "rows": board.rows,
             "reduced": seen.reduced and seen.reduced.about(),
             "made": learnt_from.made_with_folds,
             "run": str(folder),
             "bundle": str(bundle),
         }
-        write_leaderboard(folder, board.rows, features, learns.name, test)
+        write_leaderboard(folder, board.rows, features, train, test)
         write_json(folder / "run.json", result)
         return result

@@ -22,7 +22,7 @@ from ..evaluation.decision import Settled, check_wishes
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
 from ..evaluation.task_metrics import TASK_METRICS
-from ..training.epoch_classifier import EpochClassifier, Layer, OnEpoch
+from ..training.epoch_estimator import EpochEstimator, Layer, OnEpoch
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
 from .held_out import cross_validated, each_left_out
@@ -37,7 +37,7 @@ class Fitted:
     ----------
     result : dict of str to object
         What ``run.json`` holds.
-    estimator : EpochClassifier
+    estimator : EpochEstimator
         The head.
     features : Features
         The rows of every part.
@@ -50,7 +50,7 @@ class Fitted:
     """
 
     result: dict[str, Any]
-    estimator: EpochClassifier
+    estimator: EpochEstimator
     features: Features
     parts: Partition
     probabilities: np.ndarray
@@ -197,7 +197,7 @@ def fit_head(
 def _fit(
     folder: Path,
     wishes: _Wishes,
-    estimator: EpochClassifier,
+    estimator: EpochEstimator,
     learnt_from: TrainingData,
     on_epoch: OnEpoch | None,
     watch: Stopwatch,
@@ -267,7 +267,7 @@ def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
     return {"train": train, "val": val, "test": test}
 
 
-def _besides(wishes: _Wishes, estimator: EpochClassifier, features: Features, watch: Stopwatch) -> dict[str, Any]:
+def _besides(wishes: _Wishes, estimator: EpochEstimator, features: Features, watch: Stopwatch) -> dict[str, Any]:
     """What heads of the same settings give images that they did not learn from, where that is asked for."""
     found: dict[str, Any] = {}
     if wishes.cv is not None:
@@ -280,7 +280,7 @@ def _besides(wishes: _Wishes, estimator: EpochClassifier, features: Features, wa
 
 
 def _of_precision(
-    estimator: EpochClassifier, learnt_from: TrainingData, settled: Settled, cache: str | os.PathLike[str]
+    estimator: EpochEstimator, learnt_from: TrainingData, settled: Settled, cache: str | os.PathLike[str]
 ) -> dict[str, Any] | None:
     """What features of less than float32 may do to the answers of the test part."""
     features, rows = learnt_from.features, learnt_from.parts.test

@@ -16,14 +16,18 @@ from featcache.store.store import Store
 
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head_classifier import DenseHeadClassifier
-from ..training.epoch_classifier import EpochClassifier, Layer
+from ..training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
+from ..training.dense_head_regressor import DenseHeadRegressor
+from ..training.epoch_estimator import EpochEstimator, Layer
 from .reference import defaults
 
 HEADS = ("dense", "own-cnn")
 # By what is learnt, and how.
-MODELS: dict[tuple[str, str], type[EpochClassifier]] = {
+MODELS: dict[tuple[str, str], type[EpochEstimator]] = {
     ("classes", "dense"): DenseHeadClassifier,
     ("classes", "own-cnn"): OwnCNNClassifier,
+    ("labels", "dense"): DenseHeadMultilabelClassifier,
+    ("number", "dense"): DenseHeadRegressor,
 }
 _OURS: dict[str, dict[str, Any]] = {
     "labels": {"activation": "relu", "dropout": 0.25, "learning_rate": 0.001, "epochs": 40},
@@ -32,7 +36,7 @@ _OURS: dict[str, dict[str, Any]] = {
 _POOLED = {"flatten": "flatten", "avg": "global average", "max": "global maximum", "cls": "class token"}
 
 
-def head_model(task: Task, model: str, seed: int, settings: Mapping[str, Any]) -> EpochClassifier:
+def head_model(task: Task, model: str, seed: int, settings: Mapping[str, Any]) -> EpochEstimator:
     """A head, unfitted: the reference's settings for the task, changed by ``settings``.
 
     Raises :class:`UsageError` for an unknown task, model or hyperparameter, and for a value that no fit can take.

@@ -14,7 +14,7 @@ from featcache.features.labelled_features import Features
 
 from ..evaluation.splits import Fold, group_folds, set_aside
 from ..evaluation.task_metrics import TASK_METRICS
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 
 _log = logging.getLogger(__name__)
 _MOST_SITES = 50
@@ -25,7 +25,7 @@ def cross_validated(estimator: Any, features: Features, cv: int, seed: int) -> d
 
     Parameters
     ----------
-    estimator : EpochClassifier
+    estimator : EpochEstimator
         Unfitted; each fold fits a copy.
     features : Features
         All rows, of whatever part.
@@ -57,7 +57,7 @@ def each_left_out(estimator: Any, features: Features, column: str, seed: int) ->
 
     Parameters
     ----------
-    estimator : EpochClassifier
+    estimator : EpochEstimator
         Unfitted.
     features : Features
         All rows, of whatever part.

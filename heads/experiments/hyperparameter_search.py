@@ -13,22 +13,23 @@ from typing import Any
 import numpy as np
 
 from featcache.data.synthetic import is_sample
-from featcache.data.tasks import Task, as_task
+from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.store.store import Store
 from featcache.system.timer import Stopwatch
 from featcache.system.write_access import require_writable
 
 from ..bundles.saving import save_bundle
-from ..evaluation.metrics import evaluate
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_evaluation, write_json
+from ..evaluation.task_metrics import TASK_METRICS
 from ..search.search_cv import Progress
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from .baseline_models import short_names
 from .reference import BEST
 from .search_plan import PRESET, SAMPLE_GRID, SearchPlan, Values, check_method, plan_search
 from .search_results import draw_results, write_results
 from .search_run import SearchLog, SearchRows, nested_estimate, require_rows_for_halving, run_search, search_rows
+from .search_scores import SCORES
 from .training_data import TrainingData, training_data
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class _Done:
     log: SearchLog
     search: Any
     seconds: float
-    probabilities: np.ndarray
+    outputs: np.ndarray
     test: dict[str, Any]
 
 
@@ -98,7 +99,7 @@ def grid(
     task : {"binary", "multiclass"} or Task, optional
         What is to be learnt; see :func:`featcache.load`.
     model : str, optional
-        ``dense``, ``own-cnn``, or a name in :data:`heads.experiments.baseline_models.TABLE`.
+        ``dense``, ``own-cnn``, or a name in the task's table of :data:`heads.experiments.baseline_models.TABLES`.
     preset : {"reference"}, optional
         The reference's grid for the task and model; the default where ``params`` are none, but for the pooled
         features of the built-in sample, which have :data:`heads.experiments.search_plan.SAMPLE_GRID`.
@@ -144,7 +145,8 @@ def grid(
     Returns
     -------
     dict of str to object
-        ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; in ``out``:
+        ``candidates folds fits best_params best_score best_std seconds results_csv test`` and more; ``score_name``
+        names the score (``accuracy``, ``mean_roc_auc`` or ``neg_mean_absolute_error``); in ``out``:
         ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds``
         is what was measured on a few epochs before large heads or networks were trained, if none of them stops
         early; else None. ``reduced`` says what a baseline learnt from where the features do not fit in memory (see
@@ -221,10 +223,11 @@ def _search(
     features, test = learnt_from.features, learnt_from.parts.test
     search = run_search(asked.plan, rows, log, folder, asked.options(features.feature_set), asked.restart)
     seconds = watch.lap("search")
-    probabilities = search.predict_proba(rows_of(rows.every, test))
-    metrics = evaluate(features.y[test], probabilities, features.groups[test], classes=features.classes)
+    measures = TASK_METRICS[features.task.kind]
+    outputs = measures.outputs(search, rows_of(rows.every, test))
+    metrics = measures.evaluate(features.y[test], outputs, features.groups[test], features.classes)
     watch.lap("evaluate")
-    return _Done(learnt_from, rows, log, search, seconds, probabilities, metrics)
+    return _Done(learnt_from, rows, log, search, seconds, outputs, metrics)
 
 
 def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -235,6 +238,7 @@ def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[
     return {
         **stamp("grid", features, {"train": done.rows.train, "test": done.learnt_from.parts.test}),
         "task": asked.request.learns.name,
+        "learns": about_task(features.task),
         "model": asked.model,
         "method": asked.plan.method,
         "classes": list(features.classes),
@@ -246,6 +250,7 @@ def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[
         "fits": candidates * asked.cv,
         "from_journal": sum(cell.from_journal for cell in done.log.cells),
         "best_params": short_names(search.best_params_),
+        "score_name": TASK_METRICS[features.task.kind].score_name,
         "best_score": float(results["mean_test_score"][best]),
         "best_std": float(results["std_test_score"][best]),
         "reference_best": asked.reference_best,
@@ -274,11 +279,12 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
     features, rows, search = done.learnt_from.features, done.rows, done.search
     title = f"{features.feature_set}, {asked.model}, {asked.request.learns.name}"
     result["top"] = write_results(folder, search)
-    draw_results(folder, search, features, f"{title}: accuracy by {asked.cv} folds, mean over the rest")
+    said = SCORES[features.task.kind].said
+    draw_results(folder, search, features, f"{title}: {said} by {asked.cv} folds, mean over the rest")
     watch.lap("draw")
     if asked.nested:
         options = asked.options(features.feature_set)
-        result["nested"] = nested_estimate(asked.plan, rows, features.classes, asked.cv, done.log, options)
+        result["nested"] = nested_estimate(asked.plan, rows, features, asked.cv, done.log, options)
         watch.lap("nested")
     save_bundle(
         folder / "bundle",
@@ -291,7 +297,7 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
     )
     watch.lap("bundle")
     best_of = f"{title}, best of {result['candidates']}, test"
-    write_evaluation(folder, features, done.learnt_from.parts.test, done.probabilities, done.test, best_of)
+    write_evaluation(folder, features, done.learnt_from.parts.test, done.outputs, done.test, best_of)
     watch.lap("draw")
     write_json(folder / "run.json", result)
 

@@ -14,19 +14,13 @@ from featcache.features.labelled_features import Features
 
 from ..evaluation import comparison_plots
 from ..evaluation.canvas import save_figure
-from ..evaluation.metrics import evaluate
 from ..evaluation.run_folder import origin_note, write_table
-from ..evaluation.splits import Fold
+from ..evaluation.splits import Fold, merged
+from ..evaluation.task_metrics import TASK_METRICS
 from ..search.streaming_pca import sampled
 from .baseline_models import Baseline, short_names
 from .baseline_search import ModelRows, Searched, search
-
-_TEST = ("balanced_accuracy", "macro_f1", "roc_auc", "loss")
-_HEADER = (
-    *("name", "cv_score", "cv_std", "test_accuracy", "ci_low", "ci_high"),
-    *(f"test_{metric}" for metric in _TEST),
-    *("seconds", "best_params"),
-)
+from .search_scores import SCORES, SearchScore
 
 
 @dataclass(frozen=True)
@@ -92,18 +86,19 @@ def _judged(
 ) -> Standing:
     started = time.perf_counter()
     features, X = seen.features, seen.seen_by(baseline)
-    y = features.y[train]
+    y, kind = features.y[train], features.task.kind
     taken: Any = slice(None)
     if baseline.quadratic and seen.reduced is not None:
-        taken, folds = sampled(y, folds, seed)
-    searched = search(seen.unfitted(baseline, seed), baseline.grid, X[train[taken]], y[taken], folds)
+        taken, folds = sampled(merged(features.strata[train], np.arange(len(train)), 2), folds, seed)
+    of_rows = X[train[taken]], y[taken]
+    searched = search(seen.unfitted(baseline, seed), baseline.grid, *of_rows, folds, SCORES[kind].scoring)
     seconds = time.perf_counter() - started
-    probabilities = searched.search.predict_proba(X[test])
+    outputs = TASK_METRICS[kind].outputs(searched.search, X[test])
     row = {
         "name": baseline.name,
         "cv_score": searched.cv_score,
         "cv_std": searched.cv_std,
-        "test": evaluate(features.y[test], probabilities, features.groups[test], classes=features.classes),
+        "test": TASK_METRICS[kind].evaluate(features.y[test], outputs, features.groups[test], features.classes),
         "seconds": round(seconds, 2),
         "best_params": short_names(searched.best_params),
         "n": len(y[taken]),
@@ -113,19 +108,35 @@ def _judged(
 
 
 def write_leaderboard(
-    folder: Path, rows: Sequence[Mapping[str, Any]], features: Features, task: str, test: np.ndarray
+    folder: Path, rows: Sequence[Mapping[str, Any]], features: Features, train: np.ndarray, test: np.ndarray
 ) -> None:
     """``leaderboard.csv`` and ``leaderboard.png``."""
-    write_table(folder / "leaderboard.csv", _HEADER, [_cells(row) for row in rows])
-    chance = float(np.bincount(features.y[test]).max() / len(test))
-    caption = f"{features.feature_set}, {features.pooling}, {task}, test n = {len(test)}{origin_note(features)}"
-    save_figure(comparison_plots.leaderboard(rows, chance, caption), folder / "leaderboard.png")
+    score = SCORES[features.task.kind]
+    header = (
+        *("name", "cv_score", "cv_std", f"test_{score.metric}", "ci_low", "ci_high"),
+        *(f"test_{metric}" for metric in score.beside),
+        *("seconds", "best_params"),
+    )
+    write_table(folder / "leaderboard.csv", header, [_cells(row, score) for row in rows])
+    name = features.task.name
+    caption = f"{features.feature_set}, {features.pooling}, {name}, test n = {len(test)}{origin_note(features)}"
+    places = [_place(row, score) for row in rows]
+    chance = score.chance_label, score.chance(features.y[train], features.y[test])
+    save_figure(
+        comparison_plots.leaderboard(places, score.label, chance, score.best, caption), folder / "leaderboard.png"
+    )
 
 
-def _cells(row: Mapping[str, Any]) -> list[Any]:
+def _place(row: Mapping[str, Any], score: SearchScore) -> comparison_plots.Place:
+    value, interval = row["test"][score.metric], row["test"].get(f"{score.metric}_ci")
+    return comparison_plots.Place(row["name"], score.sign * row["cv_score"], row["cv_std"], value, interval)
+
+
+def _cells(row: Mapping[str, Any], score: SearchScore) -> list[Any]:
     test, params = row["test"], row["best_params"]
     return [
-        *(row["name"], row["cv_score"], row["cv_std"], test["accuracy"], *test["accuracy_ci"]),
-        *(test[metric] for metric in _TEST),
+        *(row["name"], row["cv_score"], row["cv_std"], test[score.metric]),
+        *(test.get(f"{score.metric}_ci") or (None, None)),
+        *(test[metric] for metric in score.beside),
         *(row["seconds"], "; ".join(f"{name}={value}" for name, value in params.items())),
     ]

@@ -16,9 +16,10 @@ from ..search.candidate_checks import Between, check_space
 from ..search.halving_search_cv import FastHalvingGridSearchCV
 from ..search.search_cv import FastGridSearchCV, FastRandomizedSearchCV
 from ..training.epoch_classifier import EpochClassifier
-from .baseline_models import TABLE, with_seed
+from .baseline_models import TABLES, with_seed
 from .head_models import HEADS, MODELS, settings_of
 from .reference import GRIDS
+from .search_scores import SCORES
 
 METHODS = ("exact", "halving", "random")
 PRESET = "reference"
@@ -50,6 +51,8 @@ class SearchPlan:
         Candidates of a random search.
     seed : int
         Of what a search draws.
+    scoring : str, callable or None
+        What is measured, as sklearn takes it; None is the model's own.
     """
 
     estimator: Any
@@ -57,11 +60,12 @@ class SearchPlan:
     method: str
     iterations: int
     seed: int
+    scoring: Any = None
 
     def search(self, folds: Sequence[Fold]) -> FastGridSearchCV | FastRandomizedSearchCV | FastHalvingGridSearchCV:
         """The search over these folds, unfitted, with a model of its own."""
         # A candidate that cannot be fitted ends the search with its own words: a score that is no number helps nobody.
-        common: dict[str, Any] = {"cv": folds, "error_score": "raise"}
+        common: dict[str, Any] = {"cv": folds, "error_score": "raise", "scoring": self.scoring}
         estimator, space = clone(self.estimator), dict(self.space)
         if self.method == "exact":
             return FastGridSearchCV(estimator, space, **common)
@@ -99,23 +103,28 @@ def plan_search(
     Raises :class:`UsageError` for an unknown model or parameter, and for a value that no fit can take.
     """
     check_method(method, iterations)
-    if model not in HEADS and model not in TABLE:
-        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join([*HEADS, *TABLE])}")
+    table = TABLES[task.kind]
+    there = [*(name for name in HEADS if (task.kind, name) in MODELS), *table]
+    if model not in there:
+        raise UsageError(f"model {model!r} does not learn task {task.name}; expected one of {', '.join(there)}")
     if preset not in (None, PRESET):
         raise UsageError(f"preset {preset!r} is unknown; there is one: {PRESET}")
-    if preset and (params or model not in HEADS):
-        raise UsageError(f"--preset {PRESET} is a grid of its own for dense and own-cnn: give no --param with it")
+    if preset and (params or model not in HEADS or task.kind != "classes"):
+        raise UsageError(
+            f"--preset {PRESET} is a grid of its own for dense and own-cnn, which learn classes in it: give no --param "
+            "with it"
+        )
     if model in HEADS:
         estimator: Any = MODELS[task.kind, model](**settings_of(task, model), random_state=seed)
         wanted: Mapping[str, Any] = params or GRIDS.get((task.name, model)) or GRIDS["multiclass", model]
         if not params and "epochs" not in wanted:
             estimator.set_params(patience=_PATIENCE)
     else:
-        estimator = with_seed(TABLE[model].model, seed)
-        wanted = params or TABLE[model].grid
+        estimator = with_seed(table[model].model, seed)
+        wanted = params or table[model].grid
     space = _space(estimator, model, wanted, method)
     check_space(estimator, space)
-    return SearchPlan(estimator, space, method, iterations, seed)
+    return SearchPlan(estimator, space, method, iterations, seed, SCORES[task.kind].scoring)
 
 
 def _space(estimator: Any, model: str, wanted: Mapping[str, Values], method: str) -> dict[str, Any]:

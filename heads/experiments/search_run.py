@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DataError
+from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
 from featcache.system.throughput_log import duration
 
-from ..evaluation.metrics import evaluate
-from ..evaluation.splits import Fold, group_folds
+from ..evaluation.splits import Fold, group_folds, merged
+from ..evaluation.task_metrics import TASK_METRICS
 from ..search.candidate_checks import naming_candidates
 from ..search.search_cv import Progress
 from ..search.streaming_pca import Reduced, reduce_columns, sampled
-from ..training.epoch_classifier import rows_of
-from .baseline_models import TABLE, short_names
+from ..training.checked_rows import rows_of
+from .baseline_models import TABLES, short_names
 from .search_plan import SearchPlan
 from .search_results import write_partial_results
 from .training_data import TrainingData
@@ -40,8 +41,8 @@ class SearchRows:
         All rows, as the model sees them.
     train : int array of shape (m,)
         Positions of those to learn from.
-    X, y, groups
-        These rows, their labels and groups.
+    X, y, groups, strata
+        These rows, their targets and groups, and what folds keep in proportion.
     folds : list of (learnt from, held out)
         Positions within ``train``.
     reduced : Reduced or None
@@ -53,6 +54,7 @@ class SearchRows:
     X: Any
     y: np.ndarray
     groups: np.ndarray
+    strata: np.ndarray
     folds: list[Fold]
     reduced: Reduced | None
 
@@ -62,13 +64,15 @@ def search_rows(learnt_from: TrainingData, model: str, cv: int, seed: int) -> Se
     features = learnt_from.features
     train, folds = learnt_from.folds(cv, seed)
     every, reduced = features.X, None
-    if model in TABLE and isinstance(every, StoredRows):
+    baseline = TABLES[features.task.kind].get(model)
+    if baseline is not None and isinstance(every, StoredRows):
         reduced = reduce_columns(every, train, seed)
         every = reduced.rows
-        if TABLE[model].quadratic:
-            taken, folds = sampled(features.y[train], folds, seed)
+        if baseline.quadratic:
+            taken, folds = sampled(merged(features.strata[train], np.arange(len(train)), 2), folds, seed)
             train = train[taken]
-    return SearchRows(every, train, rows_of(every, train), features.y[train], features.groups[train], folds, reduced)
+    targets = features.y[train], features.groups[train], features.strata[train]
+    return SearchRows(every, train, rows_of(every, train), *targets, folds, reduced)
 
 
 def require_rows_for_halving(plan: SearchPlan, rows: SearchRows) -> None:
@@ -137,18 +141,21 @@ def run_search(
 
 
 def nested_estimate(
-    plan: SearchPlan, rows: SearchRows, classes: Sequence[str], cv: int, log: SearchLog, options: Mapping[str, Any]
+    plan: SearchPlan, rows: SearchRows, features: Features, cv: int, log: SearchLog, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A search within each outer fold, judged on what that fold held back: all rows once, by models that were chosen
     without them."""
-    y, groups = rows.y, rows.groups
-    probabilities = np.zeros((len(y), len(classes)))
-    best_params = []
-    for train, test in group_folds(y, groups, classes, cv, plan.seed + 1):
-        inner = group_folds(y[train], groups[train], classes, cv, plan.seed, "inner folds (--nested)")
+    y, groups, strata = rows.y, rows.groups, rows.strata
+    measures, names = TASK_METRICS[features.task.kind], features.classes
+    classes = names if features.task.kind == "classes" else None
+    folds = group_folds(strata, groups, classes, cv, plan.seed + 1)
+    parts, best_params = [], []
+    for train, test in folds:
+        inner = group_folds(strata[train], groups[train], classes, cv, plan.seed, "inner folds (--nested)")
         search = plan.search(inner).set_params(**options, on_cell=log.note)
         with naming_candidates():
             search.fit(rows_of(rows.X, train), y[train], groups=groups[train])
-        probabilities[test] = search.predict_proba(rows_of(rows.X, test))
+        parts.append(measures.outputs(search, rows_of(rows.X, test)))
         best_params.append(short_names(search.best_params_))
-    return {**evaluate(y, probabilities, groups, classes=classes), "best_params": best_params}
+    outputs = np.concatenate(parts)[np.argsort(np.concatenate([test for _, test in folds]))]
+    return {**measures.evaluate(y, outputs, groups, names), "best_params": best_params}

@@ -22,7 +22,7 @@ from featcache.features.stored_rows import StoredRows
 
 from ..search.gram_projection import isometric
 from ..search.streaming_pca import reduce_columns
-from ..training.epoch_classifier import blocks
+from ..training.checked_rows import blocks
 
 EXACT = 2000  # rows; up to here every distance is kept
 _COMPONENTS = 50  # beyond, as van der Maaten & Hinton do

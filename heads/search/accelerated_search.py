@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from featcache.errors import UsageError
 
-from ..training.epoch_classifier import EpochClassifier
+from ..training.epoch_estimator import EpochEstimator
 from . import sklearn_hooks
 from .cell_run import OnCell, SearchRequest, results_of
 from .cells import OnEstimate
@@ -138,10 +138,10 @@ class AcceleratedSearch(_Search):
         """What the model's ``fit`` calls groups; empty where it takes none, or candidates replace it."""
         model = self.estimator
         if not isinstance(model, Pipeline):
-            return "groups" if isinstance(model, EpochClassifier) else ""
+            return "groups" if isinstance(model, EpochEstimator) else ""
         step, last = model.steps[-1]
         replaced = any(step in grid for grid in self._grids())
-        return f"{step}__groups" if isinstance(last, EpochClassifier) and not replaced else ""
+        return f"{step}__groups" if isinstance(last, EpochEstimator) and not replaced else ""
 
     def _grids(self) -> list[Mapping[str, Any]]:
         grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", None) or {}

@@ -15,7 +15,7 @@ from xgboost import XGBModel
 from featcache.errors import FeatcacheError, UsageError
 from featcache.system.foreign_errors import first_line, translated
 
-from ..training.epoch_classifier import EpochClassifier
+from ..training.epoch_estimator import EpochEstimator
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def check_space(estimator: Any, space: Mapping[str, Any]) -> None:
 def _check(model: Any) -> None:
     """Raise where a parameter of a model, or of a model within it, is none that a fit can take."""
     for part in [model, *model.get_params(deep=True).values()]:
-        if isinstance(part, EpochClassifier):
+        if isinstance(part, EpochEstimator):
             part.check()
         elif isinstance(part, XGBModel):
             _try(part)

@@ -18,7 +18,7 @@ from featcache.errors import UsageError
 from featcache.features.stored_rows import StoredRows
 from featcache.system import memory as memory_use
 
-from ..training.epoch_classifier import checked_weight
+from ..training.checked_rows import checked_weight
 from .cell_scoring import (
     Result,
     answers_the_question,

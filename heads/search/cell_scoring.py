@@ -11,7 +11,7 @@ from typing import Any
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import cross_validate
 
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
 from .cells import FittedCell, Problem
 
 _log = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ class Problem:
         Values for its parameters.
     X : array-like of shape (n, ...)
         The rows.
-    y : array of shape (n,)
-        Their labels.
+    y : array of shape (n,) or (n, n_labels)
+        What is to be learnt of them.
     folds : sequence of pairs of int arrays
         (train, test) positions.
     weight : array of shape (n,), or None

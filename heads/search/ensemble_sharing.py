@@ -21,7 +21,8 @@ from sklearn.ensemble import (
 )
 from xgboost import XGBClassifier, XGBModel, XGBRegressor
 
-from ..training.epoch_classifier import rows_of
+from ..training.checked_rows import rows_of
+from ..training.label_wise import LabelWiseClassifier
 from . import sklearn_hooks
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 
@@ -29,11 +30,16 @@ _FORESTS = (RandomForestClassifier, RandomForestRegressor, ExtraTreesClassifier,
 _BOOSTED = (GradientBoostingClassifier, GradientBoostingRegressor)
 _HISTOGRAM = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _XGBOOST = (XGBClassifier, XGBRegressor)
+_WITHIN = "estimator__"  # of a classifier for each label
 SIZED = (*_FORESTS, *_BOOSTED, *_HISTOGRAM, *_XGBOOST)
 
 
 def size_name(model: Any) -> str:
-    """The parameter of an ensemble that says how many trees it has; empty where fewer trees are another model."""
+    """The parameter of an ensemble, or of one for each label, that says how many trees it has; empty where fewer trees
+    are another model."""
+    if type(model) is LabelWiseClassifier:
+        inner = size_name(model.estimator)
+        return f"{_WITHIN}{inner}" if inner else ""
     if type(model) in _HISTOGRAM:
         # With early stopping the number of trees is not what the parameter says.
         return "max_iter" if model.early_stopping is False and not model.warm_start and _seeded(model) else ""
@@ -47,9 +53,18 @@ def size_name(model: Any) -> str:
     return "n_estimators" if _seeded(model) else ""
 
 
+def shared_trees(problem: Problem, cell: Cell) -> Any:
+    """What is equal for cells that differ in the number of their trees alone."""
+    model = problem.models[cell[0]]
+    name = size_name(model)
+    if name.startswith(_WITHIN):
+        return type(model.estimator), problem.alike_but_for(cell, name, "estimator")
+    return problem.alike_but_for(cell, name)
+
+
 def fit_ensembles(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
     """Fit cells that differ in the number of trees by the largest of them."""
-    for group in grouped(todo, lambda cell: problem.alike_but_for(cell, "n_estimators", "max_iter")):
+    for group in grouped(todo, lambda cell: shared_trees(problem, cell)):
         with else_left_to_sklearn():
             _largest_first(problem, group, done)
 
@@ -61,7 +76,7 @@ def _seeded(model: Any) -> bool:
 def _largest_first(problem: Problem, group: Sequence[Cell], done: OnFitted) -> None:
     models = {cell: problem.candidate(cell[0]) for cell in group}
     name = size_name(next(iter(models.values())))
-    sizes = {cell: getattr(model, name) for cell, model in models.items()}
+    sizes = {cell: model.get_params()[name] for cell, model in models.items()}
     largest = models[max(group, key=sizes.__getitem__)]
     train, test = problem.folds[group[0][1]]
     since = time.perf_counter()
@@ -73,6 +88,11 @@ def _largest_first(problem: Problem, group: Sequence[Cell], done: OnFitted) -> N
 
 def _first_trees(largest: Any, name: str, size: int) -> Any:
     """The ensemble of the first ``size`` trees."""
+    if isinstance(largest, LabelWiseClassifier):
+        inner = name.removeprefix(_WITHIN)
+        return LabelWiseClassifier.of(
+            [model if isinstance(model, float) else _first_trees(model, inner, size) for model in largest.models_]
+        )
     smaller = copy.copy(largest).set_params(**{name: size})
     if isinstance(largest, XGBModel):
         smaller = clone(smaller)

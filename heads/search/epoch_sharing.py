@@ -15,8 +15,9 @@ from featcache.features.stored_rows import StoredRows
 
 from ..training import engine
 from ..training.architectures import HeadShape
+from ..training.checked_rows import rows_of
 from ..training.cnn_classifier import OwnCNNClassifier
-from ..training.epoch_classifier import EpochClassifier, rows_of
+from ..training.epoch_estimator import EpochEstimator
 from ..training.epoch_timing import training_seconds
 from ..training.train_spec import Job, TrainedHead
 from ..training.training_state import used_columns
@@ -39,9 +40,8 @@ _Stack = list[tuple[_Run, Job]]
 
 
 def fit_heads(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
-    """Fit cells of :class:`heads.DenseHeadClassifier`."""
-    classes, codes = np.unique(problem.y, return_inverse=True)
-    stacks = _stacks(problem, todo, classes)
+    """Fit cells of dense heads."""
+    stacks, targets = _stacks(problem, todo)
     stored = isinstance(problem.X, StoredRows)
     X = problem.X if stored else np.asarray(problem.X, dtype=np.float32)
     _announce(problem, [run for (shape, *_), stack in stacks.items() if shape.large for run, _ in stack])
@@ -54,7 +54,7 @@ def fit_heads(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
         columns = _most_columns(X, stack) if large else 0
         for first in range(0, len(stack), at_once):
             with else_left_to_sklearn():
-                _train_stack(problem, X, codes, shape, stack[first : first + at_once], columns, done)
+                _train_stack(problem, X, targets, shape, stack[first : first + at_once], columns, done)
 
 
 def fit_networks(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
@@ -85,21 +85,23 @@ def _runs(problem: Problem, todo: Sequence[Cell]) -> list[_Run]:
     return runs
 
 
-def _stacks(problem: Problem, todo: Sequence[Cell], classes: np.ndarray) -> dict[Any, _Stack]:
-    """Trainings that may share a stack, by the heads' shape and what else decides their program."""
+def _stacks(problem: Problem, todo: Sequence[Cell]) -> tuple[dict[Any, _Stack], np.ndarray]:
+    """Trainings that may share a stack, by the heads' shape and what else decides their program; and what all rows are
+    to be learnt as."""
     stacks: dict[Any, _Stack] = {}
+    targets = np.empty(0)
     for run in _runs(problem, todo):
         train = problem.folds[run.fold][0]
         with else_left_to_sklearn():
             ready = run.model.prepare(
                 rows_of(problem.X, train), problem.y[train], problem.weights(train), groups=problem.groups_of(train)
             )
-            if not np.array_equal(run.model.classes_, classes):
-                continue  # a class is missing from the fold, and the head has another shape
+            # Fails where a class is missing from the fold: the head has another shape then.
+            targets = run.model.targets_of(problem.y)
             shape, job = run.model.job(ready, train)
             alike = (shape, replace(job.spec, epochs=1).program, bool(job.spec.dropout), bool(job.spec.l2))
             stacks.setdefault(alike, []).append((run, job))
-    return stacks
+    return stacks, targets
 
 
 def _announce(problem: Problem, runs: Sequence[_Run]) -> None:
@@ -115,7 +117,7 @@ def _announce(problem: Problem, runs: Sequence[_Run]) -> None:
         problem.on_estimate(len(counted), max(longest), len(counted) * once + sum(counted) * epoch)
 
 
-def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochClassifier, seconds: float, done: OnFitted) -> None:
+def _deliver(problem: Problem, run: _Run, epochs: int, fitted: EpochEstimator, seconds: float, done: OnFitted) -> None:
     train, test = problem.folds[run.fold]
     cells = run.cells.get(epochs, [])
     for cell in cells:
@@ -131,7 +133,7 @@ def _most_columns(X: np.ndarray | StoredRows, stack: _Stack) -> int:
 def _train_stack(
     problem: Problem,
     X: np.ndarray | StoredRows,
-    codes: np.ndarray,
+    targets: np.ndarray,
     shape: HeadShape,
     stack: _Stack,
     columns: int,
@@ -150,4 +152,4 @@ def _train_stack(
         _deliver(problem, run, epochs, fitted, share, done)
         since = time.perf_counter()
 
-    engine.train(X, codes, shape, jobs, stages=stages, on_stage=on_stage, columns=columns)
+    engine.train(X, targets, shape, jobs, stages=stages, on_stage=on_stage, columns=columns)

@@ -1,5 +1,6 @@
-"""Pipelines whose transformers are fitted once for each fold, not once for each candidate; and models that see rows
-through inner products or distances alone, which get n coordinates (:mod:`heads.search.gram_projection`)."""
+"""Pipelines whose transformers are fitted once for each fold, not once for each candidate; models that see rows through
+inner products or distances alone, which get n coordinates (:mod:`heads.search.gram_projection`); and ridges of several
+penalties (:mod:`heads.search.ridge_sharing`)."""
 
 from __future__ import annotations
 
@@ -10,47 +11,15 @@ from typing import Any
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC
 
-from ..training.epoch_classifier import EpochClassifier, rows_of
+from ..training.checked_rows import rows_of
+from ..training.epoch_estimator import EpochEstimator
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 from .gram_projection import isometric
+from .projectable_models import approximate, keeps_the_precision, made_ready, projects
 from .projection_check import answers_alike
-
-
-def projects(model: Any) -> bool:
-    """Whether a model sees rows through inner products or distances alone.
-
-    Where ties or a solver's last step could decide a label, :mod:`heads.search.projection_check` looks at each fit
-    besides. Newton's conjugate gradients take another path in other coordinates, and NuSVC has many solutions where
-    rows are copies: these go the ordinary way.
-    """
-    if type(model) is CalibratedClassifierCV:
-        inner = model.estimator
-        return type(inner) in (SVC, RidgeClassifier) and model.method == "sigmoid" and projects(inner)
-    if type(model) is LogisticRegression:
-        by_norm = getattr(model, "penalty", "l2") in ("l2", "deprecated") and not getattr(model, "l1_ratio", None)
-        return by_norm and model.solver == "lbfgs" and not model.warm_start
-    if type(model) is SVC:
-        return model.kernel in ("linear", "rbf", "poly", "sigmoid")
-    if type(model) is RidgeClassifier:
-        return model.solver in ("auto", "cholesky", "svd") and not model.positive
-    if type(model) is KNeighborsClassifier:
-        euclidean = model.metric == "euclidean" or (model.metric == "minkowski" and model.p == 2)
-        return euclidean and not model.metric_params and model.weights in ("uniform", "distance")
-    return False
-
-
-def _approximate(model: Any) -> bool:
-    """Whether probabilities and decisions of the projected model differ by more than rounding.
-
-    Those of a solver that stops near its solution do, and those of neighbours, which weigh the nearest without end.
-    """
-    return isinstance(model, LogisticRegression | KNeighborsClassifier)
+from .ridge_sharing import fit_penalties, shares_penalties
 
 
 def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -86,41 +55,57 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
         order = np.arange(len(problem.y))
         rows = _dense(problem.X)
         places = {fold: problem.folds[fold] for _, fold in group}
+
+    def may_be_projected(model: Any) -> bool:
+        exact = problem.by_label or not approximate(model)
+        return projects(model) and exact and keeps_the_precision(model, rows)
+
+    last = {cell: _steps(problem.models[cell[0]])[1] for cell in group}
     wide = rows.shape[1] > len(rows)
-    projected = isometric(rows) if wide and any(projects(_steps(problem.models[c])[1]) for c, _ in group) else None
-    if projected is None and not before:
+    projected = isometric(rows) if wide and any(may_be_projected(model) for model in last.values()) else None
+    units = grouped(group, lambda cell: _fitted_with(cell, last[cell]))
+    if projected is None and not before and len(units) == len(group):
         return  # nothing to be won
     shared = (time.perf_counter() - since) / len(group)
     y, weight, groups = problem.y[order], problem.weights(order), problem.groups_of(order)
 
-    def fit(cell: Cell) -> FittedCell | None:
-        model = _steps(problem.candidate(cell[0]))[1]
-        train, test = places[cell[1]]
+    def fit(cells: Sequence[Cell]) -> list[FittedCell]:
+        models = [_steps(problem.candidate(number))[1] for number, _ in cells]
+        train, test = places[cells[0][1]]
         started = time.perf_counter()
-        X = rows
         try:
-            if projected is not None and projects(model) and (problem.by_label or not _approximate(model)):
-                X = projected
-                _fix_gamma(model, rows, train)
-            besides = {} if weight is None else {"sample_weight": weight[train]}
-            if groups is not None and isinstance(model, EpochClassifier):
-                besides["groups"] = groups[train]
-            model.fit(X[train], y[train], **besides)
+            X = rows
+            if projected is not None and may_be_projected(models[0]):
+                X = projected if all(made_ready(model, rows, train) for model in models) else rows
+            of_rows = None if weight is None else weight[train]
+            if len(models) > 1:
+                fit_penalties(models, X[train], y[train], of_rows)
+            else:
+                besides = {} if of_rows is None else {"sample_weight": of_rows}
+                if groups is not None and isinstance(models[0], EpochEstimator):
+                    besides["groups"] = groups[train]
+                models[0].fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test
-            if X is projected and not answers_alike(
-                model, X, y, train, judged, None if weight is None else weight[train]
-            ):
-                return None
+            if X is projected and not all(answers_alike(m, X, y, train, judged, of_rows) for m in models):
+                return []
         except (ValueError, TypeError, ArithmeticError):
-            return None
-        return FittedCell(cell, model, X, train, test, time.perf_counter() - started + shared)
+            return []
+        seconds = (time.perf_counter() - started) / len(cells) + shared
+        return [FittedCell(cell, model, X, train, test, seconds) for cell, model in zip(cells, models, strict=True)]
 
     # Threads: these fits spend their time in compiled code, and the rows need no copy in another process.
     for ready in joblib.Parallel(problem.jobs_of(rows.nbytes), backend="threading", return_as="generator")(
-        joblib.delayed(fit)(cell) for cell in group
+        joblib.delayed(fit)(cells) for cells in units
     ):
-        if ready is not None:
-            done(ready)
+        for fitted_cell in ready:
+            done(fitted_cell)
+
+
+def _fitted_with(cell: Cell, model: Any) -> Any:
+    """What is equal for cells whose last step is fitted at once; the cell itself where it is fitted alone."""
+    if not shares_penalties(model):
+        return cell
+    return joblib.hash({**model.get_params(), "alpha": None}), cell[1]
 
 
 def _dense(rows: Any) -> np.ndarray:
@@ -128,17 +113,3 @@ def _dense(rows: Any) -> np.ndarray:
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         raise TypeError("not a table of numbers")
     return array
-
-
-def _fix_gamma(model: Any, rows: np.ndarray, train: np.ndarray) -> None:
-    """Where a kernel's width follows from the columns, take it from the real ones."""
-    inner = model.estimator if isinstance(model, CalibratedClassifierCV) else model
-    if getattr(inner, "kernel", None) == "linear":
-        return
-    if getattr(inner, "gamma", None) == "auto":
-        inner.set_params(gamma=1 / rows.shape[1])
-    elif getattr(inner, "gamma", None) == "scale":
-        if isinstance(model, CalibratedClassifierCV):
-            raise TypeError("the inner folds have widths of their own")
-        variance = float(rows[train].var())
-        inner.set_params(gamma=1 / (rows.shape[1] * variance) if variance else 1.0)

@@ -15,12 +15,14 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from ..training.cnn_classifier import OwnCNNClassifier
-from ..training.dense_head_classifier import DenseHeadClassifier
-from ..training.epoch_classifier import EpochClassifier
+from ..training.dense_head import DenseHead
+from ..training.epoch_estimator import EpochEstimator
+from ..training.label_wise import LabelWiseClassifier
 from .cells import Cell, OnFitted, Problem, grouped
-from .ensemble_sharing import SIZED, fit_ensembles, size_name
+from .ensemble_sharing import SIZED, fit_ensembles, shared_trees, size_name
 from .epoch_sharing import fit_heads, fit_networks
-from .pipeline_sharing import fit_pipelines, projects
+from .pipeline_sharing import fit_pipelines
+from .projectable_models import projects
 
 
 def fit_cells(problem: Problem, todo: Iterable[Cell], on_fitted: OnFitted) -> None:
@@ -36,10 +38,10 @@ def portions(problem: Problem, todo: Iterable[Cell], count: int) -> list[list[Ce
 
     def shares(cell: Cell) -> Any:
         model = problem.models[cell[0]]
-        if isinstance(model, EpochClassifier):
+        if isinstance(model, EpochEstimator):
             return problem.alike_but_for(cell, "epochs")
-        if size := size_name(model):
-            return problem.alike_but_for(cell, size)
+        if size_name(model):
+            return shared_trees(problem, cell)
         return cell[1] if _way(model) is fit_pipelines else cell
 
     parts: list[list[Cell]] = [[] for _ in range(count)]
@@ -53,13 +55,14 @@ def may_have_a_way(estimator: Any, search: Any) -> bool:
     grids = getattr(search, "param_grid", None) or getattr(search, "param_distributions", None) or {}
     values = [v for grid in ([grids] if isinstance(grids, Mapping) else grids) for v in dict(grid).values()]
     models = any(isinstance(v, list | tuple) and any(isinstance(m, BaseEstimator) for m in v) for v in values)
-    by_itself = type(estimator) in SIZED or isinstance(estimator, Pipeline) or hasattr(estimator, "kernel")
+    inner = estimator.estimator if isinstance(estimator, LabelWiseClassifier) else estimator
+    by_itself = type(inner) in SIZED or isinstance(estimator, Pipeline) or hasattr(inner, "kernel")
     return models or by_itself or _way(estimator) is not None
 
 
 def _way(model: Any) -> Callable[[Problem, Sequence[Cell], OnFitted], None] | None:
     """The way for a model, or None."""
-    if isinstance(model, DenseHeadClassifier):
+    if isinstance(model, DenseHead):
         return fit_heads
     if isinstance(model, OwnCNNClassifier):
         return fit_networks

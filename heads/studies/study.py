@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import featcache
+from featcache.data.data_source import DataSource
 from featcache.data.synthetic import is_sample
 from featcache.data.tasks import check_task
 from featcache.errors import UsageError
@@ -138,10 +139,19 @@ def _settings(
     with Store(cache) as store:
         last = store.last_extract()
         if data is None and last.get("data") and not last.get("synthetic"):
-            data = str(last["data"])
-            _log.info("study: of %s, the last extract's data", data)
+            data = DataSource(
+                str(last["data"]),
+                images=last.get("images"),
+                metadata=last.get("metadata", ()),
+                headers=last.get("headers", True),
+            )
+            _log.info("study: of %s, the last extract's data", last["data"])
         if data is not None and not is_sample(store.cache, data):
             values["data"] = os.fspath(data)
+            if isinstance(data, DataSource) and not data.is_plain:
+                about = data.about()
+                values["images_below"] = about.pop("images")
+                values |= about
     return absolute(checked({**values, "backbones": [n.strip() for n in names if n.strip()]}), Path.cwd())
 
 

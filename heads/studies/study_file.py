@@ -34,7 +34,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What a study is asked for; see :func:`heads.study`.
 
     ``data`` None is the built-in sample, ``baselines`` None all of them, ``classes`` None the task's own, ``pooling``
-    None each step's own.
+    None each step's own. ``images_below``, ``metadata`` and ``headers`` say how the data is read, as of
+    :class:`featcache.DataSource`.
     """
 
     data: _Name | None = None
@@ -53,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     images: bool = True
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     memory: _Name | None = None
+    images_below: _Name | None = None
+    metadata: tuple[_Name, ...] = ()
+    headers: bool = True
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +134,11 @@ def absolute(settings: Settings, beside: Path) -> Settings:
     file = settings.weights not in ("imagenet", "random") and not settings.weights.startswith("random:")
     weights = whole(settings.weights) if file else settings.weights
     return msgspec.structs.replace(
-        settings, data=whole(settings.data), against=whole(settings.against), weights=weights
+        settings,
+        data=whole(settings.data),
+        images_below=whole(settings.images_below),
+        against=whole(settings.against),
+        weights=weights,
     )
 
 

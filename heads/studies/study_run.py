@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 import featcache
-from featcache.data.dataset import Dataset, open_dataset
+from featcache.data.data_source import DataSource
+from featcache.data.dataset import Dataset
 from featcache.data.synthetic import sample_folder, write_sample
 from featcache.data.tasks import task_classes
 from featcache.errors import DataError
@@ -48,7 +49,12 @@ class StudyRun:
     def __init__(self, settings: Settings, folder: Path, cache: Place, steps: Steps, watch: Watch) -> None:
         self._settings, self._folder, self._cache = settings, folder, cache
         self._steps, self._watch = steps, watch
-        self._root = settings.data or str(sample_folder(Path(cache).expanduser().absolute()))
+        self._root = DataSource(
+            settings.data or str(sample_folder(Path(cache).expanduser().absolute())),
+            images=settings.images_below,
+            metadata=settings.metadata,
+            headers=settings.headers,
+        )
         self._data = Images(0, "")
         self._against: Images | None = None
 
@@ -103,17 +109,17 @@ class StudyRun:
 
     # -- what is looked at -------------------------------------------------------------------------
 
-    def _dataset(self, store: Store, data: str) -> Dataset:
+    def _dataset(self, store: Store, data: Place) -> Dataset:
         wanted = self._settings
         if data == self._root:
             dataset = choose_data(store, data, wanted.group_regex)
             names = list(task_classes(wanted.task, dataset.labels, wanted.classes))
         else:
-            dataset = open_dataset(data, wanted.group_regex)
+            dataset = choose_data(store, data, wanted.group_regex)
             names = dataset.classes
         return dataset.take(i for i, label in enumerate(dataset.labels) if label in names)
 
-    def _images(self, data: str) -> Images:
+    def _images(self, data: Place) -> Images:
         with Store(self._cache) as store:
             dataset = self._dataset(store, data)
             keys, _ = row_keys(store, dataset.paths)
@@ -161,7 +167,7 @@ class StudyRun:
             result = extract_paths(store, resolved, self._dataset(store, against).paths, on_start=on_start)
         return result.computed == 0
 
-    def _sample_or_root(self) -> str:
+    def _sample_or_root(self) -> DataSource:
         """The data, the sample drawn where it is not there yet."""
         if self._settings.data is None:
             if not Path(self._root).is_dir():
@@ -177,7 +183,8 @@ class StudyRun:
         return {
             "verb": verb,
             "featcache": featcache.__version__,
-            "data": self._root,
+            "data": self._root.data,
+            "read": self._root.about(),
             "images": self._data.digest,
             "task": wanted.task,
             "classes": wanted.classes,

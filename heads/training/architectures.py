@@ -17,6 +17,9 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import UsageError
 
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "elu", "gelu", "linear")
+# What a head learns: one class of several, by cross-entropy; several labels, each by its own, where it is known; or a
+# number, by squared differences or by Huber's loss.
+LOSSES = ("class", "labels", "squared", "huber")
 LARGE = 1_000_000  # parameters
 # Keras' own defaults, stated here because the engine has to compute the same.
 BN_MOMENTUM, BN_EPSILON = 0.99, 1e-3
@@ -28,19 +31,24 @@ class HeadShape:
 
     Attributes
     ----------
-    n_features, n_classes : width of the input, and classes to tell apart (two share one sigmoid output).
+    n_features, n_targets : width of the input, and classes to tell apart (two share one sigmoid output), labels, or 1
+        for a number.
     units : width of each hidden layer.
     activation : of the hidden layers.
     batch_norm : batch normalisation after each hidden layer, in place of dropout.
+    loss : one of LOSSES.
     """
 
     n_features: int
-    n_classes: int
+    n_targets: int
     units: tuple[int, ...] = (256,)
     activation: str = "relu"
     batch_norm: bool = False
+    loss: str = "class"
 
     def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UsageError(f"loss {self.loss!r} is unknown; expected one of {', '.join(LOSSES)}")
         if self.activation not in ACTIVATIONS:
             raise UsageError(f"activation {self.activation!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
         if not self.units or not all(isinstance(n, numbers.Integral) and n >= 1 for n in self.units):
@@ -53,8 +61,25 @@ class HeadShape:
 
     @property
     def n_outputs(self) -> int:
-        """1 for two classes, else their number."""
-        return 1 if self.n_classes == 2 else self.n_classes
+        """1 for two classes, else as many as targets."""
+        return 1 if self.loss == "class" and self.n_targets == 2 else self.n_targets
+
+    @property
+    def target_columns(self) -> int:
+        """Columns of what is to be learnt: one for each label, else one."""
+        return self.n_targets if self.loss == "labels" else 1
+
+    @property
+    def output_activation(self) -> str:
+        """Of the output layer, by Keras' name."""
+        if self.loss == "class":
+            return "sigmoid" if self.n_outputs == 1 else "softmax"
+        return "sigmoid" if self.loss == "labels" else "linear"
+
+    @property
+    def measure(self) -> str:
+        """What the learning curves have besides ``loss``."""
+        return "accuracy" if self.loss in ("class", "labels") else "mae"
 
     @property
     def widths(self) -> list[tuple[int, int]]:
@@ -97,9 +122,10 @@ def initial_weights(shape: HeadShape, seed: int) -> list[np.ndarray]:
 
 
 def dense_head(shape: HeadShape, dropout: float = 0.0, l2: float = 0.0, weights: list[np.ndarray] | None = None) -> Any:
-    """The head as a ``keras.Model`` from features of shape (n, n_features) to probabilities.
+    """The head as a ``keras.Model`` from features of shape (n, n_features) to its outputs.
 
-    Two classes give one sigmoid output, the probability of the second; more give a softmax.
+    Two classes give one sigmoid output, the probability of the second; more give a softmax. Labels give a sigmoid each,
+    a number is one linear output.
     """
     _, keras = load_tensorflow()
     state = random.getstate()  # Keras draws the seeds of its layers from here, and the caller may too
@@ -109,7 +135,7 @@ def dense_head(shape: HeadShape, dropout: float = 0.0, l2: float = 0.0, weights:
             regulariser = keras.regularizers.L2(l2) if l2 else None
             layers.append(keras.layers.Dense(units, shape.activation, kernel_regularizer=regulariser))
             layers.append(keras.layers.BatchNormalization() if shape.batch_norm else keras.layers.Dropout(dropout))
-        layers.append(keras.layers.Dense(shape.n_outputs, "sigmoid" if shape.n_outputs == 1 else "softmax"))
+        layers.append(keras.layers.Dense(shape.n_outputs, shape.output_activation))
         model = keras.Sequential(layers)
     finally:
         random.setstate(state)

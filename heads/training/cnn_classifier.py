@@ -15,8 +15,10 @@ from featcache.backbones.weights import seeded
 from featcache.features.stored_rows import StoredRows
 
 from .architectures import HeadShape, own_cnn
+from .checked_rows import check_stored
 from .cnn_memory import PREDICT_BATCH, require_room
-from .epoch_classifier import EpochClassifier, Layer, OnEpoch, check_stored
+from .epoch_classifier import EpochClassifier
+from .epoch_estimator import Layer, OnEpoch
 from .epoch_watch import EpochWatch
 from .image_batches import image_batches
 from .train_spec import TrainSpec

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from .architectures import ACTIVATIONS
+from .architectures import ACTIVATIONS, LOSSES
 from .numba_compiler import compiled
 from .train_spec import OPTIMIZERS
 
@@ -17,6 +17,7 @@ from .train_spec import OPTIMIZERS
 SCALE, RATE, MOMENTUM, DECAY, PENALTY, DROPOUT = range(6)
 _ADAMW, _SGD = OPTIMIZERS.index("adamw"), OPTIMIZERS.index("sgd")
 _RELU, _SIGMOID, _TANH, _ELU, _GELU, _ = range(len(ACTIVATIONS))
+_CLASS, _LABELS, _SQUARED, _HUBER = range(len(LOSSES))
 _BETA1, _BETA2, _EPSILON = np.float32(0.9), np.float32(0.999), np.float32(1e-7)  # Keras' own defaults
 _LESS_BETA1, _LESS_BETA2 = np.float32(1 - 0.9), np.float32(1 - 0.999)
 _ONE = np.float32(1)
@@ -144,18 +145,17 @@ def update(
         w[k] -= new_m * scale / (np.sqrt(new_v) + _EPSILON)
 
 
-@compiled("void(f4[:,::1],i4[::1],f8[::1],f8[::1],f4[:,::1])")
-def losses(logits: np.ndarray, target: np.ndarray, loss: np.ndarray, right: np.ndarray, delta: np.ndarray) -> None:
-    """Cross-entropy and correctness of each row, and the gradient of the former with respect to the logits."""
+@compiled("void(f4[:,::1],f4[:,::1],f8[::1],f8[::1],f4[:,::1])")
+def _of_class(logits: np.ndarray, target: np.ndarray, loss: np.ndarray, measure: np.ndarray, delta: np.ndarray) -> None:
     rows, classes = logits.shape
     for r in range(rows):
         if classes == 1:
-            z, y = logits[r, 0], np.float32(target[r])
+            z, y = logits[r, 0], target[r, 0]
             loss[r] = max(z, np.float32(0)) - z * y + np.log1p(np.exp(-np.abs(z)))
-            right[r] = (z > 0) == (target[r] == 1)
+            measure[r] = (z > 0) == (y == 1)
             delta[r, 0] = _ONE / (_ONE + np.exp(-z)) - y
             continue
-        best = 0
+        best, true = 0, int(target[r, 0])
         for k in range(1, classes):
             if logits[r, k] > logits[r, best]:
                 best = k
@@ -165,6 +165,75 @@ def losses(logits: np.ndarray, target: np.ndarray, loss: np.ndarray, right: np.n
             total += delta[r, k]
         for k in range(classes):
             delta[r, k] /= total
-        loss[r] = np.log(total) - (logits[r, target[r]] - logits[r, best])
-        right[r] = best == target[r]
-        delta[r, target[r]] -= _ONE
+        loss[r] = np.log(total) - (logits[r, true] - logits[r, best])
+        measure[r] = best == true
+        delta[r, true] -= _ONE
+
+
+@compiled("i8(f4[:,::1],f4[:,::1],f4[:,::1],f8[::1],f8[::1],f4[:,::1])")
+def _of_labels(
+    logits: np.ndarray,
+    target: np.ndarray,
+    balance: np.ndarray,
+    loss: np.ndarray,
+    measure: np.ndarray,
+    delta: np.ndarray,
+) -> int:
+    rows, labels = logits.shape
+    known = 0
+    for r in range(rows):
+        loss[r] = measure[r] = 0.0
+        for k in range(labels):
+            z, y = logits[r, k], target[r, k]
+            if np.isnan(y):
+                delta[r, k] = np.float32(0)
+                continue
+            known += 1
+            share = balance[1 if y == 1 else 0, k] / np.float32(labels)
+            loss[r] += share * (max(z, np.float32(0)) - z * y + np.log1p(np.exp(-np.abs(z))))
+            measure[r] += (z > 0) == (y == 1)
+            delta[r, k] = share * (_ONE / (_ONE + np.exp(-z)) - y)
+    return known
+
+
+@compiled("void(f4[:,::1],f4[:,::1],b1,f8[::1],f8[::1],f4[:,::1])")
+def _of_number(
+    value: np.ndarray, target: np.ndarray, huber: bool, loss: np.ndarray, measure: np.ndarray, delta: np.ndarray
+) -> None:
+    for r in range(len(value)):
+        error = value[r, 0] - target[r, 0]
+        size = np.abs(error)
+        measure[r] = size
+        if not huber:
+            loss[r] = error * error
+            delta[r, 0] = np.float32(2) * error
+        elif size <= _ONE:
+            loss[r] = np.float32(0.5) * error * error
+            delta[r, 0] = error
+        else:
+            loss[r] = size - np.float32(0.5)
+            delta[r, 0] = _ONE if error > 0 else -_ONE
+
+
+@compiled("i8(i8,f4[:,::1],f4[:,::1],f4[:,::1],f8[::1],f8[::1],f4[:,::1])")
+def losses(
+    kind: int,
+    logits: np.ndarray,
+    target: np.ndarray,
+    balance: np.ndarray,
+    loss: np.ndarray,
+    measure: np.ndarray,
+    delta: np.ndarray,
+) -> int:
+    """Loss and measure of each row, and the gradient of the former with respect to the logits.
+
+    The measure is how many known targets are right, or by how much a number is off. ``balance`` of shape (2, labels) is
+    what a known 0 and a known 1 of each label count. Returned is how many targets are known.
+    """
+    if kind == _LABELS:
+        return _of_labels(logits, target, balance, loss, measure, delta)
+    if kind == _CLASS:
+        _of_class(logits, target, loss, measure, delta)
+    else:
+        _of_number(logits, target, kind == _HUBER, loss, measure, delta)
+    return len(logits)

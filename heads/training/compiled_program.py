@@ -18,7 +18,7 @@ import numpy as np
 from featcache.backbones.tensorflow_setup import gpu_likely
 from featcache.features.stored_rows import StoredRows
 
-from .architectures import ACTIVATIONS, HeadShape
+from .architectures import ACTIVATIONS, LOSSES, HeadShape
 from .flat_layout import FlatLayout
 from .train_spec import OPTIMIZERS, Job, TrainSpec
 
@@ -87,6 +87,7 @@ class CompiledProgram:
         val_rows: np.ndarray,
         val_filled: np.ndarray,
         spec: TrainSpec,
+        balance: np.ndarray,
         weights: list[np.ndarray],
         slots: list[np.ndarray],
     ) -> np.ndarray:
@@ -98,14 +99,16 @@ class CompiledProgram:
         knobs, seed = np.array(numbers, np.float32), spec.seed % 2**31
         if self._shape.batch_norm:
             knobs[compiled_layers.DROPOUT] = 0  # normalisation stands in its place
-        kinds = OPTIMIZERS.index(spec.optimizer), ACTIVATIONS.index(self._shape.activation)
-        head = (self._table, weights[1], slots[1], *kinds)
+        shape = self._shape
+        kinds = OPTIMIZERS.index(spec.optimizer), ACTIVATIONS.index(shape.activation), LOSSES.index(shape.loss)
+        head = (self._table, weights[1], slots[1], kinds)
         if not self._shape.large:
             data = (X, y, order, weight, counts, start, val)
-            return compiled_step.epochs(*data, weights[0], slots[0], *head, knobs, seed)
+            return compiled_step.epochs(*data, weights[0], slots[0], *head, knobs, balance, seed)
         batches = [at for at in np.ndindex(counts.shape) if counts[at]]
         rows = [order[at][: counts[at]].astype(np.int64) for at in batches]
-        curves, sums = np.full((len(order), 4), np.nan), np.zeros((len(order), 2))
+        curves, sums = np.full((len(order), 4), np.nan), np.zeros((len(order), 3))
+        judged = (*head, knobs, np.ones_like(balance), seed, -1)
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="kernel") as pool:
             kernel = _Kernel(pool, X, weights[0], slots[0], kinds[0])
             product, _ = kernel.step(_NONE, _NO_DELTA, rows[0] if rows else _NONE, knobs)
@@ -113,23 +116,23 @@ class CompiledProgram:
                 before, epoch = start + number, at[0]
                 now, delta = compiled_layers.knobs_at(knobs, before), np.empty_like(product)
                 given = product, y[batch], weight[at][: len(batch)]
-                loss, right = compiled_step.rest_of_step(*given, *head, now, seed, before, delta)
+                loss, measure, known = compiled_step.rest_of_step(*given, *head, now, balance, seed, before, delta)
                 last = number + 1 == len(batches) or batches[number + 1][0] != epoch
                 judging = val if last else _NONE
                 following = rows[number + 1] if number + 1 < len(batches) else _NONE
                 product, squares = kernel.step(batch, delta, np.concatenate([judging, following]), now)
-                sums[epoch] += (loss + spec.l2 * squares) * len(batch), right
+                sums[epoch] += (loss + spec.l2 * squares) * len(batch), measure, known
                 if last:
-                    curves[epoch, :2] = sums[epoch] / counts[epoch].sum()
+                    curves[epoch, :2] = sums[epoch, :2] / (counts[epoch].sum(), sums[epoch, 2])
                     if len(val):
                         given = product[: len(val)], y[val], np.ones(len(val), np.float32)
-                        loss, right = compiled_step.rest_of_step(*given, *head, knobs, seed, -1, delta)
-                        curves[epoch, 2:] = loss, right / len(val)
+                        loss, measure, known = compiled_step.rest_of_step(*given, *judged, delta)
+                        curves[epoch, 2:] = loss, measure / known
                     product = product[len(judging) :]
             if len(val) and not batches:
                 given = kernel.step(_NONE, _NO_DELTA, val, knobs)[0], y[val], np.ones(len(val), np.float32)
-                loss, right = compiled_step.rest_of_step(*given, *head, knobs, seed, -1, np.empty_like(given[0]))
-                curves[:, 2:] = loss, right / len(val)
+                loss, measure, known = compiled_step.rest_of_step(*given, *judged, np.empty_like(given[0]))
+                curves[:, 2:] = loss, measure / known
         return curves
 
 

@@ -138,7 +138,10 @@ def _backward(
     return total
 
 
-@compiled("UniTuple(f8,2)(f4[:,::1],i4[::1],f4[::1],i8[:,::1],f4[::1],f4[:,::1],i8,i8,f4[::1],i8,i8,f4[:,::1])")
+@compiled(
+    "UniTuple(f8,3)(f4[:,::1],f4[:,::1],f4[::1],i8[:,::1],f4[::1],f4[:,::1],UniTuple(i8,3),f4[::1],f4[:,::1],i8,i8,"
+    "f4[:,::1])"
+)
 def rest_of_step(
     product: np.ndarray,
     target: np.ndarray,
@@ -146,29 +149,32 @@ def rest_of_step(
     table: np.ndarray,
     row: np.ndarray,
     slots: np.ndarray,
-    optimizer: int,
-    activation: int,
+    kinds: tuple[int, int, int],
     knobs: np.ndarray,
+    balance: np.ndarray,
     seed: int,
     before: int,
     out: np.ndarray,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Learn from a batch all but the first kernel; with ``before`` -1, only judge it.
 
     Parameters
     ----------
     product : float32 array of shape (n, width), the rows times the first kernel.
-    target, weight : int32 and float32 arrays of shape (n,), classes and sample weights.
+    target : float32 array of shape (n, k): classes, labels or numbers.
+    weight : float32 array of shape (n,), sample weights.
     table, row, slots : of :class:`heads.training.flat_layout.FlatLayout`; the latter two are changed.
-    optimizer, activation : places in OPTIMIZERS and ACTIVATIONS.
+    kinds : places in OPTIMIZERS, ACTIVATIONS and LOSSES.
     knobs : of :func:`knobs_at`.
+    balance : float32 array of shape (2, outputs), what a known 0 and a known 1 of each label count.
     seed, before : what dropout is drawn from: the head's seed, and the steps before this one.
     out : float32 array of shape (n, width), gets the loss's gradient with respect to the product.
 
     Returns
     -------
-    The mean loss without the first kernel's penalty, and how many rows were right.
+    The mean loss without the first kernel's penalty, the sum of what is measured, and over how many known targets.
     """
+    optimizer, activation, kind = kinds
     rows, hidden, training = len(target), len(table) - 1, before >= 0
     widest = 0
     for layer in range(hidden):
@@ -179,9 +185,9 @@ def rest_of_step(
     x = work[2, hidden - 1]
     inputs, outputs = table[hidden, INPUTS], table[hidden, OUTPUTS]
     logits, delta = np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.float32)
-    loss, right = np.empty(rows), np.empty(rows)
+    loss, measure = np.empty(rows), np.empty(rows)
     dense(x, row, table[hidden, KERNEL], table[hidden, BIAS], inputs, outputs, logits)
-    losses(logits, target, loss, right, delta)
+    known = losses(kind, logits, target, balance, loss, measure, delta)
     total = 0.0
     for r in range(rows):
         # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
@@ -190,7 +196,7 @@ def rest_of_step(
         for k in range(outputs):
             delta[r, k] *= share
     if not training:
-        return total, right.sum()
+        return total, measure.sum(), float(known)
     gradient = np.zeros(len(row), np.float32)
     total += _backward(delta, table, row, activation, knobs, work, scales, gradient, out)
     kept = slots[0], slots[len(slots) - 1]
@@ -200,12 +206,12 @@ def rest_of_step(
                 size = table[layer, OUTPUTS] * (table[layer, INPUTS] if column == KERNEL else 1)
                 part = slice(table[layer, column], table[layer, column] + size)
                 update(row[part], kept[0][part], kept[1][part], gradient[part], optimizer, knobs)
-    return total, right.sum()
+    return total, measure.sum(), float(known)
 
 
 @compiled(
-    "f8[:,::1](f4[:,::1],i4[::1],i4[:,:,::1],f4[:,:,::1],i8[:,::1],i8,i8[::1],f4[:,::1],f4[:,:,::1],"
-    "i8[:,::1],f4[::1],f4[:,::1],i8,i8,f4[::1],i8)"
+    "f8[:,::1](f4[:,::1],f4[:,::1],i4[:,:,::1],f4[:,:,::1],i8[:,::1],i8,i8[::1],f4[:,::1],f4[:,:,::1],"
+    "i8[:,::1],f4[::1],f4[:,::1],UniTuple(i8,3),f4[::1],f4[:,::1],i8)"
 )
 def epochs(
     X: np.ndarray,
@@ -220,22 +226,23 @@ def epochs(
     table: np.ndarray,
     row: np.ndarray,
     slots: np.ndarray,
-    optimizer: int,
-    activation: int,
+    kinds: tuple[int, int, int],
     knobs: np.ndarray,
+    balance: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Whole epochs on one thread; losses and accuracies, in training and in validation, of shape (epochs, 4).
+    """Whole epochs on one thread: losses and what is measured besides, in training and in validation.
 
-    ``order`` of shape (epochs, steps, batch) are the rows, of which each batch has the first ``counts``; all else is as
-    in :func:`rest_of_step` and :func:`heads.training.first_kernel.pass_over`.
+    Returned are numbers of shape (epochs, 4). ``order`` of shape (epochs, steps, batch) are the rows, of which each
+    batch has the first ``counts``; all else is as in :func:`rest_of_step` and
+    :func:`heads.training.first_kernel.pass_over`.
     """
     none, features = np.empty(0, np.int64), len(kernel)
-    width = kernel.shape[1]
+    width, optimizer = kernel.shape[1], kinds[0]
     curves = np.full((len(order), 4), np.nan)
     before = start
     for epoch in range(len(order)):
-        sums, right, seen = 0.0, 0.0, 0
+        sums, measured, known, seen = 0.0, 0.0, 0.0, 0
         for step in range(order.shape[1]):
             count = counts[epoch, step]
             if count == 0:
@@ -244,23 +251,23 @@ def epochs(
             product, delta = np.zeros((count, width), np.float32), np.empty((count, width), np.float32)
             now = knobs_at(knobs, before)
             pass_over(X, none, delta[:0], batch, product, kernel, kernel_slots, 0, features, optimizer, now)
-            loss, hits = rest_of_step(
-                product, y[batch], weight[epoch, step, :count], table, row, slots, optimizer, activation, now, seed,
-                before, delta,
-            )  # fmt: skip
+            given = product, y[batch], weight[epoch, step, :count], table, row, slots
+            loss, measure, targets = rest_of_step(*given, kinds, now, balance, seed, before, delta)
             squares = pass_over(X, batch, delta, none, product[:0], kernel, kernel_slots, 0, features, optimizer, now)
             sums += (loss + knobs[PENALTY] * squares) * count
-            right += hits
+            measured += measure
+            known += targets
             seen += count
             before += 1
         if seen:
-            curves[epoch, 0], curves[epoch, 1] = sums / seen, right / seen
+            curves[epoch, 0], curves[epoch, 1] = sums / seen, measured / known
         if len(val):
             product, delta = np.zeros((len(val), width), np.float32), np.empty((0, width), np.float32)
             pass_over(X, none, delta, val, product, kernel, kernel_slots, 0, features, optimizer, knobs)
             even = np.ones(len(val), np.float32)
-            curves[epoch, 2], hits = rest_of_step(
-                product, y[val], even, table, row, slots, optimizer, activation, knobs, seed, -1, delta
+            given = product, y[val], even, table, row, slots
+            curves[epoch, 2], measure, targets = rest_of_step(
+                *given, kinds, knobs, np.ones_like(balance), seed, -1, delta
             )
-            curves[epoch, 3] = hits / len(val)
+            curves[epoch, 3] = measure / targets
     return curves

@@ -67,7 +67,8 @@ def train(
     Parameters
     ----------
     X : array of shape (n, n_features).
-    y : int array of shape (n,), classes counted from 0.
+    y : what is to be learnt: int array of shape (n,), classes counted from 0; float32 array of shape (n, n_labels), 1,
+        0 or NaN where a label is not known; or float64 array of shape (n,), numbers.
     shape : the heads' shape; all of a stack share it.
     jobs : the heads; their specs agree in ``TrainSpec.program``.
     on_epoch : called after each epoch with its number, from 1, and the latest values of each head's curves.
@@ -86,9 +87,11 @@ def train(
     DataError
         Features that are not finite, or a head with nothing to learn from.
     UsageError
-        Heads that cannot share a stack, or early stopping without validation rows.
+        Heads that cannot share a stack, early stopping without validation rows, or targets of another kind than the
+        heads'.
     """
     _check(X, jobs)
+    _check_targets(y, shape)
     if len(jobs) > 1 and shape.large:
         # Large heads are bound by memory: side by side they would only hold more of it.
         alone: list[TrainedHead] = []
@@ -136,3 +139,12 @@ def _check(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> None:
             raise UsageError("patience and checkpoint watch the validation loss: give validation rows")
     if not isinstance(X, StoredRows):
         require_finite(X)
+
+
+def _check_targets(y: np.ndarray, shape: HeadShape) -> None:
+    """Compiled code looks up classes and labels by their numbers, and does not look whether they are there."""
+    columns = y.shape[1] if y.ndim == 2 else 1
+    if columns != shape.target_columns:
+        raise UsageError(f"targets of {columns} column(s); heads of {shape.target_columns} expect as many")
+    if shape.loss == "class" and len(y) and not 0 <= y.min() <= y.max() < shape.n_targets:
+        raise UsageError(f"classes from {y.min()} to {y.max()}; expected positions in {shape.n_targets} classes")

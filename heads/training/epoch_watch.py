@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .epoch_classifier import OnEpoch
+from .epoch_estimator import OnEpoch
 
 
 class EpochWatch:

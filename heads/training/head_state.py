@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .architectures import HeadShape
 from .flat_layout import FlatLayout
 from .train_spec import Job, TrainedHead
 from .weight_layout import WeightLayout
@@ -14,8 +15,6 @@ from .weight_layout import WeightLayout
 Batches = tuple[np.ndarray, np.ndarray, np.ndarray]
 _KNOBS = ("learning_rate", "dropout", "l2", "momentum", "weight_decay")
 _SLOTS = {"adam": 2, "adamw": 2, "sgd": 1}  # numbers that an optimiser keeps for each weight
-_TRAIN = ("loss", "accuracy")
-_VAL = ("val_loss", "val_accuracy")
 
 
 @dataclass
@@ -28,10 +27,14 @@ class HeadState:
         What was asked.
     layout : WeightLayout or FlatLayout
         How the program holds the weights.
+    measure : str
+        What the learning curves have besides ``loss``.
     weights, slots : list of tf.Variable, or of arrays
         The weights, and what the optimiser keeps for them; of arrays all in one, of shape (slots, ...).
     validation : (int32 array, float32 array)
         Rows to validate on, and which of their places are filled.
+    balance : float32 array of shape (2, outputs)
+        What a known 0 and a known 1 of each label count.
     knobs : dict of tensors
         Learning rate and the like.
     seed : tensor
@@ -44,9 +47,11 @@ class HeadState:
 
     job: Job
     layout: WeightLayout | FlatLayout
+    measure: str
     weights: list[Any]
     slots: list[Any]
     validation: tuple[np.ndarray, np.ndarray]
+    balance: np.ndarray
     knobs: dict[str, Any]
     seed: Any
     whole_kernel: np.ndarray | None = None
@@ -58,7 +63,8 @@ class HeadState:
     stopped_at: int | None = None
 
     def __post_init__(self) -> None:
-        self.history = {name: [] for name in (_TRAIN + _VAL if len(self.job.val_rows) else _TRAIN)}
+        parts = ("", "val_") if len(self.job.val_rows) else ("",)
+        self.history = {f"{part}{name}": [] for part in parts for name in ("loss", self.measure)}
         self._rng = np.random.default_rng([self.job.spec.seed, 1])
 
     @classmethod
@@ -66,6 +72,7 @@ class HeadState:
         cls,
         tf: Any,
         job: Job,
+        shape: HeadShape,
         layout: WeightLayout | FlatLayout,
         weights: list[np.ndarray],
         used: np.ndarray | None,
@@ -81,16 +88,19 @@ class HeadState:
             weights = [weights[0][used], *weights[1:]]
         arranged = layout.arrange(weights)
         count, validation = _SLOTS[job.spec.optimizer], padded(job.val_rows, places)
+        balance = np.ones((2, shape.n_outputs), np.float32) if job.balance is None else job.balance
+        what = (job, layout, shape.measure)
         if isinstance(layout, FlatLayout):
             kept = [np.zeros((count, *w.shape), np.float32) for w in arranged]
-            return cls(job, layout, arranged, kept, validation, {}, None, whole, used)
+            return cls(*what, arranged, kept, validation, balance, {}, None, whole, used)
+        knobs = {name: tf.constant(getattr(job.spec, name), tf.float32) for name in _KNOBS}
         return cls(
-            job,
-            layout,
+            *what,
             [tf.Variable(w) for w in arranged],
             [tf.Variable(tf.zeros_like(arranged[place])) for place in layout.trainable for _ in range(count)],
             validation,
-            {name: tf.constant(getattr(job.spec, name), tf.float32) for name in _KNOBS},
+            balance,
+            {**knobs, "balance": tf.constant(balance)},
             tf.constant(job.spec.seed % 2**31),
             whole,
             used,
@@ -125,8 +135,9 @@ class HeadState:
     def note(self, curves: np.ndarray, epoch: int) -> None:
         """Take in the values of some epochs, of which ``epoch`` is the last; keep the best weights, and stop where
         patience has run out."""
+        scale = 1.0 if self.job.unit is None else self.job.unit[1]
         for position, values in enumerate(self.history.values()):
-            values += curves[:, position].tolist()
+            values += (curves[:, position] * scale if position % 2 else curves[:, position]).tolist()
         spec = self.job.spec
         if spec.patience is None and not spec.checkpoint:
             return
@@ -137,12 +148,16 @@ class HeadState:
             self.stopped_at = epoch
 
     def current(self) -> list[np.ndarray]:
-        """The weights as they stand, in Keras' order."""
+        """The weights as they stand, in Keras' order, and in the target's unit."""
         weights = self.layout.restore([w if isinstance(w, np.ndarray) else w.numpy() for w in self.weights])
         if self.whole_kernel is not None:
             kernel = self.whole_kernel.copy()
             kernel[self.used] = weights[0]
             weights[0] = kernel
+        if self.job.unit is not None:
+            mean, deviation = self.job.unit
+            weights[-2] = (weights[-2] * np.float64(deviation)).astype(np.float32)
+            weights[-1] = (weights[-1] * np.float64(deviation) + mean).astype(np.float32)
         return weights
 
     def result(self, done: int) -> TrainedHead:

@@ -9,7 +9,7 @@ import numpy as np
 
 from featcache.backbones.tensorflow_setup import load_tensorflow
 
-from .epoch_classifier import Prepared
+from .epoch_estimator import Prepared
 
 
 def image_batches(size: int, ready: Prepared, rows: np.ndarray, rng: np.random.Generator | None) -> Any:
@@ -25,7 +25,7 @@ def image_batches(size: int, ready: Prepared, rows: np.ndarray, rng: np.random.G
         for start in range(0, len(order), size):
             part = order[start : start + size]
             weight = np.ones(len(part), np.float32) if rng is None else ready.weight[part]
-            yield ready.X[part], ready.codes[part], weight
+            yield ready.X[part], ready.targets[part], weight
 
     signature = (
         tf.TensorSpec((None, *ready.X.shape[1:]), ready.X.dtype),

@@ -47,11 +47,16 @@ def hidden_layers(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray) ->
         yield HiddenLayer(kernel, before, scale, X)
 
 
-def probabilities(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray) -> np.ndarray:
-    """Probabilities of the classes, float64 array of shape (n, n_classes)."""
+def outputs(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray) -> np.ndarray:
+    """What a head gives, float64: probabilities of the classes, of shape (n, n_classes), or of the labels, of shape
+    (n, n_labels); or numbers, of shape (n,)."""
     for layer in hidden_layers(shape, weights, X):
         X = layer.output
     logits = (X @ weights[-2] + weights[-1]).astype(np.float64)
+    if shape.loss == "labels":
+        return special.expit(logits)
+    if shape.loss != "class":
+        return logits[:, 0]
     if logits.shape[1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -59,10 +64,16 @@ def probabilities(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray) ->
 
 
 def logit_gradient(shape: HeadShape, weights: list[np.ndarray], X: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """How the logit of a class changes with each feature, array of the shape of ``X``; ``target`` are classes."""
+    """How the output changes with each feature, before its sigmoid or softmax; array of the shape of ``X``.
+
+    ``target`` are classes or labels; 0 for a number.
+    """
     layers = list(hidden_layers(shape, weights, X))
     last = weights[-2].T
-    gradient = last[target] if len(last) > 1 else last * np.where(target == 1, 1, -1)[:, None].astype(last.dtype)
+    if shape.loss == "class" and len(last) == 1:
+        gradient = last * np.where(target == 1, 1, -1)[:, None].astype(last.dtype)
+    else:
+        gradient = last[target]
     for layer in reversed(layers):
         gradient = (gradient * _slope(shape.activation, layer.before) * layer.scale) @ layer.kernel.T
     return gradient

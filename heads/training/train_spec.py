@@ -72,6 +72,10 @@ class Job:
     val_rows : int array, rows it is validated on after each epoch; may be empty.
     sample_weight : float32 array, a weight for each of ``rows``, or None.
     weights : initial weights in Keras' order; None draws them from the spec's seed.
+    balance : float32 array of shape (2, n_labels), what a known 0 and a known 1 of each label count in training; None
+        is one each.
+    unit : (mean, deviation) of a number, or None. It is learnt with the mean taken off and in deviations, so
+        ``weights`` are for that, and the trained head gives the number itself: its last layer has the unit in it.
     """
 
     spec: TrainSpec
@@ -79,11 +83,16 @@ class Job:
     val_rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     sample_weight: np.ndarray | None = None
     weights: list[np.ndarray] | None = None
+    balance: np.ndarray | None = None
+    unit: tuple[float, float] | None = None
 
 
 @dataclass
 class TrainedHead:
-    """A trained head: its weights in Keras' order, its learning curves, and the epoch the weights are from."""
+    """A trained head: its weights in Keras' order, its learning curves, and the epoch the weights are from.
+
+    Where there is a unit, ``loss`` is in deviations (of squares: squared), and ``mae`` in the unit.
+    """
 
     weights: list[np.ndarray]
     history: dict[str, list[float]]

@@ -53,8 +53,6 @@ class Stack:
         if used is not None:
             X, shape = np.asarray(X)[:, used], replace(shape, n_features=int(used.sum()))
         self._stored = X if isinstance(X, StoredRows) else None
-        self._codes = np.asarray(y, np.int32)
-        self._y: Any = self._codes if tf is None else tf.constant(self._codes)
         self._X: Any = None
         if self._stored is None and tf is None:
             self._X = compiled_program.filled_up(np.asarray(X))
@@ -70,8 +68,12 @@ class Stack:
             self._program: Any = compiled_program.CompiledProgram(layout)
         else:
             layout, self._program = WeightLayout.of(shape), training_program(shape, *kind)
+        self._targets: dict[Any, Any] = {unit: _in_unit(y, unit) for unit in {job.unit for job in jobs}}
+        if self._stored is None and tf is not None:
+            self._targets = {unit: tf.constant(targets) for unit, targets in self._targets.items()}
         self._heads = [
-            HeadState.start(tf, job, layout, weights, used, places) for job, weights in zip(jobs, given, strict=True)
+            HeadState.start(tf, job, shape, layout, weights, used, places)
+            for job, weights in zip(jobs, given, strict=True)
         ]
         self._done = 0
 
@@ -105,8 +107,8 @@ class Stack:
 
     def _run_head(self, head: HeadState, start: int, count: int) -> None:
         if self._stored is None:
-            batches = head.batches(count, self._steps)
-            curves = self._call(head, self._X, self._y, batches, start * head.own_steps, head.validation)
+            batches, y = head.batches(count, self._steps), self._targets[head.job.unit]
+            curves = self._call(head, self._X, y, batches, start * head.own_steps, head.validation)
         else:
             curves = np.stack([self._run_stored_epoch(head, self._stored, start + epoch) for epoch in range(count)])
         head.note(curves, start + count)
@@ -115,7 +117,8 @@ class Stack:
         self, head: HeadState, X: Any, y: Any, batches: Batches, steps: int, validation: tuple[np.ndarray, np.ndarray]
     ) -> Any:
         if self._tf is None:
-            return self._program(X, y, *batches, steps, *validation, head.job.spec, head.weights, head.slots)
+            what = head.job.spec, head.balance, head.weights, head.slots
+            return self._program(X, y, *batches, steps, *validation, *what)
         constant = self._tf.constant
         data = (X, y, *map(constant, batches), constant(steps), *map(constant, validation))
         return self._program(*data, head.knobs, head.seed, head.weights, head.slots).numpy()
@@ -130,32 +133,42 @@ class Stack:
         places = np.arange(steps * self._batch, dtype=np.int32).reshape(1, steps, self._batch)
         none = np.zeros((1, steps, self._batch), np.float32)
         sums, seen = np.zeros(4), np.zeros(4)
-        for block, X, y, count in self._stored_blocks(stored, rows, steps * self._batch):
+        for block, X, y, counts in self._stored_blocks(head, stored, rows, steps * self._batch):
             first = block * steps
             batches = (places, weight[None, first : first + steps], present[None, first : first + steps])
             done = epoch * head.own_steps + first
-            sums[:2] += self._call(head, X, y, batches, done, padded(np.empty(0, np.int64), 0))[0, :2] * count
-            seen[:2] += count
-        for _, X, y, count in self._stored_blocks(stored, head.job.val_rows, steps * self._batch):
-            validation = padded(np.arange(count), places.size)
-            sums[2:] += self._call(head, X, y, (places, none, none), 0, validation)[0, 2:] * count
-            seen[2:] += count
+            sums[:2] += self._call(head, X, y, batches, done, padded(np.empty(0, np.int64), 0))[0, :2] * counts
+            seen[:2] += counts
+        for _, X, y, counts in self._stored_blocks(head, stored, head.job.val_rows, steps * self._batch):
+            validation = padded(np.arange(counts[0]), places.size)
+            sums[2:] += self._call(head, X, y, (places, none, none), 0, validation)[0, 2:] * counts
+            seen[2:] += counts
         return np.divide(sums, seen, out=np.full(4, np.nan), where=seen > 0)
 
-    def _stored_blocks(self, stored: StoredRows, rows: np.ndarray, size: int) -> Iterator[tuple[int, Any, Any, int]]:
-        """Number, features, classes and filled places of each block of ``size`` rows."""
+    def _stored_blocks(
+        self, head: HeadState, stored: StoredRows, rows: np.ndarray, size: int
+    ) -> Iterator[tuple[int, Any, Any, np.ndarray]]:
+        """Number, features and targets of each block of ``size`` rows, and how many rows and known targets it has."""
+        targets = self._targets[head.job.unit]
         for number, block in enumerate(stored.take(rows).blocks(size)):
             require_finite(block)
-            y = np.zeros(size, np.int32)
-            y[: len(block)] = self._codes[rows[number * size :][: len(block)]]
+            y = np.zeros((size, targets.shape[1]), np.float32)
+            y[: len(block)] = targets[rows[number * size :][: len(block)]]
+            counts = np.array([len(block), np.count_nonzero(~np.isnan(y[: len(block)]))])
             if self._tf is None:
-                yield number, compiled_program.filled_up(block), y, len(block)
+                yield number, compiled_program.filled_up(block), y, counts
                 continue
             X = block
             if len(block) < size or block.dtype != np.float32:
                 X = np.zeros((size, block.shape[1]), np.float32)
                 X[: len(block)] = block
-            yield number, self._tf.constant(X), self._tf.constant(y), len(block)
+            yield number, self._tf.constant(X), self._tf.constant(y), counts
+
+
+def _in_unit(y: np.ndarray, unit: tuple[float, float] | None) -> np.ndarray:
+    """What is to be learnt, float32 array of shape (n, k)."""
+    y = np.asarray(y).reshape(len(y), -1)
+    return np.ascontiguousarray(y if unit is None else (y - unit[0]) / unit[1], np.float32)
 
 
 def used_columns(X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> np.ndarray | None:

@@ -26,7 +26,7 @@ class _Kind:
     tf: Any
     activation: Any
     layout: WeightLayout
-    one_output: bool
+    shape: HeadShape
     optimizer: str
     dropping: bool
     regularised: bool
@@ -59,7 +59,8 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
 
     ``program(X, y, order, weight, present, start, val_rows, val_filled, knob, seed, weights, slots)`` runs as many
     epochs as ``order`` of shape (epochs, steps, batch) has, changes the variables in ``weights`` and ``slots``, and
-    returns float32 numbers of shape (epochs, 4): loss and accuracy, in training and in validation.
+    returns float32 numbers of shape (epochs, 4): loss and what is measured besides, in training and in validation.
+    ``y`` is float32 of shape (n, k): classes, labels or numbers.
 
     Weights, and what the optimiser keeps for them, are as :meth:`WeightLayout.arrange` gives them. ``start`` is the
     number of steps before these. Batches of which no place is present are skipped. Empty ``val_rows`` skip the
@@ -68,7 +69,7 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
     tf, keras = load_tensorflow()
     activation = keras.activations.get(shape.activation)
     layout = WeightLayout.of(shape)
-    kind = _Kind(tf, activation, layout, shape.n_outputs == 1, optimizer, dropping, regularised)
+    kind = _Kind(tf, activation, layout, shape, optimizer, dropping, regularised)
 
     @tf.function(jit_compile=True, autograph=False)  # its loops are written as such
     def program(
@@ -86,6 +87,8 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
         slots: list[Any],
     ) -> Any:
         epochs = order.shape[0]
+        if shape.loss == "class":
+            y = tf.cast(y[:, 0], tf.int32)
         own_steps = tf.reduce_sum(tf.cast(tf.reduce_sum(present[0], axis=1) > 0, tf.int32))
         val_X, val_y = tf.gather(X, val_rows), tf.gather(y, val_rows)
         setting = _Setting(X, y, knob, seed)
@@ -93,8 +96,8 @@ def training_program(shape: HeadShape, optimizer: str, dropping: bool, regularis
         def body(e: Any, curves: Any, weights: list[Any], slots: list[Any]) -> tuple[Any, ...]:
             batches = _Batch(order[e], weight[e], present[e], order.shape[2])
             before = start + e * own_steps
-            loss, right, weights, slots = _train_epoch(kind, setting, batches, own_steps, before, weights, slots)
-            row = tf.stack([loss, right, *_validate(kind, weights, val_X, val_y, val_filled)])
+            loss, measure, weights, slots = _train_epoch(kind, setting, batches, own_steps, before, weights, slots)
+            row = tf.stack([loss, measure, *_validate(kind, weights, val_X, val_y, val_filled)])
             return e + 1, tf.tensor_scatter_nd_update(curves, [[e]], [row]), weights, slots
 
         values = [[tf.identity(v) for v in variables] for variables in (weights, slots)]
@@ -126,16 +129,17 @@ def _train_epoch(
     quarter = places // 4
     short = tf.logical_and(steps > 0, tf.reduce_sum(batches.present[steps - 1]) <= quarter)
     whole = steps - tf.cast(short, tf.int32)
-    sums, weights, slots = run(tf.constant(0), whole, places, tf.zeros(3), weights, slots)
+    sums, weights, slots = run(tf.constant(0), whole, places, tf.zeros(4), weights, slots)
     if quarter:
         sums, weights, slots = run(whole, steps, quarter, sums, weights, slots)
-    return sums[0] / sums[2], sums[1] / sums[2], weights, slots
+    return sums[0] / sums[2], sums[1] / sums[3], weights, slots
 
 
 def _one_step(
     kind: _Kind, setting: _Setting, batch: _Batch, step: Any, weights: list[Any], slots: list[Any]
 ) -> tuple[Any, ...]:
-    """One batch: new weights and slots, the sum of losses, how many rows were right, and how many there were."""
+    """One batch: new weights and slots, the sums of losses and of what is measured, and how many rows and known targets
+    there were."""
     tf, layout, knob = kind.tf, kind.layout, setting.knob
     x, target = tf.gather(setting.X, batch.rows), tf.gather(setting.y, batch.rows)
     count = tf.reduce_sum(batch.present)
@@ -144,7 +148,7 @@ def _one_step(
         tape.watch(watched)
         seed = tf.stack([setting.seed, step * 64])
         logits, updated = _forward(kind, weights, x, batch.present, knob["dropout"], seed, batch.places)
-        loss, right = _losses(kind, logits, target)
+        loss, measure, known = _losses(kind, logits, target, knob["balance"])
         # As in Keras: weighted losses are divided by the number of rows, not by the sum of weights.
         total = tf.reduce_sum(loss * batch.weight * batch.present) / tf.maximum(count, 1.0)
         if kind.regularised:
@@ -152,16 +156,19 @@ def _one_step(
             total += knob["l2"] * tf.add_n([tf.reduce_sum(k * k) for k in kernels])
     gradients = tape.gradient(total, watched)
     new_weights, new_slots = _update(kind, updated, slots, gradients, knob, tf.cast(step + 1, tf.float32))
-    return new_weights, new_slots, total * count, tf.reduce_sum(right * batch.present), count
+    seen = (total * count, tf.reduce_sum(measure * batch.present), count, tf.reduce_sum(known * batch.present))
+    return new_weights, new_slots, *seen
 
 
 def _validate(kind: _Kind, weights: list[Any], X: Any, y: Any, filled: Any) -> list[Any]:
-    """Loss and accuracy on rows to validate on; NaN where there are none."""
+    """Loss and what is measured besides on rows to validate on; NaN where there are none."""
     tf = kind.tf
     if not X.shape[0]:
         return [tf.constant(float("nan"))] * 2
     logits, _ = _forward(kind, weights, X, filled, 0.0, None, 0)
-    return [tf.reduce_sum(v * filled) / tf.reduce_sum(filled) for v in _losses(kind, logits, y)]
+    even = tf.ones((2, kind.shape.n_outputs))
+    loss, measure, known = (tf.reduce_sum(values * filled) for values in _losses(kind, logits, y, even))
+    return [loss / tf.reduce_sum(filled), measure / known]
 
 
 def _forward(
@@ -217,17 +224,30 @@ def _normalised(
     return (x - mean) * tf.math.rsqrt(variance + BN_EPSILON) * weights[norm.gamma] + weights[norm.beta]
 
 
-def _losses(kind: _Kind, logits: Any, y: Any) -> tuple[Any, Any]:
-    """Cross-entropy and correctness of each row."""
-    tf = kind.tf
-    if kind.one_output:
+def _losses(kind: _Kind, logits: Any, y: Any, balance: Any) -> tuple[Any, Any, Any]:
+    """Loss, measure and known targets of each row, as :func:`heads.training.compiled_layers.losses` has them."""
+    tf, loss = kind.tf, kind.shape.loss
+    if loss == "labels":
+        unknown = tf.math.is_nan(y)
+        known, there = 1.0 - tf.cast(unknown, tf.float32), tf.where(unknown, 0.0, y)
+        share = known * tf.where(tf.equal(y, 1.0), balance[1], balance[0]) / kind.shape.n_targets
+        crossed = tf.nn.sigmoid_cross_entropy_with_logits(labels=there, logits=logits)
+        right = tf.cast(tf.equal(tf.cast(logits > 0, tf.float32), y), tf.float32)  # never equal to NaN
+        return tf.reduce_sum(share * crossed, 1), tf.reduce_sum(right, 1), tf.reduce_sum(known, 1)
+    if loss != "class":
+        error = logits[:, 0] - y[:, 0]
+        size, one = tf.abs(error), tf.ones_like(error)
+        if loss == "squared":
+            return error * error, size, one
+        return tf.where(size <= 1, 0.5 * error * error, size - 0.5), size, one
+    if kind.shape.n_outputs == 1:
         z = logits[:, 0]
-        loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(y, tf.float32), logits=z)
+        crossed = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(y, tf.float32), logits=z)
         right = tf.equal(tf.cast(z > 0, tf.int32), y)
     else:
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
+        crossed = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits)
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y)
-    return loss, tf.cast(right, tf.float32)
+    return crossed, tf.cast(right, tf.float32), tf.ones_like(crossed)
 
 
 def _update(

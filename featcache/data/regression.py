@@ -1,0 +1,108 @@
+"""A task of a number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+from ..system.plain_text import printable
+from .dataset import Dataset
+from .metadata import number
+from .task import Kind, Targets, Task, check_name
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """A number, such as an age.
+
+    Parameters
+    ----------
+    target : str
+        The column that holds it.
+    """
+
+    target: str = ""
+    kind: ClassVar[Kind] = "number"
+
+    def __post_init__(self) -> None:
+        if not self.target:
+            raise UsageError("task regression learns a number: name its column with --target COLUMN")
+
+    @property
+    def name(self) -> str:
+        """``regression``."""
+        return "regression"
+
+    def targets(self, dataset: Dataset) -> Targets:
+        """The images of which the number is known, and it."""
+        check_name(self.target, "column", "Rename it")
+        y = self._numbers(dataset)
+        rows = np.flatnonzero(~np.isnan(y))
+        if len(np.unique(y[rows])) < 2:
+            raise DataError(f"{dataset.root}: column {self.target!r} has fewer than two different numbers to learn")
+        return Targets(rows, y[rows], (self.target,))
+
+    def judged(self, dataset: Dataset) -> Targets:
+        """The images of which the number is known."""
+        y = self._numbers(dataset)
+        rows = np.flatnonzero(~np.isnan(y))
+        if not len(rows):
+            raise DataError(f"{dataset.root}: column {self.target!r} holds no number")
+        return Targets(rows, y[rows], (self.target,))
+
+    def settled(self, names: Sequence[str]) -> Task:
+        """Itself."""
+        return self
+
+    def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
+        """NaN."""
+        return np.full(count, np.nan)
+
+    def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Fifths of the numbers, called by their ends."""
+        codes = self.strata(y)
+        there = np.unique(codes)
+        called = tuple(f"{names[0]} {y[codes == code].min():.4g} to {y[codes == code].max():.4g}" for code in there)
+        return np.searchsorted(there, codes), called
+
+    def _numbers(self, dataset: Dataset) -> np.ndarray:
+        """The numbers, NaN where unknown."""
+        if self.target not in dataset.table:
+            there = ", ".join(dataset.table) or "none besides path, label, split and group"
+            raise DataError(f"{dataset.root}: no column {self.target!r}; found {there}")
+        values = [number(cell) for cell in dataset.table[self.target]]
+        odd = [i for i, value in enumerate(values) if value is None]
+        if odd:
+            cell = printable(dataset.table[self.target][odd[0]], lines=False)
+            raise DataError(
+                f"{dataset.root}: column {self.target!r} holds {len(odd)} cell(s) that are no numbers, the first is "
+                f"{cell!r} in row {odd[0] + 1}; expected numbers (an age in years), or nothing where it is unknown"
+            )
+        y = np.array(values, dtype=np.float64)
+        unknown = int(np.isnan(y).sum())
+        if unknown:
+            _log.warning("%d of %d images are left out: their %s is not known", unknown, len(y), self.target)
+        return y
+
+    def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
+        """None: numbers are more or less far off."""
+        return None
+
+    def strata(self, y: np.ndarray) -> np.ndarray:
+        """Fifths of the numbers."""
+        return np.searchsorted(np.quantile(y, (0.2, 0.4, 0.6, 0.8)), y, side="left")
+
+    def counts(self, y: np.ndarray, names: Sequence[str]) -> dict[str, int]:
+        """Images."""
+        return {names[0]: len(y)}
+
+    def columns(self, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+        """``y``."""
+        return {"y": y}
