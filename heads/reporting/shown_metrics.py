@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..evaluation.task_metrics import TASK_METRICS
 
+_FAR = 4
 Cell = dict[str, Any]  # ``value low high``, and as text ``text range``
 
 
@@ -42,7 +44,7 @@ class Axis:
     @property
     def ends(self) -> tuple[str, str]:
         """Both ends as they stand above the chart."""
-        return (f"{self.low:.1f}", "1") if self.high == 1 else (f"{self.low:.3g}", f"{self.high:.3g}")
+        return f"{self.low:.3g}", f"{self.high:.3g}"
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ def axes(kind: str, rows: Sequence[Sequence[Cell | None]], chance: float | None 
             lowest = min([0.0, *(cell["low"] for cell in own)])
             found.append(Axis(max(-1.0, math.floor(lowest * 10) / 10), 1.0, mark))
         else:
-            reach = _above(max([abs(cell[end]) for cell in own for end in ("low", "high", "value")], default=1.0))
+            far = [max(abs(cell["low"]), abs(cell["high"])) for cell in own]
+            # A model that is far worse than the middle one would squeeze the rest: it lies off the chart.
+            reach = _above(min(max(far), _FAR * statistics.median_low(far))) if far else 1.0
             found.append(Axis(-reach if metric.scale == "bias" else 0.0, reach, mark))
     return found
 
