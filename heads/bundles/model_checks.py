@@ -18,6 +18,7 @@ from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.neighbors._base import NeighborsBase
+from sklearn.svm import SVR
 from sklearn.svm._base import BaseLibSVM
 from sklearn.tree import BaseDecisionTree
 
@@ -189,12 +190,14 @@ def _check_svm(model: Any) -> None:
     vectors, per_class = model.support_vectors_, np.asarray(model._n_support)
     n_classes = len(per_class)
     pairs = n_classes * (n_classes - 1) // 2
+    numbers = isinstance(model, SVR)  # which libsvm calls two classes, each of all vectors
     _require(
         model.kernel in _KERNELS
+        and model._impl == type(model)._impl
         and not model._sparse
         and not sparse.issparse(vectors)
-        and vectors.shape == (per_class.sum(), _width(model))
-        and n_classes == len(model.classes_) >= 2
+        and vectors.shape == (per_class[0] if numbers else per_class.sum(), _width(model))
+        and n_classes == (2 if numbers else len(model.classes_)) >= 2
         and bool((per_class >= 0).all())
         and model.support_.shape == (len(vectors),)
         and model._dual_coef_.shape == (n_classes - 1, len(vectors))

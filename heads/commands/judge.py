@@ -9,8 +9,8 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
-from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, where_line
-from .options import BUNDLE_WEIGHTS, ON_MAP, OUT, SKIP_BAD
+from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, views_lines, where_line
+from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, SKIP_BAD
 
 
 @click.command()
@@ -69,6 +69,8 @@ def _said(row: dict[str, Any]) -> str:
 @BUNDLE_WEIGHTS
 @SKIP_BAD
 @ON_MAP
+@BY
+@PER_PATIENT
 @OUT
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
@@ -76,7 +78,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
     from ..inference.prediction import evaluate_bundle
 
     result = evaluate_bundle(bundle, cache=cache, **options)
-    lines = metrics_table(result)
+    lines = [*metrics_table(result), *views_lines(result["test"], result)]
     if result["threshold"]:
         lines += threshold_lines(result["threshold"], result["classes"][1])
     if unlike := result["unlike_training"]:

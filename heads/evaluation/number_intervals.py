@@ -76,7 +76,7 @@ def r2_interval(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's correlation and its interval, None where there are fewer than three groups or all is in order."""
+    """Spearman's correlation and its interval, None where there are fewer than three groups."""
 
     value: float
     interval: Interval | None
@@ -97,16 +97,19 @@ def rank_correlation(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray)
     ranks = [(rankdata(values) - 0.5) / len(y) for values in (y, predicted)]
     a, b = ((one - one.mean()) / one.std() for one in ranks)
     value = float(np.clip((a * b).mean(), -1, 1))
-    count, short = int(of_group.max()) + 1, 1 - value**2
-    if count < 3 or short < 1e-12:
+    count = int(of_group.max()) + 1
+    if count < 3:
         return RankCorrelation(value, None)
+    most = 1 - 12 / (count * (count**2 - 1))  # perfect order is taken for one with two neighbours' places changed
+    middle = float(np.clip(value, -most, most))
+    short = 1 - middle**2
     width = 1 / np.array([one.std() for one in ranks])  # a step in a rank, in units of a and b
     added = a * b + width[1] * _mean_above(predicted, a) + width[0] * _mean_above(y, b)
     seen = _over_groups(added - added.mean(), of_group) / short**2
-    expected = (1 + value**2 / 2) / max(_worth(a * b, of_group) - 3, 1.0)
+    expected = (1 + middle**2 / 2) / max(_worth(a * b, of_group) - 3, 1.0)
     reached = _NORMAL * float(np.sqrt(_settled(seen, expected, count, estimated=2)))
-    middle = np.arctanh(value)
-    return RankCorrelation(value, (float(np.tanh(middle - reached)), float(np.tanh(middle + reached))))
+    low, high = (float(np.tanh(np.arctanh(middle) + step)) for step in (-reached, reached))
+    return RankCorrelation(value, (min(low, value), max(high, value)))
 
 
 def _mean_above(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

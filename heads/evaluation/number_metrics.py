@@ -96,7 +96,8 @@ def _checked(y: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarr
     y, predicted = np.asarray(y, np.float64), np.asarray(predicted, np.float64)
     if not len(y) or y.shape != predicted.shape or y.ndim != 1:
         raise DataError(
-            f"found numbers of shape {y.shape} and predictions of shape {predicted.shape}; expected (n,) of both, and some"
+            f"found numbers of shape {y.shape} and predictions of shape {predicted.shape}; expected (n,) of both, and "
+            "some"
         )
     if not (np.isfinite(y).all() and np.isfinite(predicted).all()):
         raise DataError(

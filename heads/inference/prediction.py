@@ -18,6 +18,7 @@ from featcache.store.store import Store
 from ..auditing.audit_record import join_groups, read_record
 from ..bundles.answer_error import told
 from ..bundles.bundle import Bundle, open_bundle
+from ..evaluation.judgement import Views, judged
 from ..evaluation.operating_point import operating_point
 from ..evaluation.run_folder import (
     data_title,
@@ -28,7 +29,6 @@ from ..evaluation.run_folder import (
     write_json,
     write_predictions,
 )
-from ..evaluation.task_metrics import TASK_METRICS
 from .bundle_features import bundle_features, known_images, unlabelled_images
 from .feature_map import FeatureMap
 from .map_overlay import fitting_map, write_overlay
@@ -203,6 +203,8 @@ def evaluate_bundle(
     cache: str | os.PathLike[str] = "cache",
     skip_bad: bool = False,
     on_map: str | os.PathLike[str] | None = None,
+    by: str | None = None,
+    per_patient: str | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Judge a kept model on labelled images.
@@ -227,6 +229,8 @@ def evaluate_bundle(
     on_map : str or path-like, optional
         As of :func:`predict`: ``map.png`` and ``map.csv`` show these images on the map of that run, colours being
         their labels.
+    by, per_patient : str, optional
+        As of :func:`fit_head`.
     out : str or path-like, optional
         Folder for figures, ``predictions.csv`` and ``run.json``; by default a new one in ``runs``.
 
@@ -293,10 +297,11 @@ def evaluate_bundle(
     known, left_out = known_images(opened, dataset, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     features = join_groups(features, cache)
+    views = Views(by, per_patient)
+    views.check(features)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.network) as folder:
         probabilities = opened.predict_proba(features)
-        measures = TASK_METRICS[opened.task.kind]
-        test = measures.evaluate(features.y, probabilities, features.groups, opened.classes, opened.threshold)
+        test = judged(features, np.arange(len(features)), probabilities, opened.threshold, views)
         unlike = unlike_training(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
@@ -352,7 +357,7 @@ def _map_to_draw_on(
 
 def _of_data(cache: str | os.PathLike[str], features: Features) -> list[str]:
     """The warnings of an audit of just these images."""
-    record = read_record(cache, features.keys)
+    record = read_record(cache, features.keys, features.task)
     return [] if record is None else [f"of these images: {text}" for text in record.warnings]
 
 

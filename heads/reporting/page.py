@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import featcache
-from featcache.data.filesystems import is_url
 from featcache.spec import are_random
 
-from ..auditing.findings import gravest_first
 from ..evaluation.run_folder import data_title
+<<<<<<< HEAD
 from . import charts, result_details, tables
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
 from .shown_metrics import title_of
 from .thumbnails import data_uri, thumbnail
+=======
+from . import charts, tables
+from .audit_view import audit_view
+from .run_reader import Collected, Run
+>>>>>>> main
 from .verdict import Verdict
 
-_CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
-_PAIR_SIDE = 128  # pixels
+_CURVES, _MATRICES, _LISTED = 8, 3, 200
 # Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
 # Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
@@ -40,6 +41,7 @@ SHAPES = (
     "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
     "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
 )
+<<<<<<< HEAD
 # What images are called that a head is wrong about: several, the ones, and one.
 _MISSES = {
     "classes": {"miss": "misclassified", "those": "misclassified ones", "miss_short": "misclassified"},
@@ -65,6 +67,8 @@ _AUDIT: dict[str, Any] = {
     "per_split": {},
     "classes": [],
 }
+=======
+>>>>>>> main
 
 
 def render(
@@ -122,9 +126,14 @@ def render(
         subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
         runs=collected.runs,
         left_out=collected.left_out,
+<<<<<<< HEAD
         audit=_audit_view(collected, images),
         about=_about(first),
         counted=[_about(run) for run in told.values()],
+=======
+        audit=audit_view(collected, images),
+        about=_about(newest),
+>>>>>>> main
         confusions=_confusions(boards),
         elsewhere=elsewhere,
         points=points,
@@ -200,6 +209,7 @@ def _confusions(boards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return confusions
 
 
+<<<<<<< HEAD
 def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
     if collected.audit is None:
         return None
@@ -217,3 +227,21 @@ def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
     ]
     names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
     return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}
+=======
+def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The misclassified images of the map, the surest errors first."""
+    width = len(points["classes"])
+    rows = [
+        {
+            "row": row,
+            "path": points["path"][row],
+            "label": points["classes"][label],
+            "predicted": points["classes"][predicted],
+            "split": points["splits"][points["split"][row]],
+            "probability": points["probabilities"][row * width + predicted],
+        }
+        for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
+        if label != predicted
+    ]
+    return sorted(rows, key=lambda row: -row["probability"])
+>>>>>>> main

@@ -190,12 +190,19 @@ class _TornGroup(msgspec.Struct):
     images: Count
 
 
+_Correlation = Annotated[float, Meta(ge=-1, le=1)]
+
+
 class _Probe(msgspec.Struct):
     probe: str
-    score: Share
-    score_ci: tuple[Share, Share]
+    score: _Correlation
+    score_ci: tuple[_Correlation, _Correlation]
     chance: Share
     flag: bool
+    label: str = ""
+    of: Literal["image", "metadata"] = "image"
+    measure: str = ""
+    names_label: bool = False
     p_value: Share | None = None
     verdict: str | None = None
 
@@ -212,9 +219,47 @@ class _BadFile(msgspec.Struct):
     reason: str
 
 
+class _Together(msgspec.Struct):
+    column: str
+    label: str
+    strength: Share
+    p: Share
+    groups: Count
+
+
+class _Absent(msgspec.Struct):
+    label: str
+    column: str
+    value: str
+    expected: Finite
+    class_: str = msgspec.field(name="class")
+
+
+class _Unbalanced(msgspec.Struct):
+    column: str
+    value: str
+    part: str
+    share: Share
+    overall: Share
+
+
+class _Differing(msgspec.Struct):
+    column: str
+    own: Finite
+    other: Finite
+    p: Share
+    value: str | None
+
+
+class _SetsApart(msgspec.Struct):
+    columns: list[_Differing] = []
+    alone: dict[Literal["own", "other"], list[str]] = {}
+
+
 class _Against(msgspec.Struct):
     data: Place
     near_duplicates: list[_NearCopies] = []
+    metadata: _SetsApart | None = None
 
 
 class Audit(Run, kw_only=True):
@@ -225,6 +270,9 @@ class Audit(Run, kw_only=True):
     split_leaks: dict[str, Count] = {}
     group_leaks: list[_TornGroup] = []
     shortcuts: list[_Probe] = []
+    confounding: list[_Together] = []
+    absent: list[_Absent] = []
+    unbalanced: list[_Unbalanced] = []
     unreadable: list[_BadFile] = []
     quality: dict[str, list[Place]] = {}
     leak_inflation: _Inflation | None = None

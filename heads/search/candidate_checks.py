@@ -63,7 +63,7 @@ def _check(model: Any) -> None:
             part.check()
         elif isinstance(part, XGBModel):
             _try(part)
-        elif isinstance(part, BaseEstimator):
+        elif isinstance(part, BaseEstimator) and hasattr(part, "_parameter_constraints"):  # as sklearn's own have
             part._validate_params()
 
 

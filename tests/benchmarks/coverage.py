@@ -16,18 +16,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, spearmanr, t
 from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from featcache.data.tasks import Classification, Multilabel, Regression, Task
+from heads.auditing.confounding import confounded
 from heads.auditing.leakage import leak_inflation
+from heads.auditing.metadata_probes import told_by, worth_asking
+from heads.auditing.questions import MEASURES, ask, held_out
+from heads.auditing.shortcut_probes import chances
+from heads.evaluation.average_precisions import average_precision_limits, average_precision_of
 from heads.evaluation.elimination import standings
 from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
 from heads.evaluation.intervals import mean_f1, mean_recall, share_interval
+from heads.evaluation.label_metrics import enough, evaluate_labels
 from heads.evaluation.label_permutation import p_values
+from heads.evaluation.number_metrics import evaluate_numbers
 from heads.evaluation.paired_tests import differences
 from heads.evaluation.roc_areas import area_interval
+from heads.evaluation.subgroup_metrics import subgroup_metrics
+from heads.evaluation.subgroups import subgroups
 from heads.experiments.scouting_rounds import scouting_rounds
 
 ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -96,6 +106,76 @@ def random_audit(rng: np.random.Generator, patients: int, size: int, torn: int) 
     return p_values(y, given, groups, int(rng.integers(2**31)))
 
 
+def random_targets(rng: np.random.Generator, kind: str, patients: int, size: int, torn: int) -> np.ndarray:
+    """Targets dealt to patients at random, ``torn`` of whom have an image with others: of two or four classes, of six
+    labels that go together, one of them rare, a tenth not known; or a number."""
+    first = rng.permutation(patients)[:torn] * size + rng.integers(size, size=torn)
+    if kind in ("two classes", "four classes"):
+        number = 2 if kind == "two classes" else 4
+        y = np.repeat(rng.permutation(np.arange(patients) % number), size)
+        y[first] = rng.integers(0, number, torn)
+        return y
+    if kind == "six labels":
+        shared = rng.standard_normal((patients, 1))
+        scores = np.repeat(0.7 * shared + 0.7 * rng.standard_normal((patients, 6)), size, axis=0)
+        scores[first] = rng.standard_normal((torn, 6))
+        known = (scores > np.array([0, 0.2, 0.5, 0.5, 0.8, 1.2])).astype(np.float32)
+        known[np.repeat(rng.random((patients, 6)) < 0.1, size, axis=0)] = np.nan
+        return known
+    ages = np.repeat(rng.gamma(6, 8, patients), size)
+    ages[first] += rng.uniform(0, 5, torn)
+    return ages
+
+
+def random_metadata(rng: np.random.Generator, patients: int, size: int) -> dict[str, np.ndarray]:
+    """Columns as tables have them: of patients and of images, text and numbers, with cells that are empty."""
+    count = patients * size
+
+    def category(number: int, of_patients: bool) -> np.ndarray:
+        weights = rng.dirichlet(np.full(number, 2.0))
+        drawn = rng.choice(number, patients if of_patients else count, p=weights)
+        return np.array([f"v{value}" for value in (np.repeat(drawn, size) if of_patients else drawn)], object)
+
+    view = category(2, False)
+    alike = rng.random(count) < 0.7
+    view[alike] = category(2, True)[alike]
+    site = category(8, True)
+    site[rng.random(count) < 0.15] = None
+    age = np.repeat(rng.normal(50, 15, patients), size).round()
+    age[np.repeat(rng.random(patients) < 0.2, size)] = np.nan
+    return {"sex": category(2, True), "view": view, "site": site, "age": age, "dose": normals(rng, patients, size, 0.5)}
+
+
+def metadata_audit(rng: np.random.Generator, kind: str, patients: int, size: int, torn: int) -> tuple[float, float]:
+    """The least p of the probes of such metadata and of three of images, and that of a table of what goes together."""
+    y, groups = random_targets(rng, kind, patients, size, torn), np.repeat(np.arange(patients), size).astype(str)
+    names = tuple(f"t{i}" for i in range({"two classes": 2, "four classes": 4, "six labels": 6}.get(kind, 1)))
+    tasks: dict[str, Task] = {"six labels": Multilabel(names), "a number": Regression("t0")}
+    task = tasks.get(kind, Classification())
+    columns, seed = random_metadata(rng, patients, size), int(rng.integers(2**31))
+    images = [np.c_[[normals(rng, patients, size, 0.8) for _ in range(6)]].T for _ in range(3)]
+    measure, answers = MEASURES[task.kind], []
+    for question in ask(task, y, names, groups, seed):
+        folds = question.folds
+        for X in (X[question.rows] for X in images):
+            near = held_out(folds, lambda learnt, held, X=X, y=question.y: _nearest(X[learnt], y[learnt], X[held]))
+            answers.append((question, near[:, 1] if task.kind == "labels" else near))
+        told = (told_by(column, question, measure) for column in worth_asking(columns))
+        answers += [one for one in told if one is not None]
+    least = min(chances(measure, answers, seed), default=1.0)
+    return least, min((row["p"] for row in confounded(columns, task, y, names, groups, seed)), default=1.0)
+
+
+def _nearest(learnt: np.ndarray, y: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """What the nearer mean of a class says: a share of each; of numbers, the mean of the five nearest rows."""
+    if y.dtype.kind == "f":
+        far = ((held[:, None] - learnt[None]) ** 2).sum(axis=2)
+        return y[np.argsort(far, axis=1)[:, :5]].mean(axis=1)
+    means = [learnt[y == label].mean(axis=0) for label in range(int(y.max()) + 1)]
+    near = np.exp(-np.stack([((held - mean) ** 2).sum(axis=1) for mean in means], axis=1) / 2)
+    return near / near.sum(axis=1, keepdims=True)
+
+
 def patients_alike(
     rng: np.random.Generator, patients: int, size: int, icc: float
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -135,6 +215,37 @@ def race(
         if len(left) == 1:
             break
     return [int(name) for name in left], sum(computed.values()) / len(y) / len(networks), score
+
+
+def label_answers(rng: np.random.Generator, groups: int, size: int, prevalence: float, within: bool) -> np.ndarray:
+    """Which rows have a label, bool array of shape (groups * size,): all of a patient or none, or, ``within``, some of
+    his, alike by an ICC of 0.3."""
+    if not within:
+        return np.repeat(rng.random(groups) < prevalence, size)
+    strength = 1 / 0.3 - 1
+    of_group = rng.beta(prevalence * strength, (1 - prevalence) * strength, groups)
+    return (rng.random((groups, size)) < of_group[:, None]).ravel()
+
+
+def true_precision(apart: float, prevalence: float) -> float:
+    """The average precision of normal scores so many deviations apart, in endlessly many rows."""
+    x = np.linspace(-9, 9 + apart, 40_001)
+    positive, negative = prevalence * norm.sf(x - apart), (1 - prevalence) * norm.sf(x)
+    return float(np.trapezoid(norm.pdf(x - apart) * positive / (positive + negative + 1e-300), x))
+
+
+def number_and_error(
+    rng: np.random.Generator, of_group: np.ndarray, icc: float, noise: float, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A normal number and its error; a patient's numbers are the same (``age``), or alike; of ``heavy`` errors each
+    patient's have a scale of their own (a t distribution with 6 degrees of freedom)."""
+    groups, n = int(of_group.max()) + 1, len(of_group)
+
+    def alike(rho: float) -> np.ndarray:
+        return np.sqrt(rho) * rng.standard_normal(groups)[of_group] + np.sqrt(1 - rho) * rng.standard_normal(n)
+
+    y, error = alike(1.0 if kind == "age" else icc), noise * alike(icc)
+    return y, error / np.sqrt(rng.chisquare(6, groups) / 6)[of_group] if kind == "heavy" else error
 
 
 # -- what is counted -----------------------------------------------------------------------------
@@ -236,6 +347,13 @@ def audits(patients: int, size: int, torn: int, draws: int) -> Row:
     return (patients, size, torn, f"{np.mean(least < 0.01):.4f}", f"{np.mean(least < 0.05):.4f}")
 
 
+def metadata_audits(kind: str, patients: int, size: int, torn: int, draws: int) -> Row:
+    rng = np.random.default_rng([len(kind), patients, size, torn])
+    probes, tables = np.array([metadata_audit(rng, kind, patients, size, torn) for _ in range(draws)]).T
+    told = (f"{np.mean(probes < 0.01):.4f}", f"{np.mean(probes < 0.05):.4f}", f"{np.mean(tables < 0.05):.4f}")
+    return (kind, patients, size, torn, draws, *told)
+
+
 def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
     """The truth is the mean over the draws: what such folds gain on average, on sets of so many patients."""
     rng = np.random.default_rng([patients, size, int(10 * icc)])
@@ -259,6 +377,99 @@ def races(patients: int, size: int, columns: int, signals: tuple[float, ...], ic
     return (patients, size, icc, columns, apart, *told)
 
 
+def precisions(groups: int, size: int, icc: float, prevalence: float, within: bool, apart: float, draws: int) -> Row:
+    rng = np.random.default_rng([groups, size, int(10 * icc), int(100 * prevalence), within, int(10 * apart)])
+    of_group, found, values = np.repeat(np.arange(groups), size), [], []
+    while len(found) < draws:
+        y = label_answers(rng, groups, size, prevalence, within)
+        score = normals(rng, groups, size, icc) + apart * y
+        if enough(y, of_group):
+            precision = average_precision_of(y, score)
+            values.append(precision.value)
+            found.append(average_precision_limits(precision, score, of_group))
+    truth = true_precision(apart, prevalence)
+    of_patient = "some" if within else "all"
+    beside = (f"{truth:.3f}", f"{np.mean(values):.3f}")
+    return (groups, size, icc, prevalence, of_patient, *beside, "{} ({})".format(*told(found, truth)))
+
+
+def label_means(groups: int, size: int, icc: float, prevalence: float, apart: float, draws: int) -> Row:
+    """Three labels, whose scores share half of what they vary by; a fifth of the answers is not known."""
+    rng = np.random.default_rng([groups, size, int(10 * icc), int(100 * prevalence), int(10 * apart)])
+    of_group = np.repeat(np.arange(groups), size)
+    areas, precisions_found = [], []
+    while len(areas) < draws:
+        shared = normals(rng, groups, size, icc)
+        y = np.column_stack([label_answers(rng, groups, size, prevalence, False) for _ in range(3)]).astype(float)
+        noise = np.column_stack([shared + normals(rng, groups, size, icc) for _ in range(3)]) / np.sqrt(2)
+        score = noise + apart * y
+        y[rng.random(y.shape) < 0.2] = np.nan
+        found = evaluate_labels(y, score, of_group, ("a", "b", "c"))
+        if not any("note" in label for label in found["labels"].values()):
+            areas.append(tuple(found["mean_roc_auc_ci"]))
+            precisions_found.append(tuple(found["mean_average_precision_ci"]))
+    cells = (
+        told(areas, float(norm.cdf(apart / np.sqrt(2)))),
+        told(precisions_found, true_precision(apart, prevalence)),
+    )
+    return (groups, size, icc, prevalence, f"{apart:g}", *("{} ({})".format(*cell) for cell in cells))
+
+
+def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: int) -> Row:
+    rng = np.random.default_rng([groups, size, int(10 * icc), int(10 * noise), len(kind)])
+    square = noise**2 * (1.5 if kind == "heavy" else 1)
+    ranks = 6 / np.pi * np.arcsin(0.5 / np.sqrt(1 + noise**2))
+    if kind == "heavy":
+        y, error = number_and_error(np.random.default_rng(0), np.arange(1_000_000), 0, noise, kind)
+        ranks = spearmanr(y, y + error)[0]
+    truth = {
+        "mae": float(noise * (t(6).expect(abs) if kind == "heavy" else np.sqrt(2 / np.pi))),
+        "rmse": float(np.sqrt(square)),
+        "r2": 1 - square,
+        "spearman": float(ranks),
+        "mean_error": 0.0,
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in truth}
+    for _ in range(draws):
+        sizes = rng.integers(1, 2 * size, groups) if kind == "uneven" else np.full(groups, size)
+        of_group = np.repeat(np.arange(groups), sizes)
+        y, error = number_and_error(rng, of_group, icc, noise, kind)
+        metrics = evaluate_numbers(y, y + error, of_group)
+        for name, ends in found.items():
+            ends.append(tuple(metrics[f"{name}_ci"]))
+    cells = ["{} ({})".format(*told(found[name], truth[name])) for name in truth]
+    return (groups, size, icc, kind, f"{truth['r2']:.2f}", *cells)
+
+
+def subgroup_alarms(kind: str, patients: int, size: int, columns: int, draws: int) -> Row:
+    """Subgroups that have nothing to do with the model: half of the columns are of patients, half of images."""
+    rng = np.random.default_rng([len(kind), patients, size, columns])
+    of_group, alarms, single = np.repeat(np.arange(patients), size), 0, 0
+    for _ in range(draws):
+        answers = np.column_stack([label_answers(rng, patients, size, 0.4, False) for _ in range(3)]).astype(float)
+        score = normals(rng, patients, size, 0.4)[:, None] + answers + rng.standard_normal(answers.shape)
+        if kind == "classes":
+            y, outputs = answers[:, 0].astype(int), np.column_stack([-score[:, 0], score[:, 0]])
+        elif kind == "labels":
+            y, outputs = answers, score
+        else:
+            y, outputs = number_and_error(rng, of_group, 0.4, 1.0, "age")
+            outputs = y + outputs
+        known = {}
+        for place in range(columns):
+            levels = np.array(["a", "b", "c"][: 2 + place // 2 % 2], object)
+            dealt = rng.choice(levels, patients)[of_group] if place % 2 else rng.choice(levels, len(of_group))
+            known[f"column {place}"] = dealt
+        found = subgroup_metrics(
+            kind, y, outputs, of_group, subgroups(known, ",".join(known)), ("n", "p") if kind == "classes" else "abc",
+            int(rng.integers(2**31)),
+        )  # fmt: skip
+        gaps = [about["gap"] for about in found["columns"].values() if about["gap"]]
+        alarms += any(gap["shown"] for gap in gaps)
+        single += sum(gap["p"] < 0.05 for gap in gaps) / max(1, len(gaps))
+    return (kind, patients, size, columns, f"{single / draws:.4f}", f"{alarms / draws:.4f}")
+
+
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
     for n in (20, 62, 124, 400):
         yield "alone", shares_alone, (n,)
@@ -278,8 +489,40 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "comparisons", comparisons, (groups, size, 0.9, 0.06, False, draws)
     for patients, size, torn in ((16, 6, 0), (16, 6, 1), (24, 1, 0), (30, 10, 1), (20, 5, 5), (20, 5, 20)):
         yield "audits", audits, (patients, size, torn, draws)
+    for kind, (patients, size, torn) in itertools.product(
+        ("two classes", "four classes", "six labels", "a number"), ((24, 1, 0), (30, 5, 8), (150, 2, 10))
+    ):
+        yield "metadata", metadata_audits, (kind, patients, size, torn, max(1, draws // 4))
     for (patients, size), icc in itertools.product(((10, 6), (20, 6), (20, 20), (50, 6)), (0, 0.5)):
         yield "inflations", inflations, (patients, size, icc, draws)
+    for groups, size, icc, prevalence, within, apart in (
+        *itertools.product((60, 400), (1,), (0,), (0.3, 0.5), (False,), (1, 2.5)),
+        *itertools.product((400,), (1,), (0,), (0.05, 0.1), (False,), (0, 1, 2.5)),
+        (1000, 1, 0, 0.02, False, 1),
+        *itertools.product((12, 25, 100), (5,), (0.4,), (0.4,), (False,), (1, 2.5)),
+        *itertools.product((10, 25, 100), (10,), (0.4,), (0.2,), (True,), (1, 2.5)),
+        *itertools.product((100, 400), (5,), (0.4,), (0.1,), (False,), (0, 1)),
+    ):
+        yield "precisions", precisions, (groups, size, icc, prevalence, within, apart, draws)
+    for groups, size, icc, prevalence, apart in (
+        (100, 1, 0, 0.4, 1),
+        (400, 1, 0, 0.1, 1.5),
+        (25, 5, 0.4, 0.4, 1),
+        (100, 5, 0.4, 0.2, 1.5),
+    ):
+        yield "label means", label_means, (groups, size, icc, prevalence, apart, draws)
+    for (groups, size, icc), noise, kind in itertools.product(
+        ((10, 1, 0), (25, 1, 0), (100, 1, 0), (10, 5, 0.4), (25, 5, 0.4), (100, 5, 0.4), (10, 20, 0.4)),
+        (0.5, 1.5),
+        ("age", "own"),
+    ):
+        if size > 1 or kind == "own":
+            yield "numbers", numbers, (groups, size, icc, noise, kind, draws)
+    for kind, groups in itertools.product(("uneven", "heavy"), (10, 40)):
+        yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws)
+    yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws)
+    for kind, (patients, size) in itertools.product(("classes", "labels", "number"), ((60, 5), (200, 2))):
+        yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws)
     for patients, size, columns, signals, icc in (
         (160, 1, 500, (2.5,) * 4, 0),
         (160, 1, 20, (1.5,) * 2, 0),
@@ -315,6 +558,27 @@ TITLES = {
     "audits": (
         "Five shortcut probes on labels dealt at random: how often any has such a p",
         ("patients", "images", "patients of both classes", "p < 0.01", "p < 0.05"),
+    ),
+    "precisions": (
+        "Average precision of a label, which all of a patient's images have or some: coverage (mean width)",
+        ("patients", "images", "ICC", "prevalence", "images with it", "truth", "mean found", "coverage (width)"),
+    ),
+    "label means": (
+        "Means over three labels, a fifth of them not known: coverage (mean width)",
+        ("patients", "images", "ICC", "prevalence", "apart", "ROC area", "average precision"),
+    ),
+    "numbers": (
+        "Predicted numbers: coverage (mean width)",
+        ("patients", "images", "ICC", "kind", "true R2", "MAE", "RMSE", "R2", "Spearman", "mean error"),
+    ),
+    "subgroups": (
+        "Subgroups that mean nothing: how often a column has p < 0.05, and how often any is shown after Holm",
+        ("task", "patients", "images", "columns", "a column", "any shown"),
+    ),
+    "metadata": (
+        "Eight probes of metadata and three of images on targets dealt at random: how often any has such a p; and how "
+        "often the table of what goes together has one",
+        (*("targets", "patients", "images", "torn", "draws"), "probes, p < 0.01", "p < 0.05", "table, p < 0.05"),
     ),
     "races": (
         "Networks ranked on more and more patients: how often the best, or one as good, is stopped, and is left alone",

@@ -1,4 +1,4 @@
-"""Images with several findings and a number, drawn so that both can be learnt."""
+"""Images that show what their table says: several labels, an age, a sex and a view, of patients with several images."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FINDINGS = ("bar", "blob", "speck")
-PLACES = {"bar": (0.25, 0.25), "blob": (0.75, 0.25), "speck": (0.25, 0.75)}  # down, across: a quarter each
+LABELS = ("Edema", "Mass", "Nodule")
+_NEAR, _FAR = slice(0, 8), slice(8, 16)
+_QUARTERS = {"Edema": (_NEAR, _NEAR), "Mass": (_NEAR, _FAR), "Nodule": (_FAR, _NEAR)}
 
 
-def write_findings(folder: Path, count: int, *, side: int = 48, seed: int = 0, name: str = "data.csv") -> Path:
-    """A manifest of images: each finding is a bright spot in its own quarter, ``age`` the light of the fourth one.
+def write_findings(folder: Path, patients: int = 160, seed: int = 0, unknown: float = 0.1) -> Path:
+    """Images of 16 pixels and ``table.csv``: a bright quarter for each label, and the rest the brighter the older.
 
-    The findings are there in 45, 30 and 4 images of 100; of every seventh image whether it has a bar is not known. A
-    patient has two images; ``sex`` says nothing.
+    One patient in four has three images, one in two two; some labels are not known; of the patients a quarter is test.
     """
-    rng = np.random.default_rng(seed)
-    down, across = np.mgrid[:side, :side] / side
-    lines = []
-    for number in range(count):
-        has = rng.random(3) < (0.45, 0.3, 0.04)
-        age = round(float(rng.uniform(20, 90)), 1)
-        pixels = rng.normal(70, 22, (side, side))
-        for there, (top, left) in zip(has, PLACES.values(), strict=True):
-            pixels += there * 90 * np.exp(-((down - top) ** 2 + (across - left) ** 2) / (2 * 0.08**2))
-        pixels[side // 2 + 4 :, side // 2 + 4 :] += 1.6 * (age - 20)
-        path = folder / "images" / f"{Path(name).stem}-{number:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
-        cells = ["" if finding == "bar" and number % 7 == 0 else int(there) for finding, there in zip(FINDINGS, has)]
-        split = "test" if number % 10 >= 6 else "train"
-        patient = f"p{number // 20}-{number % 10}"  # of one part
-        lines.append([f"images/{path.name}", split, patient, *cells, age, "FM"[int(rng.random() < 0.5)]])
-    with (folder / name).open("w", newline="") as file:
-        csv.writer(file).writerows([["path", "split", "group", *FINDINGS, "age", "sex"], *lines])
-    return folder / name
+    rng, rows = np.random.default_rng(seed), []
+    (folder / "images").mkdir(parents=True)
+    for patient in range(patients):
+        has = rng.random(len(LABELS)) < (0.5, 0.4, 0.3)
+        age, sex = int(rng.integers(20, 90)), "FM"[int(rng.integers(2))]
+        for image in range(int(rng.choice([1, 2, 2, 3]))):
+            pixels = rng.normal(60 + age, 12, (16, 16))
+            for label, there in zip(LABELS, has, strict=True):
+                if there:
+                    pixels[_QUARTERS[label]] += 60
+            name = f"images/{patient:03d}_{image}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name)
+            cells = ["" if rng.random() < unknown else int(there) for there in has]
+            listed = "|".join(label for label, there in zip(LABELS, has, strict=True) if there) or "No Finding"
+            split = "test" if patient % 4 == 0 else "train"
+            rows.append([name, split, f"p{patient:03d}", *cells, listed, age, sex, ("PA", "AP")[image % 2]])
+    with (folder / "table.csv").open("w", newline="") as file:
+        header = ["path", "split", "group", *LABELS, "findings", "age", "sex", "view"]
+        csv.writer(file).writerows([header, *rows])
+    return folder / "table.csv"
