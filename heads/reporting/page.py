@@ -13,18 +13,12 @@ import featcache
 from featcache.spec import are_random
 
 from ..evaluation.run_folder import data_title
-<<<<<<< HEAD
 from . import charts, result_details, tables
+from .audit_view import audit_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
 from .shown_metrics import title_of
-from .thumbnails import data_uri, thumbnail
-=======
-from . import charts, tables
-from .audit_view import audit_view
-from .run_reader import Collected, Run
->>>>>>> main
 from .verdict import Verdict
 
 _CURVES, _MATRICES, _LISTED = 8, 3, 200
@@ -41,7 +35,6 @@ SHAPES = (
     "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
     "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
 )
-<<<<<<< HEAD
 # What images are called that a head is wrong about: several, the ones, and one.
 _MISSES = {
     "classes": {"miss": "misclassified", "those": "misclassified ones", "miss_short": "misclassified"},
@@ -51,24 +44,6 @@ _MISSES = {
         "miss_short": "said otherwise",
     },
 }
-_AUDIT: dict[str, Any] = {
-    "duplicates": [],
-    "near_duplicates": [],
-    "split_leaks": {},
-    "group_leaks": [],
-    "shortcuts": [],
-    "unreadable": [],
-    "quality": {},
-    "leak_inflation": None,
-    "warnings": [],
-    "against": None,
-    "images": None,
-    "groups": None,
-    "per_split": {},
-    "classes": [],
-}
-=======
->>>>>>> main
 
 
 def render(
@@ -126,14 +101,9 @@ def render(
         subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
         runs=collected.runs,
         left_out=collected.left_out,
-<<<<<<< HEAD
-        audit=_audit_view(collected, images),
+        audit=audit_view(collected, images),
         about=_about(first),
         counted=[_about(run) for run in told.values()],
-=======
-        audit=audit_view(collected, images),
-        about=_about(newest),
->>>>>>> main
         confusions=_confusions(boards),
         elsewhere=elsewhere,
         points=points,
@@ -207,41 +177,3 @@ def _confusions(boards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             matrices.append(tables.confusion(row["test"]["confusion"], table["classes"], title, note))
         confusions.append({"classes": table["classes"], "first": matrices[:_MATRICES], "rest": matrices[_MATRICES:]})
     return confusions
-
-
-<<<<<<< HEAD
-def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
-    if collected.audit is None:
-        return None
-    audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
-    audit["finished"] = collected.audit.finished
-    pairs = gravest_first(audit["near_duplicates"])
-    audit["near_duplicates"] = pairs
-    audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
-    return audit
-
-
-def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
-    pictures = [
-        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
-    ]
-    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
-    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}
-=======
-def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The misclassified images of the map, the surest errors first."""
-    width = len(points["classes"])
-    rows = [
-        {
-            "row": row,
-            "path": points["path"][row],
-            "label": points["classes"][label],
-            "predicted": points["classes"][predicted],
-            "split": points["splits"][points["split"][row]],
-            "probability": points["probabilities"][row * width + predicted],
-        }
-        for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
-        if label != predicted
-    ]
-    return sorted(rows, key=lambda row: -row["probability"])
->>>>>>> main
