@@ -23,7 +23,7 @@ from ..errors import DataError, FeatcacheError, StoreError, UsageError
 from ..system.foreign_errors import translated
 from ..system.memory import memory_limit
 from ..system.plain_text import printable
-from .options import with_data
+from .options import with_data, with_task
 
 if TYPE_CHECKING:
     pass
@@ -110,7 +110,7 @@ def shared_options(verb: Callable[..., None]) -> Callable[..., None]:
             _check_cache(cache)
             # Keras announces its downloads on stdout
             with memory_limit(memory), contextlib.redirect_stdout(sys.stderr):
-                verb(cache=cache, output=output, **with_data(options))
+                verb(cache=cache, output=output, **with_task(with_data(options)))
         except KeyboardInterrupt as error:
             output.failure(KeyboardInterrupt("interrupted; what was done is kept, run the same command to go on"), 130)
             raise SystemExit(130) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from fractions import Fraction
@@ -94,13 +93,7 @@ CLASSES = click.option("--classes", metavar="A,B", help="Two or more class names
 
 
 def TASK(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - used like the options above
-    """The options that say what is to be learnt; the command gets one argument of them, ``task``, whole."""
-
-    @functools.wraps(command)
-    def with_task(*args: Any, **given: Any) -> Any:
-        named = {name: given.pop(name) for name in ("classes", "labels", "label_column", "uncertain", "target")}
-        return command(*args, task=_task(given.pop("task"), **named), **given)
-
+    """The options that say what is to be learnt; see :func:`with_task`."""
     options = (
         click.option(
             "--task", type=click.Choice(TASKS), default="multiclass", show_default=True, help="What is to be learnt."
@@ -115,10 +108,21 @@ def TASK(command: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N802 - use
         ),
         click.option("--target", metavar="COLUMN", help="Of regression: the column of numbers to learn."),
     )
-    wrapped: Callable[..., Any] = with_task
     for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped
+        command = option(command)
+    return command
+
+
+def with_task(options: dict[str, Any]) -> dict[str, Any]:
+    """A verb's options, those of :func:`TASK` made one: ``task``, whole.
+
+    Raises :class:`UsageError` for options of another task.
+    """
+    if "label_column" not in options:
+        return options
+    named = {name: options.pop(name) for name in ("classes", "labels", "label_column", "uncertain", "target")}
+    options["task"] = _task(options["task"], **named)
+    return options
 
 
 def _task(

@@ -92,9 +92,9 @@ def _nih(root: str, table: Table) -> Shipped:
 
 
 def _chexpert(root: str, table: Table) -> Shipped:
-    paths = [path.partition("/")[2] if path.startswith("CheXpert-v1.0") else path for path in table["Path"]]
+    paths = table["Path"]
     own = {
-        "path": paths,
+        "path": list(paths),
         "group": [next((part for part in path.split("/") if part.startswith("patient")), "") for path in paths],
     }
     if "Sex" in table:

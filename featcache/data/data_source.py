@@ -65,7 +65,13 @@ class DataSource:
         return _whole(self.data)
 
     def about(self) -> dict[str, Any]:
-        """How it is read, as plain values; whoever reads them back may stand in another folder."""
+        """Say how it is read, as plain values; whoever reads them back may stand in another folder.
+
+        Returns
+        -------
+        dict
+            ``images`` (absolute, or None), ``metadata`` and ``headers``.
+        """
         images = None if self.images is None else _whole(self.images)
         return {"images": images, "metadata": list(self.metadata), "headers": self.headers}
 

@@ -88,19 +88,19 @@ def _is_label(cells: Sequence[str]) -> bool:
 
 def _column(dataset: Dataset, name: str, doubt: float) -> np.ndarray:
     means = {**dict.fromkeys(_YES, 1.0), **dict.fromkeys(_NO, 0.0), **dict.fromkeys(_DOUBT, doubt)}
-    values = np.empty(len(dataset), np.float32)
-    for row, cell in enumerate(dataset.table[name]):
+    cells = dataset.table[name]
+    values: dict[str, float] = {}  # of the different cells, which are few
+    for cell in dict.fromkeys(cells):
         said = cell.strip().lower()
-        if said in means:
-            values[row] = means[said]
-        elif is_unknown(said):
-            values[row] = np.nan
-        else:
+        value = np.nan if is_unknown(said) else means.get(said)
+        if value is None:
+            row = cells.index(cell)
             raise DataError(
                 f"{dataset.root}: column {name!r} holds {printable(cell, lines=False)!r} in row {row + 1}; expected 1, "
                 "0, -1 for uncertain, or nothing for unknown. A column that lists labels is named with --label-column"
             )
-    return values
+        values[cell] = value
+    return np.fromiter((values[cell] for cell in cells), np.float32, len(cells))
 
 
 def _listed(

@@ -46,8 +46,8 @@ def read_table(path: str) -> dict[str, list[str]]:
         raise DataError(f"{path}: {len(twice)} column(s) stand more than once: {', '.join(twice)}; keep one of each")
     table = dict(zip(header, columns, strict=True))
     for name, cells in table.items():
-        odd = next((row for row, cell in enumerate(cells) if "\0" in cell), None)
-        if odd is not None:
+        if "\0" in "".join(cells):
+            odd = next(row for row, cell in enumerate(cells) if "\0" in cell)
             raise DataError(f"{path}: row {odd + 1} holds a NUL in column {name!r}; is it a damaged file?")
     return table
 
@@ -148,15 +148,21 @@ def _csv(path: str) -> tuple[list[str], list[list[str]]]:
     ragged = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
     if ragged is not None:
         raise DataError(f"{path}: row {ragged + 1} has {len(body[ragged])} cells, the header has {len(header)}")
-    columns = [[_cell(row[i]) for row in body] for i in range(len(header))]
+    columns = [_cells([row[i] for row in body]) for i in range(len(header))]
     for i in (i for i, name in enumerate(header) if name == "path"):
         columns[i] = [_own_name(path, row[i], cell) for row, cell in zip(body, columns[i], strict=True)]
     return header, columns
 
 
+def _cells(column: list[str]) -> list[str]:
+    """A column's cells; equal ones are one object, since a million cells of a label are a few texts."""
+    values = {text: _cell(text) for text in set(column)}
+    return [values[text] for text in column]
+
+
 def _cell(text: str) -> str:
     text = text.strip()
-    return plain(text) if text[:1] == "'" else text  # of a million cells, hardly one
+    return plain(text) if text[:1] == "'" else text
 
 
 def _own_name(manifest: str, written: str, cell: str) -> str:

@@ -60,9 +60,10 @@ def read_manifest(root: str, source: DataSource, patterns: Sequence[re.Pattern[s
     splits = _splits(root, table.get("split", [""] * count))
     paths, names = _places(root, table["path"], source, collection)
     _require_once(root, paths, labels)
-    groups = groups_of(names, patterns)
     if "group" in table and source.group_regex is None:
         groups = [given or name for given, name in zip(table["group"], names, strict=True)]
+    else:
+        groups = groups_of(names, patterns)
     others = {name: cells for name, cells in table.items() if name and name not in _OWN}
     passed = () if collection is None else (*collection.label_columns, *collection.passed)
     metadata, left_out = typed(others, source.metadata, passed)

@@ -103,12 +103,13 @@ def _typed(cells: Sequence[str]) -> np.ndarray | str:
     column = numbers(cells)
     if column is not None:
         return "a date" if _dates(cells) else column
-    known = {cell.strip() for cell in set(cells) if not is_unknown(cell)}
+    counts = Counter(cells)
+    known = {cell.strip() for cell in counts if not is_unknown(cell)}
     if not known:
         return "nothing known"
     if are_dates(known):
         return "a date"
-    if nearly_all_differ(len(known), sum(not is_unknown(cell) for cell in cells)):
+    if nearly_all_differ(len(known), sum(count for cell, count in counts.items() if not is_unknown(cell))):
         return "another text in nearly every row"
     return f"more than {MOST_CATEGORIES} different texts" if len(known) > MOST_CATEGORIES else categories(cells)
 
@@ -116,4 +117,4 @@ def _typed(cells: Sequence[str]) -> np.ndarray | str:
 def _dates(cells: Sequence[str]) -> bool:
     """Whether all that is known of a column are dates; seldom looks at more than its first cells."""
     first = next((cell for cell in cells if not is_unknown(cell)), None)
-    return first is not None and are_dates([first]) and are_dates({cell for cell in cells if not is_unknown(cell)})
+    return first is not None and are_dates([first]) and are_dates([cell for cell in set(cells) if not is_unknown(cell)])

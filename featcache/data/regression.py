@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import DataError, UsageError
 from ..system.plain_text import printable
 from .dataset import Dataset
-from .metadata import number
+from .metadata import is_unknown, number
+from .private_columns import are_dates
 from .task import Kind, Targets, Task, check_name
 
 _log = logging.getLogger(__name__)
@@ -77,10 +78,16 @@ class Regression(Task):
         if self.target not in dataset.table:
             there = ", ".join(dataset.table) or "none besides path, label, split and group"
             raise DataError(f"{dataset.root}: no column {self.target!r}; found {there}")
-        values = [number(cell) for cell in dataset.table[self.target]]
+        cells = dataset.table[self.target]
+        if are_dates({cell for cell in cells if not is_unknown(cell)}):
+            raise DataError(
+                f"{dataset.root}: column {self.target!r} holds dates; expected numbers. No age is made of a date: "
+                "write the age at the time of the image, in years, into a column of its own"
+            )
+        values = [number(cell) for cell in cells]
         odd = [i for i, value in enumerate(values) if value is None]
         if odd:
-            cell = printable(dataset.table[self.target][odd[0]], lines=False)
+            cell = printable(cells[odd[0]], lines=False)
             raise DataError(
                 f"{dataset.root}: column {self.target!r} holds {len(odd)} cell(s) that are no numbers, the first is "
                 f"{cell!r} in row {odd[0] + 1}; expected numbers (an age in years), or nothing where it is unknown"

@@ -6,13 +6,12 @@ the pseudonym (:mod:`featcache.system.pseudonyms`).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,15 +20,20 @@ from ..data.dicom_headers import HEADER_COLUMNS, PATIENT, read_header, without_r
 from ..data.file_types import SUFFIXES, suffix_of
 from ..data.metadata import typed
 from ..store.index import Index
-from ..system import schema
 from ..system.interrupts import reading
+from ..system.plain_text import printable
 from ..system.pseudonyms import Pseudonyms, pseudonyms
 
 _log = logging.getLogger(__name__)
 _DICOM = frozenset([".dcm", ".dicom", ".dic"])
 _TOGETHER = 64  # files a task of the pool
-_Said = dict[schema.Name, Annotated[str, msgspec.Meta(max_length=256)]]
-_decoder = msgspec.json.Decoder(_Said)
+# What the index notes of a file: as a type with fields, since a pattern for each of a million keys takes a minute.
+_TEXT = Annotated[str, msgspec.Meta(max_length=64)]
+_Noted = msgspec.defstruct(
+    "_Noted", [(name, _TEXT, "") for name in (*HEADER_COLUMNS, PATIENT)], omit_defaults=True, forbid_unknown_fields=True
+)
+_decoder = msgspec.json.Decoder(_Noted)
+_NOTHING = _Noted()
 
 
 def dicom_rows(dataset: Dataset) -> list[int]:
@@ -53,13 +57,9 @@ def with_headers(index: Index, dataset: Dataset, rows: Sequence[int], keys: Sequ
     """
     makes = pseudonyms()
     said = _said(index, dataset, rows, keys, makes)
-    columns = {name: [""] * len(dataset) for name in HEADER_COLUMNS}
-    patients = [""] * len(dataset)
-    for row, key in zip(rows, keys, strict=True):
-        about = said.get(key or b"", {})
-        patients[row] = about.get(PATIENT, "")
-        for name in about.keys() & columns.keys():
-            columns[name][row] = about[name]
+    found = [said.get(key or b"", _NOTHING) for key in keys]
+    columns = {name: _spread(dataset, rows, [getattr(one, name) for one in found]) for name in HEADER_COLUMNS}
+    patients = _spread(dataset, rows, [getattr(one, PATIENT) for one in found])
     there = {_plain(name) for name in dataset.table}
     table = {name: cells for name, cells in columns.items() if any(cells) and _plain(name) not in there}
     groups = dataset.groups
@@ -73,12 +73,21 @@ def with_headers(index: Index, dataset: Dataset, rows: Sequence[int], keys: Sequ
     return replace(dataset, groups=groups, table={**dataset.table, **table}, metadata={**dataset.metadata, **kept})
 
 
+def _spread(dataset: Dataset, rows: Sequence[int], cells: Sequence[str]) -> list[str]:
+    """A column of all images, empty where a header says nothing; cells that hold what steers a terminal say nothing."""
+    shown = {cell: cell if cell == printable(cell, lines=False) else "" for cell in set(cells)}
+    column = [""] * len(dataset)
+    for row, cell in zip(rows, cells, strict=True):
+        column[row] = shown[cell]
+    return column
+
+
 def _said(
     index: Index, dataset: Dataset, rows: Sequence[int], keys: Sequence[bytes | None], makes: Pseudonyms
-) -> dict[bytes, dict[str, str]]:
+) -> dict[bytes, Any]:
     """What each file says, by row key, from the index where it was read before."""
     noted = index.headers(makes.mark) if makes.kept else {}
-    said: dict[bytes, dict[str, str]] = {}
+    said: dict[bytes, Any] = {}
     fresh: dict[bytes, str] = {}
     for row, key in zip(rows, keys, strict=True):
         if key is None or key in said or key in fresh:
@@ -92,20 +101,21 @@ def _said(
         read = _read(fresh, makes)
         said |= read
         if makes.kept:
-            index.remember_headers({key: json.dumps(about) for key, about in read.items()}, makes.mark)
+            texts = {key: msgspec.json.encode(about).decode() for key, about in read.items()}
+            index.remember_headers(texts, makes.mark)
     return said
 
 
-def _decoded(text: str | None) -> dict[str, str] | None:
+def _decoded(text: str | None) -> Any:
     """What the index noted; None where it noted nothing, or another program wrote there."""
     try:
-        return None if text is None else dict(_decoder.decode(text))
+        return None if text is None else _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeEncodeError):
         return None
 
 
-def _read(files: dict[bytes, str], makes: Pseudonyms) -> dict[bytes, dict[str, str]]:
-    """The headers of files; of those that are none, nothing."""
+def _read(files: dict[bytes, str], makes: Pseudonyms) -> dict[bytes, Any]:
+    """The headers of files. One that is called a DICOM file and cannot be read is left out, and looked at again."""
     pairs = list(files.items())
     parts = [pairs[start : start + _TOGETHER] for start in range(0, len(pairs), _TOGETHER)]
 
@@ -118,12 +128,18 @@ def _read(files: dict[bytes, str], makes: Pseudonyms) -> dict[bytes, dict[str, s
     except ImportError:
         _log.debug("DICOM headers are not read: pydicom is missing")
         return {}
-    odd = sum(
-        about is None and suffix_of(path.lower()) in _DICOM for about, (_, path) in zip(found, pairs, strict=True)
-    )
-    if odd:
-        _log.warning("DICOM: %d of %d headers cannot be read; nothing is known of these images", odd, len(pairs))
-    return {key: about or {} for about, (key, _) in zip(found, pairs, strict=True)}
+    read = {
+        key: _Noted(**(about or {}))
+        for about, (key, path) in zip(found, pairs, strict=True)
+        if about is not None or suffix_of(path.lower()) not in _DICOM
+    }
+    if len(read) < len(pairs):
+        _log.warning(
+            "DICOM: %d of %d headers cannot be read; nothing is known of these images",
+            len(pairs) - len(read),
+            len(pairs),
+        )
+    return read
 
 
 def _plain(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from featcache.data import filesystems
-from featcache.data.tasks import Task, as_task
+from featcache.data.tasks import Task, about_task, as_task
 from featcache.errors import DataError, StoreError
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.features.labelled_features import Features
@@ -23,8 +23,9 @@ from featcache.system.write_access import require_writable
 
 from ..evaluation.run_folder import require_out, run_folder
 from . import audit_record
-from .audit_files import write_audit
+from .audit_files import clean, write_audit
 from .audited_images import AuditedImages, look_at, sampled
+from .audited_targets import targets_elsewhere, targets_of
 from .findings import compare_sets, examine
 from .messages import warnings_of
 
@@ -54,8 +55,9 @@ def audit(
         the cache holds of all the images find more near-duplicates; none are needed.
     against : str or path-like, optional
         A second set of images: pairs between the two are looked for as well.
-    task : str, optional
-        ``multiclass`` (all classes) or ``binary`` (covid against normal).
+    task : str or Task, optional
+        ``multiclass`` (all classes) or ``binary`` (covid against normal), or a :class:`featcache.Multilabel` or
+        :class:`featcache.Regression`.
     classes : sequence of str, optional
         Names of the classes, in place of the task's.
     group_regex : str, optional
@@ -68,8 +70,9 @@ def audit(
         Images of the set to look at; of more, a random sample of whole groups is taken, as it is where memory does not
         hold a look at each. The warnings then say so.
     out : str or path-like, optional
-        Folder for ``run.json``, ``near_duplicates.csv``, ``faults.csv``, figures, and ``manifest.csv``, the readable
-        images with splits that tear nothing apart, to be given as ``--data``; by default a new one in ``runs``.
+        Folder for ``run.json``, ``near_duplicates.csv``, ``faults.csv``, ``confounding.csv``, figures, and
+        ``manifest.csv``, the readable images and their metadata with splits that tear nothing apart and, where the data
+        gives none, balance targets and metadata, to be given as ``--data``; by default a new one in ``runs``.
     on_progress : callable, optional
         Called with what is going on (str), and how many images are done (int).
 
@@ -77,12 +80,13 @@ def audit(
     -------
     dict
         ``images`` (looked at) ``of`` (there are), ``duplicates near_duplicates split_leaks group_leaks shortcuts
-        leak_inflation unreadable quality against warnings`` and more, as ``run.json`` holds it.
+        confounding absent unbalanced leak_inflation unreadable quality against warnings`` and more, as ``run.json``
+        holds it.
 
     Raises
     ------
     DataError
-        No images, or fewer than two classes.
+        No images, or no such targets to learn.
     UsageError
         ``out`` is there and not empty, ``limit`` is below 2, or memory holds no look at 50 images.
     StoreError
@@ -121,8 +125,8 @@ def audit(
     require_writable(cache)
     with Store(cache) as store:
         dataset = choose_data(store, data, group_regex)
-        targets = learns.targets(dataset)
-        names, every = targets.names, dataset.take(targets.rows)
+        found = learns.targets(dataset)
+        every = dataset.take(found.rows)
         second = None if against is None else choose_data(store, against, group_regex)
         dataset, second = sampled(every, second, limit, seed)
         own = look_at(store, dataset, on_progress)
@@ -136,15 +140,20 @@ def audit(
         )
     on_progress("looking for copies", 0)
     with run_folder(out, "audit", learns.name) as folder:
-        findings, pairs = examine(own, names, features, seed)
+        targets = targets_of(learns, found, every, own.dataset)
+        findings, pairs = examine(own, targets, features, seed)
         if other is not None and against is not None:
-            findings["against"] = compare_sets(own, other, features, filesystems.locate(against))
+            others = targets_elsewhere(learns, found.names, other.dataset)
+            name = filesystems.locate(against)
+            findings["against"] = compare_sets(own, other, targets, others, features, name, seed)
+        splits, findings["unbalanced"] = clean(own, targets, pairs, seed)
         result = {
             "verb": "audit",
             "finished": datetime.now().isoformat(timespec="seconds"),
             "data": dataset.root,
             "task": learns.name,
-            "classes": list(names),
+            "learns": about_task(learns),
+            "classes": list(found.names),
             "images": len(own.dataset),
             "of": len(own.dataset) if dataset is every else len(every),
             "groups": len(set(own.dataset.groups)),
@@ -157,10 +166,10 @@ def audit(
             "seconds": round(time.perf_counter() - started, 2),
         }
         result["warnings"] = warnings_of(result)
-        write_audit(folder, result, own, other, pairs)
+        write_audit(folder, result, own, other, splits)
         links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
         record = audit_record.AuditRecord(result["warnings"], links, str(folder))
-        audit_record.write_record(cache, keys, record)
+        audit_record.write_record(cache, keys, record, learns)
         return result
 
 
@@ -177,10 +186,10 @@ def audited(
     Both are those of :func:`heads.auditing.audit_record.apply_record`, with an audit before where there was none, it is
     wanted, and the images are few.
     """
-    few = len(features) <= _AT_ONCE and task.kind == "classes"
-    if wanted and few and audit_record.read_record(cache, features.keys) is None:
+    if wanted and len(features) <= _AT_ONCE and audit_record.read_record(cache, features.keys, task) is None:
         _log.info("audit: looking at %d images for copies and shortcuts, once; --no-audit leaves it out", len(features))
-        audit(data, task=task.name, classes=features.classes, group_regex=group_regex, cache=cache)
+        classes = features.classes if task.kind == "classes" else None
+        audit(data, task=task, classes=classes, group_regex=group_regex, cache=cache)
     return audit_record.apply_record(features, cache)
 
 

@@ -6,20 +6,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from featcache.data.dataset import label_array
-
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import data_title, origin_note, write_json, write_table
-from ..evaluation.splits import clean_splits
 from . import audit_plots
 from .audited_images import AuditedImages
+from .audited_targets import AuditedTargets
+from .balanced_splits import splits_of
+from .metadata_probes import of_interest
 from .near_duplicates import Pair, merged_groups
 
+_CONFOUNDING = ("column", "label", "strength", "p", "groups")
 _PAIR_COLUMNS = ("similarity", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b")
 
 
+Splits = tuple[list[str], list[str]]
+
+
+def clean(
+    own: AuditedImages, targets: AuditedTargets, pairs: Sequence[Pair], seed: int
+) -> tuple[Splits, list[dict[str, Any]]]:
+    """Splits and groups of the images that tear nothing apart, and what of the metadata these splits do not balance.
+
+    Parameters
+    ----------
+    own : the images.
+    targets : what is learnt of them.
+    pairs : images that show one exposure, by position.
+    seed : of random starts.
+    """
+    dataset = own.dataset
+    groups = merged_groups(dataset.groups, [(pair.a, pair.b) for pair in pairs])
+    columns = of_interest(dataset, targets.task, targets.names)
+    splits, unbalanced = splits_of(dataset.splits, columns, targets.task, targets.y, targets.names, groups, seed)
+    return (splits, groups), unbalanced
+
+
 def write_audit(
-    folder: Path, result: dict[str, Any], own: AuditedImages, other: AuditedImages | None, pairs: Sequence[Pair]
+    folder: Path, result: dict[str, Any], own: AuditedImages, other: AuditedImages | None, splits: Splits
 ) -> None:
     """Write the files of an audit.
 
@@ -28,10 +51,10 @@ def write_audit(
     folder : where to.
     result : of the audit, for ``run.json``.
     own, other : the images, and those of the second set where there is one.
-    pairs : images that show one exposure, by position.
+    splits : of :func:`clean`.
     """
     _write_tables(folder, result)
-    _write_manifest(folder, result, own, pairs)
+    _write_manifest(folder, result, own, splits)
     _write_figures(folder, result, own, other)
     write_json(folder / "run.json", result)
 
@@ -43,14 +66,19 @@ def _write_tables(folder: Path, result: dict[str, Any]) -> None:
     faults = [(path, fault) for fault, paths in result["quality"].items() for path in paths]
     faults += [(entry["path"], entry["reason"]) for entry in result["unreadable"]]
     write_table(folder / "faults.csv", ("path", "fault"), faults)
+    if result["confounding"]:
+        rows = [tuple(one[name] for name in _CONFOUNDING) for one in result["confounding"]]
+        write_table(folder / "confounding.csv", _CONFOUNDING, rows)
 
 
-def _write_manifest(folder: Path, result: dict[str, Any], own: AuditedImages, pairs: Sequence[Pair]) -> None:
-    dataset = own.dataset
-    groups = merged_groups(dataset.groups, [(pair.a, pair.b) for pair in pairs])
-    splits = clean_splits(label_array(dataset.labels, result["classes"]), dataset.splits, groups, result["seed"])
-    manifest = zip(dataset.paths, dataset.labels, splits, groups, strict=True)
-    write_table(folder / "manifest.csv", ("path", "label", "split", "group"), list(manifest))
+def _write_manifest(folder: Path, result: dict[str, Any], own: AuditedImages, splits: Splits) -> None:
+    """Paths, labels, splits and groups, and of the table the metadata and what the task learns."""
+    dataset, learns = own.dataset, result["learns"]
+    kept = {*dataset.metadata, *dataset.label_columns, *result["classes"], learns.get("column"), learns.get("target")}
+    columns = {name: cells for name, cells in dataset.table.items() if name in kept}
+    labels = {"label": dataset.labels} if any(dataset.labels) else {}
+    table = {"path": dataset.paths, **labels, "split": splits[0], "group": splits[1], **columns}
+    write_table(folder / "manifest.csv", tuple(table), list(zip(*table.values(), strict=True)))
 
 
 def _write_figures(folder: Path, result: dict[str, Any], own: AuditedImages, other: AuditedImages | None) -> None:

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12
+_PROBES = 30
 
 
 def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
-    """Balanced accuracy of each probe with its interval, beside chance; what is flagged is filled."""
+    """The score of each probe with its interval, beside chance; what is flagged is filled. Of many, the highest."""
+    several = len({row["label"] for row in rows}) > 1
+    if len(rows) > _PROBES:
+        caption += f"; the {_PROBES} highest of {len(rows)}"
+        rows = sorted(rows, key=lambda row: -row["score"])[:_PROBES]
     figure, (axis,) = canvas(7.2, 1.5 + 0.42 * len(rows), caption)
     places = np.arange(len(rows))[::-1]
     for place, row in zip(places, rows, strict=True):
@@ -40,10 +45,10 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     axis.plot([], [], color=GREY, linestyle=":", linewidth=1, label="guessing")
     axis.plot([], [], color=COLOURS[6], marker="D", label="shortcut")
     axis.plot([], [], color=COLOURS[0], marker="o", markerfacecolor="white", label="none shown")
-    axis.set_yticks(places, [f"{row['probe']} alone" for row in rows])
+    axis.set_yticks(places, [f"{row['probe']}: {row['label']}" if several else f"{row['probe']} alone" for row in rows])
     axis.set(
-        xlabel="balanced accuracy without seeing the subject, 95% interval",
-        xlim=(0, 1.02),
+        xlabel=f"{rows[0]['measure']} without seeing the subject, 95% interval",
+        xlim=(min(0, *(row["score_ci"][0] for row in rows)), 1.02),
         ylim=(-0.6, len(rows) - 0.4),
     )
     axis.grid(axis="x", linewidth=0.3)

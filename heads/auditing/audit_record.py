@@ -1,7 +1,8 @@
 """The record of an audit, kept with the images it looked at, so that later metrics of the same images stand beside it.
 
-``cache/audits/<digest of the row keys>.json``: there again wherever the images lie and whatever they are called; not
-where one was added, dropped or changed, since then the audit says nothing any more.
+``cache/audits/<digest of the row keys>.json``, of several labels or a number with a digest of the task behind it: there
+again wherever the images lie and whatever they are called; not where one was added, dropped or changed, since then the
+audit says nothing any more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from featcache.data.tasks import Task, about_task
 from featcache.errors import StoreError
 from featcache.features.labelled_features import Features
 from featcache.system import atomic_files, schema
@@ -58,19 +60,23 @@ class AuditRecord:
     run: str
 
 
-def write_record(cache: str | os.PathLike[str], keys: Sequence[bytes], record: AuditRecord) -> None:
-    """Keep the record of an audit of these images."""
+def write_record(
+    cache: str | os.PathLike[str], keys: Sequence[bytes], record: AuditRecord, task: Task | None = None
+) -> None:
+    """Keep the record of an audit of these images; ``task`` is what it asked for, None being classes."""
     links = [[a.hex(), b.hex()] for a, b in record.links]
     values = {"version": _VERSION, "warnings": record.warnings, "links": links, "run": record.run}
-    atomic_files.write_bytes(_place(cache, keys), (json.dumps(values, indent=1) + "\n").encode())
+    atomic_files.write_bytes(_place(cache, keys, task), (json.dumps(values, indent=1) + "\n").encode())
 
 
-def read_record(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> AuditRecord | None:
-    """The record of the last audit of just these images; None where there was none.
+def read_record(cache: str | os.PathLike[str], keys: Sequence[bytes], task: Task | None = None) -> AuditRecord | None:
+    """The record of the last audit of just these images that asked for this task; None where there was none.
+
+    All tasks of classes have one record, since other classes are other images; with None it is that one.
 
     Raises :class:`StoreError` where the record is damaged.
     """
-    place = _place(cache, keys)
+    place = _place(cache, keys, task)
     record = _read(place)
     if record is not None and not {key for link in record.links for key in link} <= set(keys):
         raise StoreError(f"{place}: not a readable record of an audit: links images that are not among them. {_AGAIN}")
@@ -79,7 +85,7 @@ def read_record(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> AuditRe
 
 def apply_record(features: Features, cache: str | os.PathLike[str]) -> tuple[Features, list[str]]:
     """The features with linked images in one group, and the warnings; one that says so where nothing was audited."""
-    record = read_record(cache, features.keys)
+    record = read_record(cache, features.keys, features.task)
     return join_groups(features, cache), [NOT_AUDITED] if record is None else record.warnings
 
 
@@ -153,6 +159,9 @@ def _folder(cache: str | os.PathLike[str]) -> Path:
     return Path(cache).expanduser().absolute() / "audits"
 
 
-def _place(cache: str | os.PathLike[str], keys: Sequence[bytes]) -> Path:
-    digest = hashlib.sha256(b"".join(sorted(set(keys)))).hexdigest()
-    return _folder(cache) / f"{digest[:32]}.json"
+def _place(cache: str | os.PathLike[str], keys: Sequence[bytes], task: Task | None) -> Path:
+    digest = hashlib.sha256(b"".join(sorted(set(keys)))).hexdigest()[:32]
+    if task is not None and task.kind != "classes":
+        about = json.dumps(about_task(task), sort_keys=True)
+        digest += f"-{hashlib.sha256(about.encode()).hexdigest()[:8]}"
+    return _folder(cache) / f"{digest}.json"

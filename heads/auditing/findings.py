@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from featcache.data.dataset import Dataset, label_array
+from featcache.data.dataset import Dataset
 
+from ..evaluation.splits import merged
 from .audited_images import AuditedImages
+from .audited_targets import AuditedTargets
+from .confounding import absent, confounded, set_differences
 from .image_summary import inverted
-from .leakage import leak_inflation
+from .leakage import FOLDS, leak_inflation
+from .metadata_probes import of_interest
 from .near_duplicates import Pair, exact_duplicates, merged_groups, near_duplicates
 from .shortcut_probes import shortcuts
 
@@ -21,14 +25,14 @@ _GRAVE = ("label conflict", "across splits")  # kinds of pairs, what misleads mo
 
 
 def examine(
-    images: AuditedImages, classes: Sequence[str], features: np.ndarray | None, seed: int
+    images: AuditedImages, targets: AuditedTargets, features: np.ndarray | None, seed: int
 ) -> tuple[dict[str, Any], list[Pair]]:
     """What is found in one set of images, and the pairs that show one exposure, copies of a file among them.
 
     Parameters
     ----------
     images : two or more.
-    classes : names, in the order of the task.
+    targets : of these images.
     features : array of shape (n, d), of which the first rows are those of these images; or None.
     seed : of folds and forests.
     """
@@ -39,20 +43,25 @@ def examine(
     near = _pairs_once(images, copies, squares, mine)
     pairs = near + [Pair(group[0], position, 1.0) for group in copies for position in group[1:]]
     groups = merged_groups(dataset.groups, [(pair.a, pair.b) for pair in pairs])
-    y = label_array(dataset.labels, classes)
+    task, y, names = targets.task, targets.y, targets.names
     rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
-    described = [_described(dataset, pair) for pair in near]
+    described = [_described(dataset, pair, targets) for pair in near]
+    columns = of_interest(dataset, task, names)
+    probes = shortcuts(looks, task, y, names, groups, columns, seed)
+    same = {probe["probe"] for probe in probes if probe["names_label"]}
     findings = {
-        "per_split": _per_split(dataset),
-        "duplicates": [_copies(dataset, group) for group in copies],
+        "per_split": _per_split(dataset, targets),
+        "duplicates": [_copies(dataset, group, targets) for group in copies],
         "near_duplicates": described,
         "split_leaks": {
             "duplicates": sum(len({dataset.splits[i] for i in group}) > 1 for group in copies),
             "near_duplicates": sum(pair["splits"][0] != pair["splits"][1] for pair in described),
         },
         "group_leaks": _group_leaks(dataset),
-        "shortcuts": shortcuts(looks, y, classes, groups, seed),
-        "leak_inflation": leak_inflation(rows, y, groups, seed),
+        "shortcuts": probes,
+        "confounding": confounded(columns, task, y, names, groups, seed),
+        "absent": absent({name: columns[name] for name in columns if name not in same}, task, y, names, groups),
+        "leak_inflation": leak_inflation(rows, _strata(targets, groups), groups, seed),
         "unreadable": [{"path": image.path, "reason": image.reason} for image in images.bad],
         "quality": _quality(images),
         "against": None,
@@ -60,16 +69,35 @@ def examine(
     return findings, pairs
 
 
-def compare_sets(own: AuditedImages, other: AuditedImages, features: np.ndarray | None, name: str) -> dict[str, Any]:
-    """Pairs of one image of each set that show one exposure; ``features`` are of both, one after the other."""
+def compare_sets(
+    own: AuditedImages,
+    other: AuditedImages,
+    targets: AuditedTargets,
+    others: AuditedTargets,
+    features: np.ndarray | None,
+    name: str,
+    seed: int,
+) -> dict[str, Any]:
+    """What two sets share, and what their metadata differ in.
+
+    Parameters
+    ----------
+    own, other : the images of both.
+    targets, others : what is learnt of them.
+    features : of both, one after the other, or None.
+    name : of the second set.
+    seed : of permutations.
+    """
     squares = np.stack([look.square for look in own.looks + other.looks])
     wholes = [look.whole for look in own.looks + other.looks]
     pairs = near_duplicates(squares, wholes, features, first=len(own.looks))
+    mine, theirs = (of_interest(images.dataset, targets.task, targets.names) for images in (own, other))
     return {
         "data": name,
         "images": len(other.looks),
-        "near_duplicates": [_described(own.dataset, pair, other.dataset) for pair in pairs],
+        "near_duplicates": [_described(own.dataset, pair, targets, other.dataset, others) for pair in pairs],
         "shared_images": len({pair.b for pair in pairs}),
+        "metadata": set_differences(mine, theirs, own.dataset.groups, other.dataset.groups, seed),
     }
 
 
@@ -94,6 +122,14 @@ def _pairs_once(
     return [Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity) for pair in pairs]
 
 
+def _strata(targets: AuditedTargets, groups: Sequence[str]) -> np.ndarray:
+    """What torn groups may help to tell: classes; of labels each image's rarest, of a number its fifth."""
+    strata = targets.task.strata(targets.y)
+    if targets.task.kind == "classes" or len(set(groups)) < FOLDS:
+        return strata
+    return merged(strata, np.asarray(groups, str), FOLDS)
+
+
 def _quality(images: AuditedImages) -> dict[str, list[str]]:
     """Paths by what is wrong with the image."""
     quality: dict[str, list[str]] = {fault: [] for fault in _FAULTS}
@@ -103,24 +139,32 @@ def _quality(images: AuditedImages) -> dict[str, list[str]]:
     return {fault.replace(" ", "_"): paths for fault, paths in quality.items()}
 
 
-def _copies(dataset: Dataset, group: Sequence[int]) -> dict[str, Any]:
-    return {name: [getattr(dataset, name)[i] for i in group] for name in ("paths", "labels", "splits")}
+def _copies(dataset: Dataset, group: Sequence[int], targets: AuditedTargets) -> dict[str, Any]:
+    return {
+        "paths": [dataset.paths[i] for i in group],
+        "labels": [targets.told[i] for i in group],
+        "splits": [dataset.splits[i] for i in group],
+        "conflict": any(targets.conflict(group[0], targets, i) for i in group[1:]),
+    }
 
 
-def _described(a: Dataset, pair: Pair, b: Dataset | None = None) -> dict[str, Any]:
-    """A pair in words; ``b`` where the second is of another set."""
+def _described(
+    a: Dataset, pair: Pair, targets: AuditedTargets, b: Dataset | None = None, others: AuditedTargets | None = None
+) -> dict[str, Any]:
+    """A pair in words; ``b`` and ``others`` where the second is of another set."""
     within = b is None
     b, second = (a, pair.b) if b is None else (b, pair.b - len(a))
-    labels, splits = [a.labels[pair.a], b.labels[second]], [a.splits[pair.a], b.splits[second]]
+    others = targets if others is None else others
+    splits = [a.splits[pair.a], b.splits[second]]
     apart = "in both sets" if not within else "across splits" if splits[0] != splits[1] else "same class"
     return {
         "a": a.paths[pair.a],
         "b": b.paths[second],
         "similarity": round(pair.similarity, 4),
-        "labels": labels,
+        "labels": [targets.told[pair.a], others.told[second]],
         "splits": splits,
         "groups": [a.groups[pair.a], b.groups[second]],
-        "kind": apart if labels[0] == labels[1] else "label conflict",
+        "kind": "label conflict" if targets.conflict(pair.a, others, second) else apart,
     }
 
 
@@ -137,8 +181,14 @@ def _group_leaks(dataset: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _per_split(dataset: Dataset) -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for (split, label), count in sorted(Counter(zip(dataset.splits, dataset.labels, strict=True)).items()):
-        table.setdefault(split or "all", {})[label] = count
-    return table
+def _per_split(dataset: Dataset, targets: AuditedTargets) -> dict[str, dict[str, int]]:
+    """Images of each class, or with each label, in each split."""
+    splits = np.asarray(dataset.splits, object)
+    return {
+        str(split) or "all": {
+            name: count
+            for name, count in sorted(targets.task.counts(targets.y[splits == split], targets.names).items())
+            if count
+        }
+        for split in sorted(set(splits))
+    }

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ..evaluation.intervals import mean_interval
 from ..search.gram_projection import isometric
 
-_FOLDS, _REPEATS = 5, 5
+FOLDS, _REPEATS = 5, 5
 
 
 def leak_inflation(X: np.ndarray, y: np.ndarray, groups: Sequence[str], seed: int = 0) -> dict[str, Any] | None:
@@ -24,17 +24,17 @@ def leak_inflation(X: np.ndarray, y: np.ndarray, groups: Sequence[str], seed: in
     Parameters
     ----------
     X : array of shape (n, d): features, or small pictures where none are kept.
-    y : int array of shape (n,).
+    y : int array of shape (n,): classes, or what else is kept in proportion.
     groups : group of each image.
 
     Returns
     -------
-    ``image_wise``, ``group_wise``, ``difference``, ``interval``; None where no group has two images, or a class fewer
-    groups than folds.
+    ``image_wise``, ``group_wise``, ``difference``, ``interval``; None where no group has two images, a class fewer
+    groups than folds, or all are of one class.
     """
     names, of_group = np.unique(np.asarray(groups, str), return_inverse=True)
     fewest = min(len(np.unique(of_group[y == label])) for label in np.unique(y))
-    if len(names) == len(y) or fewest < _FOLDS:
+    if len(names) == len(y) or fewest < FOLDS or not np.ptp(y):
         return None
     rows = np.asarray(X, np.float32)
     rows = (rows - rows.mean(axis=0)) / np.maximum(rows.std(axis=0), 1e-6)
@@ -45,7 +45,7 @@ def leak_inflation(X: np.ndarray, y: np.ndarray, groups: Sequence[str], seed: in
     for repeat in range(_REPEATS):
         alone = np.arange(len(y))
         for kind, whole in (("image_wise", alone), ("group_wise", of_group)):
-            folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed + repeat)
+            folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed + repeat)
             for train, test in folds.split(rows, y, whole):
                 model = RidgeClassifier(penalty).fit(rows[train], y[train])
                 right[kind][test] += model.predict(rows[test]) == y[test]

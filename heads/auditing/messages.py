@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .subject import words_for
 
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether metrics on these images can be trusted"
-_KINDS = ("shortcut", "leak", "labels", "copies", "images", "balance", "sample")
+_KINDS = ("shortcut", "column", "leak", "labels", "copies", "images", "balance", "sample")
 _SKEWED = 4  # times as many images of one class as of another
 
 
@@ -17,6 +17,7 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
     """The findings of :func:`heads.audit` that a reader of metrics must know, what misleads most first."""
     return [
         *_shortcuts(result),
+        *_other_names(result),
         *_leaks(result),
         *_labels(result),
         *_copies(result),
@@ -47,17 +48,57 @@ def _sample(result: Mapping[str, Any]) -> Iterator[str]:
 def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:
     words = words_for(result["classes"])
     flagged = [probe for probe in result["shortcuts"] if probe["flag"]]
-    blind = [probe for probe in flagged if not probe["disease_shows"]]
+    blind = [probe for probe in flagged if not probe["disease_shows"] and probe["of"] == "image"]
     if blind:
         yield f"shortcut: {words.blind}, {_scores(blind)}: a model can score as much and {words.knows}"
+    metadata = [probe for probe in flagged if probe["of"] == "metadata"]
+    if metadata:
+        seen = f"a model that sees it in the picture can score as much and {words.knows}"
+        yield f"shortcut, by metadata: {_scores(metadata)}: {seen}"
     partly = [probe for probe in flagged if probe["disease_shows"]]
     if partly:
         yield f"shortcut, in part: {_scores(partly)}; some of it may be {words.itself}, where it changes brightness"
 
 
+def _other_names(result: Mapping[str, Any]) -> Iterator[str]:
+    named = [probe for probe in result["shortcuts"] if probe["names_label"]]
+    for name in dict.fromkeys(probe["probe"] for probe in named):
+        labels = [probe["label"] for probe in named if probe["probe"] == name]
+        yield (
+            f"column {name}: {_few(labels)} follow{'s' if len(labels) == 1 else ''} from it without exception: is it "
+            "another name of the label? Else it is a shortcut, and a perfect one"
+        )
+
+
 def _scores(probes: Sequence[Mapping[str, Any]]) -> str:
+    return _SCORES[probes[0]["measure"]](probes)
+
+
+def _of_classes(probes: Sequence[Mapping[str, Any]]) -> str:
     scores = [f"{probe['score']:.0%} by {probe['probe']}" for probe in probes]
     return f"the classes are told apart to {_and(scores)} alone (guessing: {probes[0]['chance']:.0%})"
+
+
+def _of_labels(probes: Sequence[Mapping[str, Any]]) -> str:
+    """By probe, the labels that it tells best first."""
+    texts = []
+    for name in dict.fromkeys(probe["probe"] for probe in probes):
+        told = sorted((one for one in probes if one["probe"] == name), key=lambda one: -one["score"])
+        labels = [f"{one['label']} ({one['score']:.2f})" for one in told]
+        texts.append(f"{_few(labels)} by {name}")
+    return f"labels are told, by their ROC areas, to {_and(texts)} alone (guessing: 0.50)"
+
+
+def _of_numbers(probes: Sequence[Mapping[str, Any]]) -> str:
+    scores = [f"{probe['score']:.2f} by {probe['probe']}" for probe in probes]
+    return f"{probes[0]['label']} is told with a rank correlation of {_and(scores)} alone (guessing: 0)"
+
+
+_SCORES: dict[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {
+    "balanced accuracy": _of_classes,
+    "ROC area": _of_labels,
+    "rank correlation": _of_numbers,
+}
 
 
 def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
@@ -84,14 +125,14 @@ def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _labels(result: Mapping[str, Any]) -> Iterator[str]:
     conflicts = sum(pair["kind"] == "label conflict" for pair in result["near_duplicates"])
-    conflicts += sum(len(set(group["labels"])) > 1 for group in result["duplicates"])
+    conflicts += sum(group["conflict"] for group in result["duplicates"])
     if conflicts:
         yield f"labels: {_count(conflicts, 'pair', 'of copies')} labelled differently, so one label of each is wrong"
 
 
 def _copies(result: Mapping[str, Any]) -> Iterator[str]:
     near = sum(pair["kind"] == "same class" for pair in result["near_duplicates"])
-    same = sum(len(set(group["labels"])) == 1 == len(set(group["splits"])) for group in result["duplicates"])
+    same = sum(not group["conflict"] and len(set(group["splits"])) == 1 for group in result["duplicates"])
     texts = [_count(same, "set", "of identical files"), _count(near, "pair", "of near-copies")]
     if near or same:
         yield f"copies: {_and([text for text in texts if text])} within a class; there are fewer patients than images"
@@ -106,12 +147,18 @@ def _images(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _balance(result: Mapping[str, Any]) -> Iterator[str]:
+    if result["learns"]["kind"] != "classes":
+        return  # a label may be rare, and each image has the one number
     counts: Counter[str] = Counter()
     for of_split in result["per_split"].values():
         counts.update(of_split)
     (most, many), *_, (least, few) = counts.most_common()
     if many > _SKEWED * few:
         yield f"balance: {many} images of {most}, {few} of {least}; look at the balanced accuracy"
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return _and(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _count(number: int, thing: str, rest: str) -> str:

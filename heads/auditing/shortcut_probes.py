@@ -6,22 +6,22 @@ Where one of them tells the classes apart, so may any model, and know nothing (G
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from ..evaluation.label_permutation import p_values
-from ..evaluation.metrics import evaluate
+from featcache.data.tasks import Task
+
+from ..evaluation.label_permutation import Predicted, joint_p_values
 from .image_summary import SQUARE, Look
+from .metadata_probes import Column, follows, told_by, worth_asking
+from .questions import MEASURES, Measure, Question, ask, held_out
 
-_FOLDS = 5
 _TREES = 100
+_TREES_A_LABEL = 40  # where several labels are asked for
 _BORDER = 6  # of 64 pixels
 _RARE = 0.01  # of audits of labels that mean nothing, so many may show anything
 _LIFT = 0.2  # of the way from chance to certainty
@@ -56,72 +56,152 @@ PROBES = (
 )
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What one probe says to one question: its rows, and what is given for each of them."""
+
+    probe: str
+    question: Question
+    given: np.ndarray
+    disease_shows: bool = False
+    column: Column | None = None
+
+
 def shortcuts(
-    looks: Sequence[Look], y: np.ndarray, classes: Sequence[str], groups: Sequence[str], seed: int = 0
+    looks: Sequence[Look],
+    task: Task,
+    y: np.ndarray,
+    names: Sequence[str],
+    groups: Sequence[str],
+    columns: Mapping[str, np.ndarray],
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """What each probe reaches, cross-validated with whole groups.
 
-    A random forest learns from each probe's numbers, in 5 folds, classes counting alike. Its score is the balanced
-    accuracy on what was held out; chance is one by the number of classes. The p-value is that of a permutation test
-    that keeps patients as they are (:func:`heads.evaluation.label_permutation.p_values`), corrected for the number of
-    probes: of audits of labels that mean nothing, 1 in 100 or fewer have a probe with p below 0.01. A probe is flagged
-    where that is so, and the interval of the score lies above chance by a tenth of the way to 1, the score itself by a
-    fifth.
+    From what a probe sees of an image a random forest learns in 5 folds, classes counting alike. From a column of the
+    metadata, and from whether it is empty, a category's share of each class among the other patients is learnt (of a
+    number, its fifths; of a target that is a number, its mean).
+
+    The score is the balanced accuracy on what was held out; of several labels, each label's area under the ROC curve;
+    of a number, the correlation of ranks. The p-value is that of a permutation test that keeps patients as they are
+    (:func:`heads.evaluation.label_permutation.joint_p_values`), corrected for the number of probes and labels: of
+    audits of labels that mean nothing, 1 in 100 or fewer have a probe with p below 0.01. A probe is flagged where that
+    is so, and the interval of the score lies above chance by a tenth of the way to 1, the score itself by a fifth. A
+    column from which the class follows without exception is not flagged but asked about: it may be another name of it.
 
     Parameters
     ----------
     looks : n looks; of more than 5,000, a random 5,000 take part.
-    y : int array of shape (n,), classes counted from 0.
+    task : what is learnt.
+    y : its targets of each image, as :class:`featcache.data.tasks.Targets` holds them.
+    names : of its classes, labels or number.
     groups : group of each image, which must not be torn apart.
+    columns : metadata by name, arrays of shape (n,).
 
     Returns
     -------
-    ``probe score score_ci accuracy chance p_value flag verdict n`` of each probe; empty where a class has fewer than
-    two groups.
+    ``probe label of measure score score_ci accuracy chance p_value flag names_label verdict n`` of each probe and
+    label, ``of`` being ``image`` or ``metadata``; empty where a class has fewer than two groups.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(y))[:_ROWS])
-    y, of_group = np.asarray(y)[rows], np.asarray(groups, str)[rows]
-    fewest = min(len(np.unique(of_group[y == label])) for label in range(len(classes)))
-    if fewest < 2:
-        return []
-    folds = list(StratifiedGroupKFold(min(_FOLDS, fewest), shuffle=True, random_state=seed).split(y, y, of_group))
-    given = []
-    for probe in PROBES:
-        X = np.stack([np.asarray(probe.see(looks[row]), np.float32) for row in rows])
-        forest = RandomForestClassifier(_TREES, class_weight="balanced", random_state=seed, n_jobs=os.cpu_count())
-        given.append(cross_val_predict(forest, X, y, cv=folds, method="predict_proba"))
-    chances = p_values(y, [probabilities.argmax(axis=1) for probabilities in given], of_group, seed)
-    return [
-        _judged(probe, evaluate(y, probabilities, of_group), classes, p)
-        for probe, probabilities, p in zip(PROBES, given, chances, strict=True)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
+    asked = ask(task, np.asarray(y)[rows], names, np.asarray(groups, str)[rows], seed)
+    measure = MEASURES[task.kind]
+    every = list(worth_asking({name: column[rows] for name, column in columns.items()}))
+    seen = [
+        np.stack([np.asarray(probe.see(looks[row]), np.float32) for row in rows]) if asked else np.empty(0)
+        for probe in PROBES
     ]
+    trees = _TREES if len(asked) == 1 else min(_TREES, _TREES_A_LABEL)
+    answers: list[_Answer] = []
+    for question in asked:
+        for probe, X in zip(PROBES, seen, strict=True):
+            given = _learnt(measure, X[question.rows], question, trees, seed)
+            answers.append(_Answer(probe.name, question, given, probe.disease_shows))
+        for column in every:
+            told = told_by(column, question, measure)
+            if told is not None:
+                answers.append(_Answer(column.name, *told, column=column))
+    p_values = chances(measure, [(one.question, one.given) for one in answers], seed)
+    return [_judged(measure, one, p) for one, p in zip(answers, p_values, strict=True)]
 
 
-def _judged(probe: Probe, metrics: dict[str, Any], classes: Sequence[str], p: float) -> dict[str, Any]:
-    score, low, chance = metrics["balanced_accuracy"], metrics["balanced_accuracy_ci"][0], 1 / len(classes)
-    lift, least = ((value - chance) / (1 - chance) for value in (score, low))
+def _learnt(measure: Measure, X: np.ndarray, question: Question, trees: int, seed: int) -> np.ndarray:
+    """What a forest gives for each row, learnt from the other folds."""
+    return held_out(
+        question.folds,
+        lambda learnt, held: measure.given(measure.forest(trees, seed).fit(X[learnt], question.y[learnt]), X[held]),
+    )
+
+
+def chances(measure: Measure, answers: Sequence[tuple[Question, np.ndarray]], seed: int) -> list[float]:
+    """p-value of each answer, corrected for all of them; answers to one question share its dealings.
+
+    Parameters
+    ----------
+    measure : how they are judged.
+    answers : a question, and what is given for each of its rows.
+    seed : of dealings.
+    """
+    families: dict[int, list[int]] = {}
+    for place, (question, _) in enumerate(answers):
+        families.setdefault(id(question), []).append(place)
+    predicted = []
+    for places in families.values():
+        question = answers[places[0]][0]
+        given = [measure.judged(answers[place][1]) for place in places]
+        predicted.append(Predicted(question.y, given, question.groups, measure.agreement))
+    found = np.ones(len(answers))
+    for places, p in zip(families.values(), joint_p_values(predicted, seed), strict=True):
+        found[places] = p
+    return found.tolist()
+
+
+def _judged(measure: Measure, answer: _Answer, p: float) -> dict[str, Any]:
+    question, chance = answer.question, answer.question.chance
+    score, interval, accuracy = measure.score(question.y, answer.given, question.groups)
+    lift, least = ((value - chance) / (1 - chance) for value in (score, interval[0]))
     flag = p < _RARE and lift >= _LIFT and least >= _LIFT / 2
-    return {
-        "probe": probe.name,
-        "disease_shows": probe.disease_shows,
+    column = answer.column
+    same = column is not None and p < _RARE and follows(column, question.y, column.codes[question.rows], score >= 1)
+    found = {
+        "probe": answer.probe,
+        "label": question.label,
+        "of": "image" if column is None else "metadata",
+        "measure": measure.name,
+        "disease_shows": answer.disease_shows,
         "score": score,
-        "score_ci": metrics["balanced_accuracy_ci"],
-        "accuracy": metrics["accuracy"],
+        "score_ci": list(interval),
+        "accuracy": accuracy,
         "chance": chance,
         "p_value": p,
-        "flag": flag,
-        "verdict": _verdict(probe, score, chance, p, flag),
-        "n": metrics["n"],
+        "flag": flag and not same,
+        "names_label": same,
+        "n": len(question.y),
     }
+    return {**found, "verdict": _verdict(found)}
 
 
-def _verdict(probe: Probe, score: float, chance: float, p: float, flag: bool) -> str:
-    reached = f"{probe.name} alone: {score:.0%} right, guessing gives {chance:.0%}"
-    if flag and probe.disease_shows:
+def _verdict(found: Mapping[str, Any]) -> str:
+    reached = f"{found['probe']} alone: {in_words(found)}"
+    if found["names_label"]:
+        return (
+            f"{reached}. The label follows from it without exception: is it another name of the label? Else it is a "
+            "shortcut, and a perfect one"
+        )
+    if found["flag"] and found["disease_shows"]:
         reason = "Some of it may be the subject itself, where it changes brightness; the rest needs no look at it"
         return f"{reached}. {reason}"
-    if flag:
+    if found["flag"] and found["of"] == "metadata":
+        return f"{reached}. A model that sees it in the picture can score as much without looking at the subject"
+    if found["flag"]:
         return f"{reached}. A model can score as much without looking at the subject"
-    if p < _RARE:
+    if found["p_value"] < _RARE:
         return f"{reached}. A trace of a shortcut, too weak to explain a good model"
     return f"{reached}. No shortcut shown"
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """What a probe reached, and what guessing does."""
+    if found["measure"] == "balanced accuracy":
+        return f"{found['score']:.0%} right, guessing gives {found['chance']:.0%}"
+    return f"{found['measure']} {found['score']:.2f} for {found['label']}, guessing gives {found['chance']:g}"

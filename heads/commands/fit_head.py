@@ -10,8 +10,8 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
-from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, warning_lines, where_line
-from .options import FOLDS, NO_AUDIT, OUT, POOLING, SEED
+from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, views_lines, warning_lines, where_line
+from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, SEED
 from .parsing import whole_numbers
 from .progress import epochs_shown
 
@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 @click.option(
     "--leave-out", metavar="COLUMN", help="Besides: judge them on each site in turn, learnt from all the others."
 )
+@BY
+@PER_PATIENT
 @SEED
 @NO_AUDIT
 @OUT
@@ -93,6 +95,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *_layer_table(fitted.layers, result["parameters"]),
         "",
         *metrics_table(result),
+        *views_lines(result["test"], result),
         *_held_out(result),
         *_settled(result),
         *precision_lines(result["precision"], kind_of(result)),
@@ -109,7 +112,8 @@ def _held_out(result: dict[str, Any]) -> list[str]:
     if "cross_validated" in result:
         test = result["cross_validated"]["test"]
         lines += ["", f"by {result['cross_validated']['folds']} folds of all images, groups whole:"]
-        lines += metrics_table({**result, "train": None, "val": None, "test": test}, ("test",))
+        lines += metrics_table({**result, "test": test}, ("test",))
+        lines += views_lines(test, result)
     if "leave_out" in result:
         left = result["leave_out"]
         lines += ["", f"on each {left['column']} in turn, learnt from all the others (worst: {left['worst']}):"]

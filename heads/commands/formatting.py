@@ -23,6 +23,47 @@ def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val"
     return lines + _BELOW[kind](result)
 
 
+def views_lines(test: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """What a test says of patients and of subgroups, where that was asked for."""
+    lines: list[str] = []
+    if "per_patient" in test:
+        of = test["per_patient"]
+        notes = [f"{of['n']} patients, their images by {of['how']}"]
+        if of["mixed"]:
+            notes.append(f"{of['mixed']} of them with images of several kinds")
+        if of["left_out"]:
+            notes.append(f"{of['left_out']} left out for it")
+        lines += ["", f"of patients: {'; '.join(notes)}", *metrics_table({**result, "test": of}, ("test",))[1:]]
+    if "subgroups" in test:
+        lines += ["", *_subgroups(test["subgroups"])]
+    return lines
+
+
+def _subgroups(found: dict[str, Any]) -> list[str]:
+    metric = _CALLED.get(found["metric"], found["metric"].replace("_", " "))
+    lines = [f"{'subgroup':<34}{'images':>7}{'patients':>9}{metric:>21}   95% interval"]
+    for column, about in found["columns"].items():
+        for name, part in about["subgroups"].items():
+            shown = part.get("note", "") if part["value"] is None else _number(part["value"])
+            beside = "" if part["value"] is None else interval_text(part["ci"])
+            mark = "   the worst" if _is_worst(found, column, name) else ""
+            called = f"{column} {name}"
+            lines.append(f"{called:<34}{part['images']:>7}{part['patients']:>9}{shown:>21}{beside}{mark}")
+        gap = about["gap"]
+        if gap is not None:
+            said = "differ by more than chance" if gap["shown"] else "no difference is shown"
+            lines.append(
+                f"  {column}: {said}; {gap['best']} against {gap['worst']} {gap['difference']:+.3f}, p = "
+                f"{gap['p']:.2g}, {gap['p_corrected']:.2g} for all that were looked at"
+            )
+    return lines
+
+
+def _is_worst(found: dict[str, Any], column: str, name: str) -> bool:
+    worst = found["worst"]
+    return worst is not None and (worst["column"], worst["subgroup"]) == (column, name)
+
+
 def kind_of(result: dict[str, Any]) -> str:
     """The kind of task that a result is of."""
     return str(result.get("learns", {"kind": "classes"})["kind"])

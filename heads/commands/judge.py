@@ -9,8 +9,8 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
-from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, where_line
-from .options import BUNDLE_WEIGHTS, ON_MAP, OUT, SKIP_BAD
+from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, views_lines, where_line
+from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, SKIP_BAD
 
 
 @click.command()
@@ -19,6 +19,8 @@ from .options import BUNDLE_WEIGHTS, ON_MAP, OUT, SKIP_BAD
 @BUNDLE_WEIGHTS
 @SKIP_BAD
 @click.option("--recheck", is_flag=True, help="Of less than float32: compute in float32 what that might change.")
+@PER_PATIENT
+@GROUPS
 @ON_MAP
 @click.option("--out", metavar="DIR", help="Folder for the map, with --on-map [default: a new one in ./runs].")
 @MEMORY
@@ -37,6 +39,8 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
             )
         if row["close"] and not row["rechecked"]:
             lines.append(f"  CLOSE: float32 might say otherwise than {result['precision']['precision']}")
+    for row in result.get("patients", ()):
+        lines.append(f"{_said(row)}  patient {row['patient']}, {row['images']} images")
     lines += precision_lines(result["precision"], "number" if result["task"] == "regression" else "classes")
     if result["precision"] and "rechecked" in result["precision"]:
         lines.append(
@@ -69,6 +73,8 @@ def _said(row: dict[str, Any]) -> str:
 @BUNDLE_WEIGHTS
 @SKIP_BAD
 @ON_MAP
+@BY
+@PER_PATIENT
 @OUT
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
@@ -76,7 +82,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
     from ..inference.prediction import evaluate_bundle
 
     result = evaluate_bundle(bundle, cache=cache, **options)
-    lines = metrics_table(result)
+    lines = [*metrics_table(result), *views_lines(result["test"], result)]
     if result["threshold"]:
         lines += threshold_lines(result["threshold"], result["classes"][1])
     if unlike := result["unlike_training"]:

@@ -26,3 +26,9 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images t
 ON_MAP = click.option(
     "--on-map", metavar="RUN", help="Show these images on the map of a run of tsne, of this bundle or its features."
 )
+BY = click.option("--by", metavar="A,B", help="Tell subgroups apart by columns of metadata: sex,view,age:0-40-65-.")
+PER_PATIENT = click.option(
+    "--per-patient",
+    type=click.Choice(["mean", "max", "noisy-or"]),
+    help="Judge patients besides images: how the answers on a patient's images are made one.",
+)

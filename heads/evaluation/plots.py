@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | None = None, caption: str = "") -> Figure:
-    """Accuracy and loss after each epoch, in training and in validation; ``best_epoch`` is marked."""
+    """The metric and the loss after each epoch, in training and in validation; ``best_epoch`` is marked.
+
+    The metric is accuracy (of several labels the share of known ones that are right), of a number ``mae``.
+    """
     figure, axes = canvas(9, 3.6, caption, columns=2)
-    for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
+    metric = "accuracy" if "accuracy" in history else "mae"
+    called = {"mae": "mean absolute error", "loss": f"loss ({'cross-entropy' if metric == 'accuracy' else 'scaled'})"}
+    for axis, name in zip(axes, (metric, "loss"), strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
         small = {"marker": ".", "markevery": 1} if len(epochs) < 3 else {}
         axis.plot(epochs, history[name], color=COLOURS[0], label="training", **small)
@@ -28,9 +33,12 @@ def learning_curves(history: Mapping[str, Sequence[float]], best_epoch: int | No
             axis.plot(epochs, history[f"val_{name}"], color=COLOURS[1], linestyle="--", label="validation", **small)
         if best_epoch and best_epoch < len(epochs):
             axis.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1, label=f"weights kept (epoch {best_epoch})")
-        axis.set(xlabel="epoch", ylabel=name if name == "accuracy" else "loss (cross-entropy)")
+        axis.set(xlabel="epoch", ylabel=called.get(name, name))
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_ylim(top=1.02)
+    if metric == "accuracy":
+        axes[0].set_ylim(top=1.02)
+    else:
+        axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure

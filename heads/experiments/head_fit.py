@@ -19,6 +19,7 @@ from featcache.system.timer import Stopwatch
 from ..bundles.answer_error import answer_error, close_calls, told
 from ..bundles.saving import save_bundle
 from ..evaluation.decision import Settled, check_wishes
+from ..evaluation.judgement import Views, judged
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
 from ..evaluation.task_metrics import TASK_METRICS
@@ -68,6 +69,7 @@ class _Wishes:
     sensitivity: float | None
     cv: int | None
     leave_out: str | None
+    views: Views
 
 
 def fit_head(
@@ -88,6 +90,8 @@ def fit_head(
     audit: bool = False,
     cv: int | None = None,
     leave_out: str | None = None,
+    by: str | None = None,
+    per_patient: str | None = None,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -129,6 +133,12 @@ def fit_head(
         learn from it.
     leave_out : str, optional
         Besides, judge them on each site in turn by a head that learnt from all the others: a column of metadata.
+    by : str, optional
+        Columns of metadata, ``sex,view,age:0-40-65-``: ``test`` then has ``subgroups``, metrics of each, and which of
+        them differ.
+    per_patient : {"mean", "max", "noisy-or"}, optional
+        How the images of a patient are made one answer: ``test`` then has ``per_patient``, the same metrics of
+        patients.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object
@@ -178,7 +188,7 @@ def fit_head(
         group_regex=group_regex,
         cache=cache,
     )
-    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out)
+    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, Views(by, per_patient))
     learnt_from = training_data(
         request,
         audit=audit,
@@ -188,6 +198,7 @@ def fit_head(
         validation_fraction=validation_fraction,
     )
     features = learnt_from.features
+    wishes.views.check(features)
     if learns.kind == "classes":
         check_wishes(calibration, sensitivity, len(features.classes))
     with run_folder(out, "fit-head", learns.name, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
@@ -210,7 +221,7 @@ def _fit(
     measures = TASK_METRICS[features.task.kind]
     raw = measures.outputs(estimator, features.X)
     settled = measures.settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
-    metrics = _metrics(learnt_from, settled)
+    metrics = _metrics(learnt_from, settled, wishes.views)
     watch.lap("evaluate")
     besides = _besides(wishes, estimator, features, watch)
     warnings = [*learnt_from.warnings, *settled.warnings]
@@ -253,17 +264,16 @@ def _fit(
         warnings=warnings,
     )
     watch.lap("bundle")
-    write_head_run(folder, result, fitting.history_, learnt_from, settled.probabilities, watch)
+    write_head_run(folder, result, fitting.history_, learnt_from, settled, watch)
     return Fitted(result, estimator, features, parts, settled.probabilities, layers)
 
 
-def _metrics(learnt_from: TrainingData, settled: Settled) -> dict[str, Any]:
+def _metrics(learnt_from: TrainingData, settled: Settled, views: Views) -> dict[str, Any]:
     """The metrics of each part, those of test with intervals."""
     features, parts = learnt_from.features, learnt_from.parts
     outputs, threshold, measures = settled.probabilities, settled.value, TASK_METRICS[features.task.kind]
     train, val = (measures.scores(features.y[rows], outputs[rows], threshold) for rows in (parts.train, parts.val))
-    rows = parts.test
-    test = measures.evaluate(features.y[rows], outputs[rows], features.groups[rows], features.classes, threshold)
+    test = judged(features, parts.test, outputs[parts.test], threshold, views)
     return {"train": train, "val": val, "test": test}
 
 
@@ -271,7 +281,7 @@ def _besides(wishes: _Wishes, estimator: EpochEstimator, features: Features, wat
     """What heads of the same settings give images that they did not learn from, where that is asked for."""
     found: dict[str, Any] = {}
     if wishes.cv is not None:
-        found["cross_validated"] = cross_validated(estimator, features, wishes.cv, wishes.seed)
+        found["cross_validated"], _ = cross_validated(estimator, features, wishes.cv, wishes.seed, wishes.views)
         watch.lap("cross-validate")
     if wishes.leave_out is not None:
         found["leave_out"] = each_left_out(estimator, features, wishes.leave_out, wishes.seed)

@@ -14,6 +14,7 @@ from featcache.system.timer import Stopwatch
 from ..bundles.integrity import CONVERTED, WEIGHTS
 from ..evaluation import plots
 from ..evaluation.canvas import save_figure
+from ..evaluation.decision import Settled
 from ..evaluation.run_folder import origin_note, write_evaluation, write_json, write_predictions, write_table
 from .training_data import TrainingData
 
@@ -25,7 +26,7 @@ def write_head_run(
     result: Mapping[str, Any],
     history: Mapping[str, Sequence[float]],
     learnt_from: TrainingData,
-    probabilities: np.ndarray,
+    settled: Settled,
     watch: Stopwatch,
 ) -> None:
     """Write them beside the bundle, which is there already; ``watch`` has the lap ``draw`` afterwards."""
@@ -35,13 +36,13 @@ def write_head_run(
     parts = learnt_from.parts.parts()
     order = np.concatenate(list(parts.values()))
     names = [name for name, rows in parts.items() for _ in rows]
-    threshold = result["threshold"]["value"] if result["threshold"] else None
-    write_predictions(folder / "predictions.csv", features, order, names, probabilities[order], threshold)
+    outputs = settled.probabilities
+    write_predictions(folder / "predictions.csv", features, order, names, outputs[order], settled.value)
     title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
     curves = plots.learning_curves(history, result["best_epoch"], title + origin_note(features))
     save_figure(curves, folder / "curves.png")
     test = parts["test"]
-    write_evaluation(folder, features, test, probabilities[test], result["test"], f"{title}, test")
+    write_evaluation(folder, features, test, outputs[test], result["test"], f"{title}, test")
     watch.lap("draw")
     write_json(folder / "run.json", result)
     held = {entry.name for entry in (folder / "bundle").iterdir()}

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from featcache.errors import DataError, UsageError
 from featcache.features.labelled_features import Features
 
+from ..evaluation.judgement import Views, judged
 from ..evaluation.splits import Fold, group_folds, set_aside
 from ..evaluation.task_metrics import TASK_METRICS
 from ..training.checked_rows import rows_of
@@ -20,7 +21,9 @@ _log = logging.getLogger(__name__)
 _MOST_SITES = 50
 
 
-def cross_validated(estimator: Any, features: Features, cv: int, seed: int) -> dict[str, Any]:
+def cross_validated(
+    estimator: Any, features: Features, cv: int, seed: int, views: Views | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     """Metrics of outputs that models gave rows which they did not learn from, every row of the data once.
 
     Parameters
@@ -33,12 +36,16 @@ def cross_validated(estimator: Any, features: Features, cv: int, seed: int) -> d
         Folds, groups whole.
     seed : int
         Of the folds.
+    views : Views, optional
+        What else the rows are looked at by.
 
     Returns
     -------
     dict
         ``folds``, and ``test``, metrics with intervals over groups. They are of ``cv`` models, each of which learnt
         from the less.
+    outputs : numpy.ndarray
+        What they give each row.
 
     Raises
     ------
@@ -48,8 +55,7 @@ def cross_validated(estimator: Any, features: Features, cv: int, seed: int) -> d
     classes = features.classes if features.task.kind == "classes" else None
     folds = group_folds(features.strata, features.groups, classes, cv, seed)
     outputs = _outputs(estimator, features, folds, seed)
-    test = TASK_METRICS[features.task.kind].evaluate(features.y, outputs, features.groups, features.classes)
-    return {"folds": cv, "test": test}
+    return {"folds": cv, "test": judged(features, np.arange(len(features)), outputs, None, views)}, outputs
 
 
 def each_left_out(estimator: Any, features: Features, column: str, seed: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,17 @@ from . import saliency_plots
 from .bundle_features import Images, bundle_features, known_images, rows_cache, unlabelled_images
 from .class_activation import contributions, require_map
 from .overlays import border_share, overlay
+from .saliency_targets import SALIENCY_TARGETS, Explained, about_label, require_label
 
 _log = logging.getLogger(__name__)
 _SIDE = 448  # pixels of a drawn image's longer side
-_MEAN_SIDE = 224  # pixels of a class's mean image
+_MEAN_SIDE = 224  # pixels of a mean image
+_MEANS = {
+    "classes": "Mean evidence for each class",
+    "labels": "Mean evidence for labels",
+    "number": "Mean of what raises the number",
+}
+_UNITS = {"classes": "logit", "labels": "logit"}  # of evidence; of a number it is the number's own
 
 
 def saliency(
@@ -44,6 +51,7 @@ def saliency(
     data: str | os.PathLike[str] | None = None,
     split: str | None = None,
     group_regex: str | None = None,
+    label: str | None = None,
     weights: str | None = None,
     cache: str | os.PathLike[str] = "cache",
     out: str | os.PathLike[str] | None = None,
@@ -64,6 +72,10 @@ def saliency(
         Only this part of the data.
     group_regex : str, optional
         Pattern whose first group, found in a file's name, is its patient or other group.
+    label : str, optional
+        Of a model of several labels, the one that is explained in all images. By default it is each labelled image's
+        rarest true label, or the most probable one where it has none; of other images the most probable one that the
+        model says.
     weights : str, optional
         The network's weights, where the bundle holds none: ``imagenet`` or a file.
     cache : str or path-like, optional
@@ -78,17 +90,20 @@ def saliency(
     Returns
     -------
     dict
-        ``images``, ``drawn``, ``misclassified``, ``map`` (its rows and columns), ``border`` (mean share of the positive
-        evidence in the border of the map, by predicted class), ``border_area`` (that share where evidence is spread
-        evenly), ``warnings`` of the model, ``figures``, ``csv``. In the folder: ``class_means.png`` (each class's mean
-        map of the evidence for it, over its mean image; classes are the predicted ones where there are no labels),
-        ``saliency.csv`` (a row for each image: the peak, its contribution to the logit, and the border's share, in the
-        map of the predicted class) and ``overlays/``.
+        ``images``, ``drawn``, ``misclassified`` (None where nothing can be), ``map`` (its rows and columns), ``border``
+        (mean share of the positive evidence in the border of the map, by the class or label it is of, or of the
+        number), ``border_area`` (that share where evidence is spread evenly), ``warnings`` of the model, ``figures``,
+        ``csv``. In the folder: ``class_means.png`` (mean maps over mean images: of each class, or each label explained,
+        the evidence for it; with ``label``, of the images that have it, and of those that have not; of a number, of
+        its fifths; all of them the predicted ones where nothing is known), ``saliency.csv`` (a row for each image: the
+        peak, its contribution, and the border's share, in the map of the predicted class, the explained label, or the
+        number) and ``overlays/``. Only what speaks for a class or label, or raises a number, is drawn; what speaks
+        against it, or lowers it, is not.
 
     Raises
     ------
     UsageError
-        A model that has no such map, or an ``out`` that is not empty.
+        A model that has no such map, or no such label, or an ``out`` that is not empty.
     DataError
         Features without maps, no images, or bad ones without ``skip_bad``.
     BundleError
@@ -138,66 +153,62 @@ def saliency(
             f"{opened.folder}: its features are averages alone (--keep avg), which no longer say where in the image. "
             f"Run: python cli.py extract --backbone {opened.spec.network} --keep map …, and fit again"
         )
+    if label is not None:
+        require_label(opened.task, opened.classes, label)
     if limit < 0:
         raise UsageError(f"--limit {limit}: expected 0 or more images to draw")
     given = unlabelled_images(opened, images) if images else _labelled(opened, data, split, group_regex, cache)
     features, bad = bundle_features(opened, given, weights, cache, skip_bad)
     if not len(features):
         raise DataError(f"none of {len(given.y)} images can be used", bad)
-    probabilities = opened.predict_proba(features)
-    predicted = opened.labels(probabilities)
-    shown = predicted if images else features.y
+    outputs = opened.predict_proba(features)
+    answers = opened.labels(outputs)
+    y = None if images else features.y
+    explained = _explained(features, y, outputs, answers, label)
     with Store(rows_cache(opened, cache)) as store:
         maps = StoredRows(store, features.feature_set, features.keys, "map", "map")
-    evidence = contributions(opened.estimator, maps, opened.pooling, predicted)
-    of_class = evidence.copy()
-    wrong = np.flatnonzero(predicted != shown)
-    if len(wrong):
-        of_class[wrong] = contributions(opened.estimator, maps.take(wrong), opened.pooling, shown[wrong])
+    evidence = contributions(opened.estimator, maps, opened.pooling, explained.target)
+    of_group = evidence.copy()
+    others = np.flatnonzero(explained.target != explained.group_target)
+    if len(others):
+        of_others = explained.group_target[others]
+        of_group[others] = contributions(opened.estimator, maps.take(others), opened.pooling, of_others)
+    wrong = None if y is None else features.task.wrong(y, answers)
     border = border_share(evidence)
-    with run_folder(out, "saliency", str(opened.about["task"]), opened.spec.network) as folder:
+    targets, names = SALIENCY_TARGETS[features.task.kind], features.classes
+
+    def about(row: int) -> tuple[Any, ...]:
+        return names, None if y is None else y[row], outputs[row], answers[row], int(explained.target[row])
+
+    with run_folder(out, "saliency", features.task.name, opened.spec.network) as folder:
         _log.info("drawing %d of %d images", min(limit, len(features)), len(features))
-        order = _order(predicted, shown)[:limit]
-        answers = _answers(features, predicted, probabilities, labelled=not images)
-        drawn = _draw_overlays(folder / "overlays", features, evidence, predicted, answers, order)
-        save_figure(_class_means(features, of_class, shown, labelled=not images), folder / "class_means.png")
+        chosen = _order(wrong, explained.grouped)[:limit]
+        captions = {row: targets.caption(*about(row)) for row in chosen.tolist()}
+        drawn = _draw_overlays(folder / "overlays", features, evidence, explained, captions)
+        save_figure(_means(features, of_group, explained), folder / "class_means.png")
         height, width = evidence.shape[1:]
         table = [
-            (
-                features.paths[i],
-                "" if images else features.classes[features.y[i]],
-                features.classes[predicted[i]],
-                f"{probabilities[i, predicted[i]]:.6g}",
-                *_where(evidence[i], border[i]),
-                drawn.get(i, ""),
-            )
-            for i in range(len(features))
+            (features.paths[row], *targets.cells(*about(row)), *_where(evidence[row], border[row]), drawn.get(row, ""))
+            for row in range(len(features))
         ]
-        header = (
-            "path",
-            "label",
-            "predicted",
-            "probability",
-            "peak_row",
-            "peak_column",
-            "peak_logit",
-            "border_share",
-            "overlay",
-        )
+        unit = _UNITS.get(features.task.kind, "value")
+        header = ("path", *targets.columns, "peak_row", "peak_column", f"peak_{unit}", "border_share", "overlay")
         write_table(folder / "saliency.csv", header, table)
         result = {
             "verb": "saliency",
             "bundle": str(Path(bundle)),
             "data": "" if images else given.dataset.root,
+            "task": features.task.name,
             "classes": list(features.classes),
             "feature_set": features.feature_set,
             "images": len(features),
             "drawn": len(drawn),
-            "misclassified": None if images else len(wrong),
+            "misclassified": None if wrong is None else int(wrong.sum()),
+            "label": label,
             "map": [height, width],
             "border": {
                 name: float(np.nanmean(values)) if np.isfinite(values).any() else None
-                for name, values in ((name, border[predicted == code]) for code, name in enumerate(features.classes))
+                for name, values in ((name, border[explained.target == code]) for code, name in enumerate(names))
             },
             "border_area": float(border_share(np.ones((1, height, width)))[0]),
             "figures": [str(folder / "class_means.png")],
@@ -230,53 +241,54 @@ def _labelled(
     return known_images(bundle, dataset, split)[0]
 
 
-def _order(predicted: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Rows in the order in which they are drawn: misclassified ones first, then the classes in turn."""
-    turn = np.empty(len(shown), np.int64)
-    for code in np.unique(shown):
-        own = shown == code
+def _explained(
+    features: Features, y: np.ndarray | None, outputs: np.ndarray, answers: np.ndarray, label: str | None
+) -> Explained:
+    """What is drawn of each image: one label, or what the task's kind has it."""
+    if label is not None:
+        return about_label(features.task, features.classes, label, y, answers)
+    return SALIENCY_TARGETS[features.task.kind].explained(features.task, features.classes, y, outputs, answers)
+
+
+def _order(wrong: np.ndarray | None, grouped: np.ndarray) -> np.ndarray:
+    """Rows in the order in which they are drawn: misclassified ones first, then the groups in turn."""
+    turn = np.empty(len(grouped), np.int64)
+    for code in np.unique(grouped):
+        own = grouped == code
         turn[own] = np.arange(own.sum())
-    return np.lexsort((turn, predicted == shown))
+    return np.lexsort((turn, np.zeros(len(grouped), bool) if wrong is None else ~wrong))
 
 
-def _answers(features: Features, predicted: np.ndarray, probabilities: np.ndarray, labelled: bool) -> list[str]:
-    answers = []
-    for i, code in enumerate(predicted):
-        label = f"labelled {features.classes[features.y[i]]}, " if labelled else ""
-        answers.append(f"{label}predicted {features.classes[code]}, {probabilities[i, code]:.3f}")
-    return answers
+def _title(features: Features, target: int, evidence: np.ndarray) -> str:
+    """Colours are relative, so that this must stand beside them: how much the strongest cell adds."""
+    targets, name, most = SALIENCY_TARGETS[features.task.kind], features.classes[target], float(evidence.max())
+    return f"{targets.evidence(name)}, up to {most:+.2g}" if most > 0 else targets.nothing(name)
 
 
-def _title(name: str, evidence: np.ndarray) -> str:
-    """Colours are relative, so that this must stand beside them: how much the strongest cell adds to the logit."""
-    most = float(evidence.max())
-    return f"evidence for {name}, up to {most:+.2g}" if most > 0 else f"no cell speaks for {name}"
+def _unit(features: Features) -> str:
+    return _UNITS.get(features.task.kind, features.classes[0])
 
 
 def _draw_overlays(
-    folder: Path,
-    features: Features,
-    evidence: np.ndarray,
-    predicted: np.ndarray,
-    answers: Sequence[str],
-    order: np.ndarray,
+    folder: Path, features: Features, evidence: np.ndarray, explained: Explained, captions: Mapping[int, str]
 ) -> dict[int, str]:
     """Draw some images one by one; returns the file's name for each of them, which no other shares."""
     folder.mkdir()
     names: dict[int, str] = {}
     used: set[str] = set()
-    for i in order.tolist():
-        path = features.paths[i]
+    for i, said in captions.items():
+        path, target = features.paths[i], int(explained.target[i])
         name_of = filesystems.name_of(path)
-        stem = _plain(f"{Path(name_of).stem[:80]}-{features.classes[predicted[i]][:40]}")
+        stem = _plain(f"{Path(name_of).stem[:80]}-{features.classes[target][:40]}")
         candidates = itertools.chain([f"{stem}.png"], (f"{stem}-{n}.png" for n in itertools.count(2)))
         name = next(candidate for candidate in candidates if candidate.lower() not in used)
         used.add(name.lower())  # file systems need not tell A from a
         picture = _picture(path, features.spec.framing)
         pair = (picture.convert("L"), overlay(picture, evidence[i], max(picture.size)))
-        titles = ("", _title(features.classes[predicted[i]], evidence[i]))
-        caption = f"{name_of}: {answers[i]}\n{features.feature_set}{origin_note(features)}"
-        save_figure(saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption), folder / name)
+        titles = ("", _title(features, target, evidence[i]))
+        caption = f"{name_of}: {said}\n{features.feature_set}{origin_note(features)}"
+        figure = saliency_plots.evidence([pair], [titles], evidence.shape[1:], caption, _unit(features))
+        save_figure(figure, folder / name)
         names[i] = name
     return names
 
@@ -295,23 +307,24 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name).strip(".") or "image"
 
 
-def _class_means(features: Features, evidence: np.ndarray, shown: np.ndarray, labelled: bool) -> Any:
-    """Mean map of each class's images over their mean image."""
-    sums = np.zeros((len(features.classes), _MEAN_SIDE, _MEAN_SIDE))
+def _means(features: Features, evidence: np.ndarray, explained: Explained) -> Any:
+    """Mean map of each group's images over their mean image."""
+    sums = np.zeros((len(explained.groups), _MEAN_SIDE, _MEAN_SIDE))
     with reading(os.cpu_count(), "grey") as pool:
         framed = functools.partial(_grey, framing=features.spec.framing)
-        for code, grey in zip(shown, pool.map(framed, features.paths), strict=True):
+        for code, grey in zip(explained.grouped, pool.map(framed, features.paths), strict=True):
             sums[code] += grey
     pictures, titles = [], []
-    for code in np.unique(shown):
-        count = int((shown == code).sum())
+    for code in np.unique(explained.grouped):
+        own = explained.grouped == code
+        count = int(own.sum())
         mean = (sums[code] / count + 0.5).astype(np.uint8)
-        mean_map = evidence[shown == code].mean(axis=0)
+        mean_map = evidence[own].mean(axis=0)
         pictures.append((mean, overlay(mean, mean_map, _MEAN_SIDE)))
-        name = features.classes[code]
-        titles.append((f"{name if labelled else 'predicted ' + name}, mean of {count}", _title(name, mean_map)))
-    caption = f"Mean evidence for each class, {features.feature_set}{origin_note(features)}"
-    return saliency_plots.evidence(pictures, titles, evidence.shape[1:], caption)
+        target = int(explained.group_target[own][0])
+        titles.append((f"{explained.groups[code]}, mean of {count}", _title(features, target, mean_map)))
+    caption = f"{_MEANS[features.task.kind]}, {features.feature_set}{origin_note(features)}"
+    return saliency_plots.evidence(pictures, titles, evidence.shape[1:], caption, _unit(features))
 
 
 def _grey(path: str, framing: Framing) -> np.ndarray:

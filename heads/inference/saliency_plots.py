@@ -32,7 +32,11 @@ def evidence_colours() -> ListedColormap:
 
 
 def evidence(
-    pictures: Sequence[tuple[Any, Any]], titles: Sequence[tuple[str, str]], cells: tuple[int, int], caption: str = ""
+    pictures: Sequence[tuple[Any, Any]],
+    titles: Sequence[tuple[str, str]],
+    cells: tuple[int, int],
+    caption: str = "",
+    unit: str = "logit",
 ) -> Figure:
     """Images with and without the evidence laid over them, one under the other for several pairs, side by side for one.
 
@@ -41,6 +45,7 @@ def evidence(
     pictures : pairs of an image and its overlay, as PIL images or arrays.
     titles : of each pair's two pictures.
     cells : rows and columns of the map; ticks on the edge of an overlay show how coarse it is.
+    unit : what the cells add to.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap
@@ -62,6 +67,6 @@ def evidence(
     colours = evidence_colours()(np.linspace(0, 1, 256))
     on_grey = ListedColormap(0.5 + (colours[:, :3] - 0.5) * colours[:, 3:])
     bar = figure.colorbar(ScalarMappable(cmap=on_grey), ax=axes, shrink=0.8, aspect=30, pad=0.02, ticks=[0, 0.5, 1])
-    bar.set_label("logit, share of the strongest cell", fontsize=8)
+    bar.set_label(f"{unit}, share of the strongest cell", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure

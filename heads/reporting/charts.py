@@ -11,7 +11,8 @@ import numpy as np
 from featcache.errors import DataError
 
 from .run_reader import Run
-from .tables import MODEL_TITLES, cells, model_rows, settings_text
+from .shown_metrics import SHOWN, cells, score_title, title_of
+from .tables import MODEL_TITLES, model_rows, settings_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ _PARAMETERS = 4  # of a search, drawn against each other
 def curves(run: Run) -> dict[str, Any] | None:
     """Learning curves of a head, and the epochs worth reading as a table; None where it has none.
 
-    Of accuracy and of loss these are the lines and ticks, in a box of 100 by 100 that grows downwards.
+    Of loss, and of accuracy or error, these are the lines and ticks, in a box of 100 by 100 that grows downwards.
     """
     history = _history(run)
     if not history:
@@ -30,17 +31,18 @@ def curves(run: Run) -> dict[str, Any] | None:
     epochs = len(history)
     best = int(run.about.get("best_epoch") or epochs)
     charts = []
-    for name in ("accuracy", "loss"):
+    for name, called in SHOWN[run.kind].history:
         lines = {
             part: [float(row[column]) for row in history]
             for part, column in (("training", name), ("validation", f"val_{name}"))
             if column in history[0]
         }
-        ticks = _ticks(lines.values(), 0.0 if name == "loss" else None, 1.0 if name == "accuracy" else None)
+        share = name == "accuracy"
+        ticks = _ticks(lines.values(), None if share else 0.0, 1.0 if share else None)
         low, high = ticks[0], ticks[-1]
         charts.append(
             {
-                "name": name if name == "accuracy" else "loss (cross-entropy)",
+                "name": called,
                 "ticks": [{"at": 100 * (high - tick) / (high - low), "text": f"{tick:g}"} for tick in ticks],
                 "lines": [
                     {
@@ -60,7 +62,7 @@ def curves(run: Run) -> dict[str, Any] | None:
     table = [{"epoch": epoch, **history[epoch - 1]} for epoch in wanted]
     return {
         "run": run.folder.name,
-        "title": f"{MODEL_TITLES.get(run.about['model'], '')}, {' / '.join(run.classes)}",
+        "title": f"{MODEL_TITLES.get(run.about['model'], '')}, {title_of(run.kind, run.classes)}",
         "detail": model_rows(run)[0]["features"],
         "epochs": epochs,
         "best": best,
@@ -76,7 +78,7 @@ def _history(run: Run) -> list[dict[str, str]]:
     """
     history = run.table("history.csv")
     try:
-        for name in ("accuracy", "loss") if history else ():
+        for name, _ in SHOWN[run.kind].history if history else ():
             if not np.isfinite([float(row[name]) for row in history]).any():
                 raise ValueError(f"no {name} that is a number")
         [[float(value) for value in row.values()] for row in history]
@@ -128,7 +130,8 @@ def search(run: Run) -> dict[str, Any] | None:
     drawn = sorted(names, key=lambda name: means[name].min() - means[name].max())[:_PARAMETERS]
     scores = results["mean_score"]
     top = float(scores.max())
-    low = min(float(scores.min()), top - 0.05)  # a hair's breadth shall look like one
+    hair = 0.05 * (1 if abs(top) <= 1 else abs(top))
+    low = min(float(scores.min()), top - hair)  # a hair's breadth shall look like one
     maps = []
     for across, down in list(itertools.combinations(drawn, 2)) or [(name, "") for name in drawn]:
         if not down:
@@ -150,7 +153,7 @@ def search(run: Run) -> dict[str, Any] | None:
         )
     return {
         "run": run.folder.name,
-        "title": f"{MODEL_TITLES.get(about['model'], about['model'])}, {' / '.join(run.classes)}",
+        "title": f"{MODEL_TITLES.get(about['model'], about['model'])}, {title_of(run.kind, run.classes)}",
         "candidates": about["candidates"],
         "folds": about["folds"],
         "best": settings_text(about["best_params"]),
@@ -159,6 +162,8 @@ def search(run: Run) -> dict[str, Any] | None:
         "tied": about.get("tied", 1),
         "maps": maps,
         "top": [{**row, "params": settings_text(row["params"])} for row in about.get("top", [])],
-        "test": cells(about["test"])[0],
+        "score_name": score_title(about.get("score_name", "accuracy")),
+        "test": cells(about["test"], run.kind)[0],
+        "headline": SHOWN[run.kind].metrics[0].title,
         "n": about["test"]["n"],
     }

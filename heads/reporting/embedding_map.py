@@ -21,6 +21,8 @@ from ..inference.bundle_features import set_of
 from ..inference.class_activation import contributions
 from ..inference.neighbour_embedding import embed
 from ..inference.overlays import overlay
+from ..inference.saliency_targets import SALIENCY_TARGETS
+from .map_answers import MAP_ANSWERS
 
 _log = logging.getLogger(__name__)
 _POINTS = 20_000  # at most, on one map
@@ -39,7 +41,7 @@ def explore(
     images: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """t-SNE of a head's first dense layer over all images of its classes, as plain values.
+    """t-SNE of a head's first dense layer over all images of its task, as plain values.
 
     Parameters
     ----------
@@ -51,11 +53,13 @@ def explore(
 
     Returns
     -------
-    Columns, one value a point: ``x``, ``y``, ``label``, ``predicted``, ``split`` (positions in ``classes`` and
-    ``splits``), ``path`` (relative to the data), ``picture`` (position in ``pictures``, or -1); ``probabilities``, row
-    after row. ``overlays`` stand beside ``pictures``. Misclassified images come first where not all can be shown:
-    ``all`` counts the images there are, ``wrong`` those misclassified. ``before`` says what was done before t-SNE,
-    ``saliency`` why there are no overlays.
+    Columns, one value a point: ``x``, ``y``, ``label`` (position in ``classes``: of several labels the rarest one that
+    an image has, of a number its fifth), ``split`` (position in ``splits``), ``path`` (relative to the data),
+    ``picture`` (position in ``pictures``, or -1), and what :data:`heads.reporting.map_answers.MAP_ANSWERS` tells of
+    the ``kind``, of its ``names``. ``overlays`` stand beside ``pictures``, of the ``evidence`` (position in
+    ``evidence_words``) of each point. Images that the head is wrong about come first where not all can be shown:
+    ``all`` counts the images there are, ``wrong`` those that it is wrong about, None of a number. ``before`` says what
+    was done before t-SNE, ``saliency`` why there are no overlays.
 
     Raises
     ------
@@ -68,9 +72,10 @@ def explore(
     if not hasattr(opened.estimator, "hidden"):
         raise UsageError(f"{bundle}: a {opened.about['model'].get('name')} has no dense layer; name a head's bundle")
     features = _features(opened, data, cache)
-    probabilities = opened.predict_proba(features)
-    predicted = opened.labels(probabilities)
-    wrong = predicted != features.y
+    outputs = opened.predict_proba(features)
+    answers = opened.labels(outputs)
+    missed = features.task.wrong(features.y, answers)
+    wrong = np.zeros(len(features), bool) if missed is None else missed
     rng = np.random.default_rng(seed)
     # Errors first, in an order of chance within each: what is cut off at the end is a fair sample.
     order = np.argsort(~wrong + rng.random(len(wrong)) * 0.5, kind="stable")
@@ -83,27 +88,36 @@ def explore(
     points /= np.abs(points).max() or 1
     split = [(parts or {}).get(p, str(s)) or "no split" for p, s in zip(chosen.paths, chosen.splits, strict=True)]
     splits = sorted(set(split), key=lambda name: ("train", "val", "test", name).index(name))
-    pictures, overlays, reason = _pictures(opened, chosen, predicted[shown], rng, cache, images)
+    kind = features.task.kind
+    targets = SALIENCY_TARGETS[kind]
+    target = targets.explained(features.task, features.classes, chosen.y, outputs[shown], answers[shown]).target
+    # Those that it is wrong about first, and then in an order of chance.
+    order = np.argsort(~wrong[shown] + rng.random(len(shown)) * 0.5, kind="stable").tolist()
+    pictures, overlays, reason = _pictures(opened, chosen, target, order, cache, images)
     place = {row: position for position, row in enumerate(pictures)}
+    codes, names = features.task.as_classes(chosen.y, features.classes)
     return {
-        "classes": list(opened.classes),
+        "kind": kind,
+        "classes": list(names),
+        "names": list(opened.classes),
         "splits": splits,
         "x": np.round(points[:, 0], 4).tolist(),
         "y": np.round(points[:, 1], 4).tolist(),
-        "label": chosen.y.tolist(),
-        "predicted": predicted[shown].tolist(),
-        "probabilities": np.round(probabilities[shown], 4).ravel().tolist(),
+        "label": codes.tolist(),
+        **MAP_ANSWERS[kind].told(chosen, outputs[shown], answers[shown]),
         "split": [splits.index(name) for name in split],
         "path": [_relative(path, chosen.data) for path in chosen.paths],
         "picture": [place.get(row, -1) for row in range(len(chosen))],
         "pictures": list(pictures.values()),
         "overlays": [overlays.get(row, "") for row in pictures] if overlays else [],
+        "evidence": target.tolist(),
+        "evidence_words": [targets.evidence(name) for name in opened.classes],
         "all": len(features),
-        "wrong": int(wrong.sum()),
+        "wrong": None if missed is None else int(missed.sum()),
         "before": embedding.before,
         "saliency": reason,
         "feature_set": features.feature_set,
-        "task": str(opened.about["task"]),
+        "task": opened.task.name,
     }
 
 
@@ -111,8 +125,7 @@ def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | 
     pixels = opened.spec.backbone == "pixels"
     return featcache.load(
         "pixels" if pixels else set_of(opened.spec.hex, cache),
-        task=str(opened.about["task"]),
-        classes=opened.classes,
+        task=opened.task,
         pooling=opened.pooling,
         data=data,
         cache=cache,
@@ -122,35 +135,32 @@ def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | 
 def _pictures(
     opened: Bundle,
     features: Features,
-    predicted: np.ndarray,
-    rng: np.random.Generator,
+    target: np.ndarray,
+    order: Sequence[int],
     cache: str | os.PathLike[str],
     images: bool,
 ) -> tuple[dict[int, str], dict[int, str], str]:
-    """Thumbnails and overlays by row, misclassified rows first; and why there are no overlays."""
+    """Thumbnails and overlays by row, in an order; and why there are no overlays."""
     if not images:
         return {}, {}, "pictures were left out (--no-images)"
     from .thumbnails import thumbnails
 
-    right = predicted == features.y
-    order = np.argsort(right + rng.random(len(right)) * 0.5, kind="stable").tolist()
     side = _LARGE if len(features) <= _FEW else _SMALL
     try:
-        over = _saliency(opened, features, predicted, cache)
+        over = _saliency(opened, features, target, cache)
         return *thumbnails(features.paths, order, side, _BUDGET, over), ""
     except FeatcacheError as error:  # no maps, or a model that has none
         return *thumbnails(features.paths, order, side, _BUDGET), str(error)
 
 
-def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: str | os.PathLike[str]) -> Any:
-    """What draws the evidence for the predicted class over thumbnails.
+def _saliency(opened: Bundle, features: Features, target: np.ndarray, cache: str | os.PathLike[str]) -> Any:
+    """What draws the evidence for each row's target over thumbnails.
 
     Raises :class:`DataError` where there are no maps to draw it from.
     """
     maps = featcache.load(
         features.feature_set,
-        task=str(opened.about["task"]),
-        classes=opened.classes,
+        task=opened.task,
         pooling="map",
         data=features.data,
         cache=cache,
@@ -161,7 +171,7 @@ def _saliency(opened: Bundle, features: Features, predicted: np.ndarray, cache: 
     def over(block: Sequence[tuple[int, Image.Image]]) -> list[Image.Image]:
         rows = [row for row, _ in block]
         of_block = np.asarray(maps.X[[row_of[features.paths[row]] for row in rows]])
-        evidence = contributions(opened.estimator, of_block, opened.pooling, predicted[rows])
+        evidence = contributions(opened.estimator, of_block, opened.pooling, target[rows])
         return [overlay(image, one, max(image.size)) for (_, image), one in zip(block, evidence, strict=True)]
 
     return over

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import featcache
-from featcache.data.filesystems import is_url
 from featcache.spec import are_random
 
-from ..auditing.findings import gravest_first
 from ..evaluation.run_folder import data_title
-from . import charts, tables
+from . import charts, result_details, tables
+from .audit_view import audit_view
+from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
-from .thumbnails import data_uri, thumbnail
+from .scatter import scatter
+from .shown_metrics import title_of
 from .verdict import Verdict
 
-_CURVES, _MATRICES, _PAIRS, _LISTED = 8, 3, 6, 200
-_PAIR_SIDE = 128  # pixels
+_CURVES, _MATRICES, _LISTED = 8, 3, 200
 # Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
 # Shapes of classes, SVG paths about (0, 0): dot, triangle, square, diamond, triangle, plus, cross, star.
@@ -37,21 +35,14 @@ SHAPES = (
     "M-6.6,-3.4L-3.4,-6.6L0,-3.2L3.4,-6.6L6.6,-3.4L3.2,0L6.6,3.4L3.4,6.6L0,3.2L-3.4,6.6L-6.6,3.4L-3.2,0Z",
     "M0,-8L2,-2.75L7.61,-2.47L3.23,1.05L4.7,6.47L0,3.4L-4.7,6.47L-3.23,1.05L-7.61,-2.47L-2,-2.75Z",
 )
-_AUDIT: dict[str, Any] = {
-    "duplicates": [],
-    "near_duplicates": [],
-    "split_leaks": {},
-    "group_leaks": [],
-    "shortcuts": [],
-    "unreadable": [],
-    "quality": {},
-    "leak_inflation": None,
-    "warnings": [],
-    "against": None,
-    "images": None,
-    "groups": None,
-    "per_split": {},
-    "classes": [],
+# What images are called that a head is wrong about: several, the ones, and one.
+_MISSES = {
+    "classes": {"miss": "misclassified", "those": "misclassified ones", "miss_short": "misclassified"},
+    "labels": {
+        "miss": "with a label that is said otherwise",
+        "those": "those with a label said otherwise",
+        "miss_short": "said otherwise",
+    },
 }
 
 
@@ -84,25 +75,35 @@ def render(
     )
     files = resources.files("heads.reporting") / "templates"
     style = (files / "report.css").read_text(encoding="utf-8")
-    scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "explorer.js")]
-    boards = tables.leaderboards(collected.runs)
-    newest = max(collected.runs, key=lambda run: len(run.classes))
+    scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "answers.js", "explorer.js")]
+    boards = [_with_details(board, collected.runs) for board in tables.leaderboards(collected.runs)]
+    # Of each kind the run that knows most names.
+    told = {
+        kind: max((run for run in collected.runs if run.kind == kind), key=lambda run: len(run.classes))
+        for kind in dict.fromkeys(board["kind"] for board in boards)
+    }
+    first = next(iter(told.values()))
     # One colour and shape a class, whichever table or map it stands in.
     now = datetime.now()
     synthetic = any(run.about.get("synthetic") for run in collected.runs)
-    names = list(dict.fromkeys([*newest.classes, *(points["classes"] if points else ())]))
+    names = list(dict.fromkeys([*first.classes, *(points["classes"] if points else ())]))
+    if points is not None:
+        points = {**points, "title": title_of(points["kind"], points["names"]), **_MISSES.get(points["kind"], {})}
     page = environment.get_template("report.html").render(
         data=collected.data,
         title=data_title(collected.data, synthetic) or "report",
         now=f"{now.day} {now:%B %Y, %H:%M}",
         version=featcache.__version__,
         verdict=verdict,
-        metrics=list(tables.METRICS.values()),
         boards=boards,
+        kinds=list(told),
+        patients=[{**found, "title": board["title"]} for board in boards for found in board["patients"]],
+        subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
         runs=collected.runs,
         left_out=collected.left_out,
-        audit=_audit_view(collected, images),
-        about=_about(newest),
+        audit=audit_view(collected, images),
+        about=_about(first),
+        counted=[_about(run) for run in told.values()],
         confusions=_confusions(boards),
         elsewhere=elsewhere,
         points=points,
@@ -112,7 +113,7 @@ def render(
         searches=[s for s in (charts.search(run) for run in collected.runs if run.verb == "grid") if s],
         synthetic=synthetic,
         random=any(are_random(str(run.about.get("weights", ""))) for run in collected.runs),
-        wrong_rows=_wrong(points) if points else [],
+        misses=MAP_ANSWERS[points["kind"]].misses(points) if points else None,
         mark_of={name: i for i, name in enumerate(names)},
         marks=[names.index(name) for name in points["classes"]] if points else [],
         colours=COLOURS,
@@ -134,11 +135,31 @@ def _heads(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.verb == "fit-head"]
 
 
+def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    """A table of results, and what stands below it."""
+    kind, rows = board["kind"], board["rows"]
+    drawn = None
+    if kind == "number":
+        folders = {run.folder.name: run for run in runs}
+        drawn = next(
+            ({**found, "model": row["name"]} for row in rows if (found := scatter(folders[row["run"]])) is not None),
+            None,
+        )
+    return {
+        **board,
+        "labels": [result_details.labels_of(row) for row in rows] if kind == "labels" else [],
+        "patients": [found for row in rows if (found := result_details.patients_of(row, kind))],
+        "subgroups": [found for row in rows if (found := result_details.subgroups_of(row))],
+        "scatter": drawn,
+    }
+
+
 def _about(run: Run) -> dict[str, Any]:
     """What the data is, as a run knows it."""
     return {name: run.about.get(name) for name in ("images", "groups")} | {
         "per_split": run.about.get("per_split") or {},
         "classes": list(run.classes),
+        "kind": run.kind,
     }
 
 
@@ -146,48 +167,13 @@ def _confusions(boards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The matrices of each table's models: of the best, and of the rest."""
     confusions = []
     for table in boards:
+        if table["kind"] != "classes":
+            continue
         matrices = []
         for row in table["rows"]:
             best = row["cells"][0]
-            note = f"accuracy {best['value']:.3f} ({best['low']:.2f} to {best['high']:.2f}), n = {row['n']}"
+            note = f"accuracy {best['text']} ({best['range']}), n = {row['n']}"
             title = f"{row['name']}, {row['features']}"
-            matrices.append(tables.confusion(row["confusion"], table["classes"], title, note))
+            matrices.append(tables.confusion(row["test"]["confusion"], table["classes"], title, note))
         confusions.append({"classes": table["classes"], "first": matrices[:_MATRICES], "rest": matrices[_MATRICES:]})
     return confusions
-
-
-def _wrong(points: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The misclassified images of the map, the surest errors first."""
-    width = len(points["classes"])
-    rows = [
-        {
-            "row": row,
-            "path": points["path"][row],
-            "label": points["classes"][label],
-            "predicted": points["classes"][predicted],
-            "split": points["splits"][points["split"][row]],
-            "probability": points["probabilities"][row * width + predicted],
-        }
-        for row, (label, predicted) in enumerate(zip(points["label"], points["predicted"], strict=True))
-        if label != predicted
-    ]
-    return sorted(rows, key=lambda row: -row["probability"])
-
-
-def _audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
-    if collected.audit is None:
-        return None
-    audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
-    audit["finished"] = collected.audit.finished
-    pairs = gravest_first(audit["near_duplicates"])
-    audit["near_duplicates"] = pairs
-    audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
-    return audit
-
-
-def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
-    pictures = [
-        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
-    ]
-    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
-    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}

@@ -45,8 +45,13 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of every table of this run."""
+        """Names of classes, labels or the number, in the order of every table of this run."""
         return tuple(map(str, self.about.get("classes", ())))
+
+    @property
+    def kind(self) -> str:
+        """What was learnt: ``classes``, ``labels`` or a ``number``."""
+        return _kind(self.about)
 
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of one of its CSV files; none where it has no such file."""
@@ -151,25 +156,51 @@ def _read(folder: Path) -> Run | None:
     if verb not in _VERBS:
         return None
     schema.check(about, run_schema.VERBS[verb], where, advice, DataError)
-    tests = (
-        [row["test"] for row in about["rows"]] if verb == "baselines" else [about["test"]] if "test" in about else []
-    )
-    for test in tests:
-        _check_confusion(test, len(about.get("classes", ())), f"{where}. {advice}")
+    if verb != "audit":
+        kind, tests = _kind(about), [row["test"] for row in about["rows"]] if verb == "baselines" else [about["test"]]
+        for test in tests:
+            _check_test(test, kind, about.get("classes", ()), where, advice)
+        if about.get("internal") is not None:
+            schema.check(about["internal"], run_schema.TESTS[kind], f"{where}: its internal test", advice, DataError)
     finished = about.get("finished") or datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
     return Run(str(verb), folder.absolute(), about, str(finished))
 
 
-def _check_confusion(test: Mapping[str, Any], classes: int, message: str) -> None:
-    """Raise :class:`DataError` unless there is a table of as many rows and columns as classes, with something in it."""
-    table = test.get("confusion", [])
-    if (
-        len(table) != classes
-        or any(len(row) != classes for row in table)
-        or not sum(map(sum, table))
-        or "n" not in test
-    ):
-        raise DataError(f"{message}: its confusion table does not fit its {classes} classes")
+def _kind(about: Mapping[str, Any]) -> str:
+    return str(about.get("learns", {}).get("kind", "classes"))
+
+
+def _check_test(test: Mapping[str, Any], kind: str, names: Sequence[str], where: str, advice: str) -> None:
+    """Raise :class:`DataError` unless a test is one of this kind, about these names, with all that a page shows."""
+    schema.check(test, run_schema.TESTS[kind], f"{where}: its test", advice, DataError)
+    if isinstance(test.get("per_patient"), Mapping):
+        of_patients = test["per_patient"]
+        schema.check(of_patients, run_schema.TESTS[kind], f"{where}: its test of patients", advice, DataError)
+        schema.check(of_patients, run_schema.Patients, f"{where}: its test of patients", advice, DataError)
+    if "subgroups" in test:
+        schema.check(test["subgroups"], run_schema.Subgroups | None, f"{where}: its subgroups", advice, DataError)
+    odd = _ODD[kind](test, names)
+    if odd:
+        raise DataError(f"{where}. {advice}: {odd}")
+
+
+def _odd_confusion(test: Mapping[str, Any], names: Sequence[str]) -> str:
+    table, classes = test.get("confusion", []), len(names)
+    square = len(table) == classes and all(len(row) == classes for row in table)
+    if square and any(count for row in table for count in row) and test.get("n") is not None:
+        return ""
+    return f"its confusion table does not fit its {classes} classes"
+
+
+def _odd_labels(test: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "" if set(test["labels"]) == set(names) else f"its test is of other labels than its {len(names)}"
+
+
+def _odd_number(test: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "" if len(names) == 1 else f"it names {len(names)} numbers, and learnt one"
+
+
+_ODD = {"classes": _odd_confusion, "labels": _odd_labels, "number": _odd_number}
 
 
 def _judged(evaluation: Run, fitted: Sequence[Run]) -> bool:

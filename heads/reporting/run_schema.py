@@ -2,17 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from featcache.system.schema import ClassName, Count, Finite, Place, Share
+from featcache.system.schema import ClassName, Count, Finite, Line, Place, Share
 
-from ..bundles.bundle_schema import Test
+from ..bundles import bundle_schema
 
 _Settings = dict[str, Any]
 _Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class LabelTest(bundle_schema.LabelTest):
+    """Of one label, with what a page shows besides."""
+
+    sensitivity: Share | None = None
+    sensitivity_ci: bundle_schema.Pair | None = None
+    specificity: Share | None = None
+    specificity_ci: bundle_schema.Pair | None = None
+    threshold: Share | None = None
+
+
+class LabelsTest(bundle_schema.LabelsTest):
+    """Metrics of a test of several labels."""
+
+    labels: dict[ClassName, LabelTest]  # type: ignore[assignment]  # which is read, and never written
+
+
+class NumberTest(bundle_schema.NumberTest):
+    """Metrics of a test of numbers."""
+
+    mean_error: Finite | None = None
+    mean_error_ci: tuple[Finite, Finite] | None = None
+
+
+TESTS = {"classes": bundle_schema.Test, "labels": LabelsTest, "number": NumberTest}  # by the task's kind
+
+
+class Patients(msgspec.Struct):
+    """How the answers of each patient's images were made one, beside metrics of the same shape as a test's."""
+
+    n: Count
+    how: Line
+    mixed: Count = 0
+    left_out: Count = 0
+
+
+class _Subgroup(msgspec.Struct):
+    images: Count
+    patients: Count
+    value: Finite | None = None
+    ci: tuple[Finite, Finite] | None = None
+    positives: Count | dict[ClassName, Count] | None = None
+
+
+class _Gap(msgspec.Struct):
+    best: Line
+    worst: Line
+    difference: Finite
+    p: Share
+    p_corrected: Share
+    shown: bool
+
+
+class _Column(msgspec.Struct):
+    subgroups: dict[Line, _Subgroup]
+    gap: _Gap | None = None
+    labels: list[ClassName] = []
+
+
+class _Worst(msgspec.Struct):
+    column: Line
+    subgroup: Line
+    value: Finite
+    ci: tuple[Finite, Finite] | None = None
+
+
+class Subgroups(msgspec.Struct):
+    """As :func:`heads.evaluation.subgroup_metrics.subgroup_metrics` gives them."""
+
+    metric: Literal["roc_auc", "mean_roc_auc", "mae"]
+    columns: dict[Line, _Column]
+    worst: _Worst | None = None
+
+
+class Learns(msgspec.Struct):
+    """What was to be learnt; runs of earlier versions, which were all of classes, do not say."""
+
+    kind: Literal["classes", "labels", "number"] = "classes"
 
 
 class Run(msgspec.Struct):
@@ -22,6 +101,7 @@ class Run(msgspec.Struct):
     finished: str | None = None
     data: Place = ""
     classes: list[ClassName] = []
+    learns: Learns = msgspec.field(default_factory=Learns)
     weights: str = ""
     pooling: str | None = None
     synthetic: bool = False
@@ -39,7 +119,7 @@ class FitHead(Run, kw_only=True):
     model: str
     feature_set: str
     hyperparameters: _Settings
-    test: Test
+    test: dict[str, Any]  # which TESTS reads
     best_epoch: Annotated[int, Meta(ge=0)] | None = None
 
 
@@ -59,7 +139,8 @@ class Grid(Run, kw_only=True):
     folds: Count
     best_params: _Settings
     best_score: float
-    test: Test
+    score_name: Line = "accuracy"
+    test: dict[str, Any]  # which TESTS reads
     best_std: float | None = None
     tied: Count = 1
     top: list[_Candidate] = []
@@ -68,7 +149,7 @@ class Grid(Run, kw_only=True):
 class _Row(msgspec.Struct):
     name: str
     best_params: _Settings
-    test: Test
+    test: dict[str, Any]  # which TESTS reads
     seconds: _Seconds | None = None
 
 
@@ -82,9 +163,9 @@ class Baselines(Run, kw_only=True):
 class Evaluate(Run, kw_only=True):
     """``evaluate``."""
 
-    test: Test
+    test: dict[str, Any]  # which TESTS reads
     bundle: Place = ""
-    internal: Test | None = None
+    internal: dict[str, Any] | None = None
     trained_on: Count = 0
 
 
@@ -109,12 +190,19 @@ class _TornGroup(msgspec.Struct):
     images: Count
 
 
+_Correlation = Annotated[float, Meta(ge=-1, le=1)]
+
+
 class _Probe(msgspec.Struct):
     probe: str
-    score: Share
-    score_ci: tuple[Share, Share]
+    score: _Correlation
+    score_ci: tuple[_Correlation, _Correlation]
     chance: Share
     flag: bool
+    label: str = ""
+    of: Literal["image", "metadata"] = "image"
+    measure: str = ""
+    names_label: bool = False
     p_value: Share | None = None
     verdict: str | None = None
 
@@ -131,9 +219,47 @@ class _BadFile(msgspec.Struct):
     reason: str
 
 
+class _Together(msgspec.Struct):
+    column: str
+    label: str
+    strength: Share
+    p: Share
+    groups: Count
+
+
+class _Absent(msgspec.Struct):
+    label: str
+    column: str
+    value: str
+    expected: Finite
+    class_: str = msgspec.field(name="class")
+
+
+class _Unbalanced(msgspec.Struct):
+    column: str
+    value: str
+    part: str
+    share: Share
+    overall: Share
+
+
+class _Differing(msgspec.Struct):
+    column: str
+    own: Finite
+    other: Finite
+    p: Share
+    value: str | None
+
+
+class _SetsApart(msgspec.Struct):
+    columns: list[_Differing] = []
+    alone: dict[Literal["own", "other"], list[str]] = {}
+
+
 class _Against(msgspec.Struct):
     data: Place
     near_duplicates: list[_NearCopies] = []
+    metadata: _SetsApart | None = None
 
 
 class Audit(Run, kw_only=True):
@@ -144,6 +270,9 @@ class Audit(Run, kw_only=True):
     split_leaks: dict[str, Count] = {}
     group_leaks: list[_TornGroup] = []
     shortcuts: list[_Probe] = []
+    confounding: list[_Together] = []
+    absent: list[_Absent] = []
+    unbalanced: list[_Unbalanced] = []
     unreadable: list[_BadFile] = []
     quality: dict[str, list[Place]] = {}
     leak_inflation: _Inflation | None = None

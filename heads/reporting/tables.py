@@ -1,4 +1,4 @@
-"""What the tables of a report hold, as plain values: leaderboards, confusions, evaluations elsewhere."""
+"""What the tables of a report hold, as plain values: leaderboards, confusions, settings, evaluations elsewhere."""
 
 from __future__ import annotations
 
@@ -8,45 +8,48 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.run_folder import data_title
+from ..evaluation.task_metrics import TASK_METRICS
 from .run_reader import Run, judged_run
+from .scatter import scatter
+from .shown_metrics import SHOWN, Axis, Cell, axes, cell_of, cells, rank, title_of
 
-METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro F1",
-    "roc_auc": "ROC area",
-}
 MODEL_TITLES = {"dense": "dense head", "own-cnn": "own CNN"}
 _SETTINGS = ("units", "activation", "dropout", "batch_norm", "learning_rate", "epochs", "batch_size", "patience")
 
 
 def leaderboards(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One table for each set of classes: its rows, best test accuracy first, and what all its charts share.
+    """One table for each set of classes or labels, and each number: rows, the best first, and what all charts share.
 
-    A row has ``name detail run verb finished cells n seconds confusion``; a cell is a metric with its interval, in the
-    order of :data:`METRICS`, None where there is no such metric. ``axis`` is where the charts begin (they end at 1),
-    ``chance`` the share of the most frequent class in the tests.
+    A row has ``name detail run verb finished cells n seconds test``; a cell is a metric with its interval, in the
+    order of :data:`heads.reporting.shown_metrics.SHOWN`, None where there is no such metric. ``axes`` are where the
+    charts of each metric begin and end, and ``chance`` the share of the most frequent class in the tests, None where
+    there are no classes.
     """
-    tables: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    tables: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for run in runs:
-        tables.setdefault(run.classes, []).extend(model_rows(run))
+        tables.setdefault((run.kind, run.classes), []).extend(model_rows(run))
     boards = []
-    for classes, rows in tables.items():
-        rows.sort(key=lambda row: -row["cells"][0]["value"])
-        counts = np.sum(rows[0]["confusion"], axis=1)
-        chance = float(counts.max() / counts.sum())
-        # What is no better than chance would squeeze all else together: it is drawn as lying off the chart.
-        better = [row for row in rows if row["cells"][0]["low"] > chance] or rows
-        lows = [cell["low"] for row in better for cell in row["cells"] if cell]
+    for (kind, names), rows in tables.items():
+        rows.sort(key=lambda row: rank(row["cells"][0], kind))
+        chance = _most_frequent(rows[0]["test"]) if kind == "classes" else None
         boards.append(
             {
-                "classes": classes,
+                "kind": kind,
+                "classes": names,
+                "title": title_of(kind, names),
+                "shown": SHOWN[kind],
+                "lower": TASK_METRICS[kind].lower_is_better,
                 "rows": rows,
-                "axis": float(np.floor(min([*lows, 0.9]) * 10) / 10),
+                "axes": axes(kind, [row["cells"] for row in rows], chance),
                 "chance": chance,
             }
         )
-    return sorted(boards, key=lambda board: len(board["classes"]))
+    return sorted(boards, key=lambda board: (list(SHOWN).index(board["kind"]), len(board["classes"])))
+
+
+def _most_frequent(test: Mapping[str, Any]) -> float:
+    counts = np.sum(test["confusion"], axis=1)
+    return float(counts.max() / counts.sum())
 
 
 def model_rows(run: Run) -> list[dict[str, Any]]:
@@ -75,23 +78,12 @@ def _row(run: Run, name: str, detail: str, test: Mapping[str, Any], seconds: flo
         "run": run.folder.name,
         "verb": run.verb,
         "finished": run.finished,
-        "cells": cells(test),
+        "cells": cells(test, run.kind),
         "n": test["n"],
         "seconds": seconds,
-        "confusion": test["confusion"],
+        "test": test,
         "made": "test" in run.about.get("made", ()),
     }
-
-
-def cells(test: Mapping[str, Any]) -> list[dict[str, float] | None]:
-    """Metrics with their intervals, in the order of :data:`METRICS`; None where there is none."""
-    return [_cell(test.get(name), test.get(f"{name}_ci")) for name in METRICS]
-
-
-def _cell(value: float | None, interval: Sequence[float] | None) -> dict[str, float] | None:
-    if value is None or interval is None:  # no metric without its interval
-        return None
-    return {"value": value, "low": interval[0], "high": interval[1]}
 
 
 def settings_text(values: Mapping[str, Any]) -> str:
@@ -116,45 +108,92 @@ def confusion(table: Sequence[Sequence[int]], classes: Sequence[str], title: str
 def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Each evaluation on other images beside the metrics from when its model was made.
 
-    ``fell`` says that the accuracy lies below, and the intervals do not even touch.
+    ``fell`` says that the metric which stands for the rest is worse there, and the intervals do not even touch.
     """
     compared = []
     for run in evaluations:
-        about, made = run.about, judged_run(run, runs)
+        about, made, kind = run.about, judged_run(run, runs), run.kind
         if made is None:
             continue
         inside, outside = about.get("internal"), about["test"]
         name = data_title(run.data, bool(about.get("synthetic")))
+        pairs = [
+            (metric.title, cell_of(inside or {}, metric.name, metric.scale), cell)
+            for metric, cell in zip(SHOWN[kind].metrics, cells(outside, kind), strict=True)
+        ]
+        parts = [
+            (title, within, beyond, Axis(0.0, 1.0)) for title, within, beyond in _PARTS[kind](inside or {}, outside)
+        ]
+        drawn = axes(kind, [[within for _, within, _ in pairs], [beyond for _, _, beyond in pairs]])
         compared.append(
             {
                 "data": run.data,
                 "name": name,
                 "run": run.folder.name,
+                "kind": kind,
                 "model": f"{MODEL_TITLES.get(made.about.get('model', ''), made.about.get('model') or _first(made))}, "
-                f"{' / '.join(run.classes)}",
+                f"{title_of(kind, run.classes)}",
                 "of": made.folder.name,
-                "inside": cells(inside) if inside else [None] * len(METRICS),
-                "outside": cells(outside),
+                "headline": SHOWN[kind].metrics[0].title,
+                "inside": pairs[0][1],
+                "outside": pairs[0][2],
                 "n": (inside or {}).get("n"),
                 "n_outside": outside["n"],
-                "recall": [
-                    {"class": name, "inside": _recall(inside, name), "outside": _recall(outside, name)}
-                    for name in run.classes
-                ],
-                "confusion": confusion(outside["confusion"], run.classes, f"On {name}", f"n = {outside['n']}"),
+                "rows": [
+                    (*pair, Axis(0.0, 1.0) if metric.scale == "share" else axis)
+                    for pair, metric, axis in zip(pairs, SHOWN[kind].metrics, drawn, strict=True)
+                ]
+                + parts,
+                "confusion": confusion(outside["confusion"], run.classes, f"On {name}", f"n = {outside['n']}")
+                if kind == "classes"
+                else None,
+                "scatter": scatter(run, None) if kind == "number" else None,
                 "trained_on": about.get("trained_on", 0),
                 "same_data": run.data == made.data,
-                "fell": inside is not None and outside["accuracy_ci"][1] < inside["accuracy_ci"][0],
+                "drop": _drop(pairs[0][1], pairs[0][2], kind),
+                "fell": _fell(pairs[0][1], pairs[0][2], kind),
             }
         )
     return compared
+
+
+def _drop(inside: Cell | None, outside: Cell | None, kind: str) -> float:
+    """By how much the second is worse."""
+    return 0.0 if inside is None or outside is None else rank(outside, kind) - rank(inside, kind)
+
+
+def _fell(inside: Cell | None, outside: Cell | None, kind: str) -> bool:
+    if inside is None or outside is None:
+        return False
+    lower = TASK_METRICS[kind].lower_is_better
+    return bool(outside["low"] > inside["high"] if lower else outside["high"] < inside["low"])
+
+
+_Parts = list[tuple[str, Cell | None, Cell | None]]
+
+
+def _of_each_class(inside: Mapping[str, Any], outside: Mapping[str, Any]) -> _Parts:
+    """What was found of each class."""
+
+    def found(test: Mapping[str, Any], name: str) -> Cell | None:
+        return cell_of({"r": test.get("recall", {}).get(name), "r_ci": test.get("recall_ci", {}).get(name)}, "r")
+
+    return [(f"of true {name}, found", found(inside, name), found(outside, name)) for name in outside.get("recall", {})]
+
+
+def _of_each_label(inside: Mapping[str, Any], outside: Mapping[str, Any]) -> _Parts:
+    """The ROC area of each label."""
+    own = inside.get("labels", {})
+    return [
+        (f"ROC area of {name}", cell_of(own.get(name, {}), "roc_auc"), cell_of(label, "roc_auc"))
+        for name, label in outside["labels"].items()
+    ]
+
+
+_PARTS: dict[str, Any] = {"classes": _of_each_class, "labels": _of_each_label, "number": lambda inside, outside: []}
 
 
 def _first(run: Run) -> str:
     """The model of a leaderboard that was kept."""
     rows = run.about.get("rows") or [{}]
     return f"{rows[0]['name']} (best baseline)" if "name" in rows[0] else "best baseline"
-
-
-def _recall(test: Mapping[str, Any] | None, name: str) -> dict[str, float] | None:
-    return None if not test else _cell(test.get("recall", {}).get(name), test.get("recall_ci", {}).get(name))

@@ -36,6 +36,7 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
     audit = collected.audit
     words = words_for([name for run in collected.runs for name in run.classes])
     drawn = any(run.about.get("synthetic") for run in collected.runs)
+    asked = "class" if all(run.kind == "classes" for run in collected.runs) else "answer"
     random = any(are_random(str(run.about.get("weights", ""))) for run in collected.runs)
     reasons = []
     if drawn:
@@ -63,7 +64,7 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
             [
                 f"No audit of this data was found. A model may score well for reasons that have nothing to do with "
                 f"{words.itself}: copies of one image in training and in test, one patient in both, or the camera or "
-                "scanner, the border and the file format that give the class away."
+                f"scanner, the border and the file format that give the {asked} away."
             ],
             _advice(collected, False),
         )
@@ -71,8 +72,8 @@ def judge(collected: Collected, elsewhere: Sequence[Mapping[str, Any]]) -> Verdi
         "fair",
         "Nothing was found against them.",
         [
-            "The audit looked for copies, for patients or other groups in several parts, and for what gives the class "
-            f"away {words.blind}, and raised no warning. That is no proof."
+            "The audit looked for copies, for patients or other groups in several parts, and for what gives the "
+            f"{asked} away {words.blind}, and raised no warning. That is no proof."
         ],
         "" if elsewhere else "The surest test is still to come: images of another place, with python cli.py evaluate.",
     )
@@ -82,15 +83,15 @@ def _falls(elsewhere: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence for each other place: the model that falls furthest there, and how many others do."""
     reasons = []
     fell = [model for model in elsewhere if model["fell"]]
-    for place in dict.fromkeys(model["data"] for model in fell):
-        there = [model for model in fell if model["data"] == place]
-        worst = max(there, key=lambda model: model["inside"][0]["value"] - model["outside"][0]["value"])
-        inside, outside = worst["inside"][0], worst["outside"][0]
+    for place, headline in dict.fromkeys((model["data"], model["headline"]) for model in fell):
+        there = [model for model in fell if (model["data"], model["headline"]) == (place, headline)]
+        worst = max(there, key=lambda model: model["drop"])
+        inside, outside = worst["inside"], worst["outside"]
         more = len(there) - 1
         others = f" Of the other models, {more} fall{'s' if more == 1 else ''} too." if more else ""
         reasons.append(
-            f"On {worst['n_outside']} images from elsewhere ({worst['name']}) the same model's accuracy "
-            f"is {outside['value']:.3f} ({_to(outside)}), where its own test images give {inside['value']:.3f} "
+            f"On {worst['n_outside']} images from elsewhere ({worst['name']}) the same model's {headline} "
+            f"is {outside['text']} ({_to(outside)}), where its own test images give {inside['text']} "
             f"({_to(inside)}).{others}"
         )
     return reasons
@@ -118,5 +119,5 @@ def _advice(collected: Collected, drawn: bool) -> str:
     )
 
 
-def _to(cell: Mapping[str, float]) -> str:
-    return f"95% interval {cell['low']:.2f} to {cell['high']:.2f}"
+def _to(cell: Mapping[str, Any]) -> str:
+    return f"95% interval {cell['range']}"

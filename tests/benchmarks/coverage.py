@@ -21,7 +21,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from featcache.data.tasks import Classification, Kind, Multilabel, Regression, Task
+from heads.auditing.confounding import confounded
 from heads.auditing.leakage import leak_inflation
+from heads.auditing.metadata_probes import told_by, worth_asking
+from heads.auditing.questions import MEASURES, ask, held_out
+from heads.auditing.shortcut_probes import chances
 from heads.evaluation.average_precisions import average_precision_limits, average_precision_of
 from heads.evaluation.elimination import standings
 from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
@@ -31,8 +36,7 @@ from heads.evaluation.label_permutation import p_values
 from heads.evaluation.number_metrics import evaluate_numbers
 from heads.evaluation.paired_tests import differences
 from heads.evaluation.roc_areas import area_interval
-from heads.evaluation.subgroup_metrics import subgroup_metrics
-from heads.evaluation.subgroups import subgroups
+from heads.evaluation.subgroup_metrics import gap_p_value, holm
 from heads.experiments.scouting_rounds import scouting_rounds
 
 ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -99,6 +103,76 @@ def random_audit(rng: np.random.Generator, patients: int, size: int, torn: int) 
             predicted[test] = far[1] < far[0]
         given.append(predicted)
     return p_values(y, given, groups, int(rng.integers(2**31)))
+
+
+def random_targets(rng: np.random.Generator, kind: str, patients: int, size: int, torn: int) -> np.ndarray:
+    """Targets dealt to patients at random, ``torn`` of whom have an image with others: of two or four classes, of six
+    labels that go together, one of them rare, a tenth not known; or a number."""
+    first = rng.permutation(patients)[:torn] * size + rng.integers(size, size=torn)
+    if kind in ("two classes", "four classes"):
+        number = 2 if kind == "two classes" else 4
+        y = np.repeat(rng.permutation(np.arange(patients) % number), size)
+        y[first] = rng.integers(0, number, torn)
+        return y
+    if kind == "six labels":
+        shared = rng.standard_normal((patients, 1))
+        scores = np.repeat(0.7 * shared + 0.7 * rng.standard_normal((patients, 6)), size, axis=0)
+        scores[first] = rng.standard_normal((torn, 6))
+        known = (scores > np.array([0, 0.2, 0.5, 0.5, 0.8, 1.2])).astype(np.float32)
+        known[np.repeat(rng.random((patients, 6)) < 0.1, size, axis=0)] = np.nan
+        return known
+    ages = np.repeat(rng.gamma(6, 8, patients), size)
+    ages[first] += rng.uniform(0, 5, torn)
+    return ages
+
+
+def random_metadata(rng: np.random.Generator, patients: int, size: int) -> dict[str, np.ndarray]:
+    """Columns as tables have them: of patients and of images, text and numbers, with cells that are empty."""
+    count = patients * size
+
+    def category(number: int, of_patients: bool) -> np.ndarray:
+        weights = rng.dirichlet(np.full(number, 2.0))
+        drawn = rng.choice(number, patients if of_patients else count, p=weights)
+        return np.array([f"v{value}" for value in (np.repeat(drawn, size) if of_patients else drawn)], object)
+
+    view = category(2, False)
+    alike = rng.random(count) < 0.7
+    view[alike] = category(2, True)[alike]
+    site = category(8, True)
+    site[rng.random(count) < 0.15] = None
+    age = np.repeat(rng.normal(50, 15, patients), size).round()
+    age[np.repeat(rng.random(patients) < 0.2, size)] = np.nan
+    return {"sex": category(2, True), "view": view, "site": site, "age": age, "dose": normals(rng, patients, size, 0.5)}
+
+
+def metadata_audit(rng: np.random.Generator, kind: str, patients: int, size: int, torn: int) -> tuple[float, float]:
+    """The least p of the probes of such metadata and of three of images, and that of a table of what goes together."""
+    y, groups = random_targets(rng, kind, patients, size, torn), np.repeat(np.arange(patients), size).astype(str)
+    names = tuple(f"t{i}" for i in range({"two classes": 2, "four classes": 4, "six labels": 6}.get(kind, 1)))
+    tasks: dict[str, Task] = {"six labels": Multilabel(names), "a number": Regression("t0")}
+    task = tasks.get(kind, Classification())
+    columns, seed = random_metadata(rng, patients, size), int(rng.integers(2**31))
+    images = [np.c_[[normals(rng, patients, size, 0.8) for _ in range(6)]].T for _ in range(3)]
+    measure, answers = MEASURES[task.kind], []
+    for question in ask(task, y, names, groups, seed):
+        folds = question.folds
+        for X in (X[question.rows] for X in images):
+            near = held_out(folds, lambda learnt, held, X=X, y=question.y: _nearest(X[learnt], y[learnt], X[held]))
+            answers.append((question, near[:, 1] if task.kind == "labels" else near))
+        told = (told_by(column, question, measure) for column in worth_asking(columns))
+        answers += [one for one in told if one is not None]
+    least = min(chances(measure, answers, seed), default=1.0)
+    return least, min((row["p"] for row in confounded(columns, task, y, names, groups, seed)), default=1.0)
+
+
+def _nearest(learnt: np.ndarray, y: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """What the nearer mean of a class says: a share of each; of numbers, the mean of the five nearest rows."""
+    if y.dtype.kind == "f":
+        far = ((held[:, None] - learnt[None]) ** 2).sum(axis=2)
+        return y[np.argsort(far, axis=1)[:, :5]].mean(axis=1)
+    means = [learnt[y == label].mean(axis=0) for label in range(int(y.max()) + 1)]
+    near = np.exp(-np.stack([((held - mean) ** 2).sum(axis=1) for mean in means], axis=1) / 2)
+    return near / near.sum(axis=1, keepdims=True)
 
 
 def patients_alike(
@@ -272,6 +346,13 @@ def audits(patients: int, size: int, torn: int, draws: int) -> Row:
     return (patients, size, torn, f"{np.mean(least < 0.01):.4f}", f"{np.mean(least < 0.05):.4f}")
 
 
+def metadata_audits(kind: str, patients: int, size: int, torn: int, draws: int) -> Row:
+    rng = np.random.default_rng([len(kind), patients, size, torn])
+    probes, tables = np.array([metadata_audit(rng, kind, patients, size, torn) for _ in range(draws)]).T
+    told = (f"{np.mean(probes < 0.01):.4f}", f"{np.mean(probes < 0.05):.4f}", f"{np.mean(tables < 0.05):.4f}")
+    return (kind, patients, size, torn, draws, *told)
+
+
 def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
     """The truth is the mean over the draws: what such folds gain on average, on sets of so many patients."""
     rng = np.random.default_rng([patients, size, int(10 * icc)])
@@ -359,7 +440,7 @@ def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: 
     return (groups, size, icc, kind, f"{truth['r2']:.2f}", *cells)
 
 
-def subgroup_alarms(kind: str, patients: int, size: int, columns: int, draws: int) -> Row:
+def subgroup_alarms(kind: Kind, patients: int, size: int, columns: int, draws: int) -> Row:
     """Subgroups that have nothing to do with the model: half of the columns are of patients, half of images."""
     rng = np.random.default_rng([len(kind), patients, size, columns])
     of_group, alarms, single = np.repeat(np.arange(patients), size), 0, 0
@@ -373,19 +454,14 @@ def subgroup_alarms(kind: str, patients: int, size: int, columns: int, draws: in
         else:
             y, outputs = number_and_error(rng, of_group, 0.4, 1.0, "age")
             outputs = y + outputs
-        known = {}
+        p = []
         for place in range(columns):
-            levels = np.array(["a", "b", "c"][: 2 + place // 2 % 2], object)
-            dealt = rng.choice(levels, patients)[of_group] if place % 2 else rng.choice(levels, len(of_group))
-            known[f"column {place}"] = dealt
-        found = subgroup_metrics(
-            kind, y, outputs, of_group, subgroups(known, ",".join(known)), ("n", "p") if kind == "classes" else "abc",
-            int(rng.integers(2**31)),
-        )  # fmt: skip
-        gaps = [about["gap"] for about in found["columns"].values() if about["gap"]]
-        alarms += any(gap["shown"] for gap in gaps)
-        single += sum(gap["p"] < 0.05 for gap in gaps) / max(1, len(gaps))
-    return (kind, patients, size, columns, f"{single / draws:.4f}", f"{alarms / draws:.4f}")
+            dealt = rng.integers(0, 2 + place // 2 % 2, patients if place % 2 else len(of_group))
+            dealt = dealt[of_group] if place % 2 else dealt
+            p.append(gap_p_value(kind, y, outputs, of_group, dealt, rng))
+        alarms += min(holm(p)) < 0.05
+        single += np.mean(np.array(p) < 0.05)
+    return (kind, patients, size, columns, draws, f"{single / draws:.4f}", f"{alarms / draws:.4f}")
 
 
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
@@ -407,6 +483,10 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "comparisons", comparisons, (groups, size, 0.9, 0.06, False, draws)
     for patients, size, torn in ((16, 6, 0), (16, 6, 1), (24, 1, 0), (30, 10, 1), (20, 5, 5), (20, 5, 20)):
         yield "audits", audits, (patients, size, torn, draws)
+    for kind, (patients, size, torn) in itertools.product(
+        ("two classes", "four classes", "six labels", "a number"), ((24, 1, 0), (30, 5, 8), (150, 2, 10))
+    ):
+        yield "metadata", metadata_audits, (kind, patients, size, torn, max(1, draws // 4))
     for (patients, size), icc in itertools.product(((10, 6), (20, 6), (20, 20), (50, 6)), (0, 0.5)):
         yield "inflations", inflations, (patients, size, icc, draws)
     for groups, size, icc, prevalence, within, apart in (
@@ -435,8 +515,8 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
     for kind, groups in itertools.product(("uneven", "heavy"), (10, 40)):
         yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws)
     yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws)
-    for kind, (patients, size) in itertools.product(("classes", "labels", "number"), ((60, 5), (200, 2))):
-        yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws)
+    for kind, (patients, size) in itertools.product(("classes", "number", "labels"), ((60, 5), (200, 2))):
+        yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws // 4 if kind == "labels" else draws)
     for patients, size, columns, signals, icc in (
         (160, 1, 500, (2.5,) * 4, 0),
         (160, 1, 20, (1.5,) * 2, 0),
@@ -487,7 +567,12 @@ TITLES = {
     ),
     "subgroups": (
         "Subgroups that mean nothing: how often a column has p < 0.05, and how often any is shown after Holm",
-        ("task", "patients", "images", "columns", "a column", "any shown"),
+        ("task", "patients", "images", "columns", "draws", "a column", "any shown"),
+    ),
+    "metadata": (
+        "Eight probes of metadata and three of images on targets dealt at random: how often any has such a p; and how "
+        "often the table of what goes together has one",
+        (*("targets", "patients", "images", "torn", "draws"), "probes, p < 0.01", "p < 0.05", "table, p < 0.05"),
     ),
     "races": (
         "Networks ranked on more and more patients: how often the best, or one as good, is stopped, and is left alone",

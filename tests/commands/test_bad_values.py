@@ -27,6 +27,8 @@ BAD = {
     "--cache": ["", NUL, TOO_LONG, "file.txt", "~nobody-is-called-this/x"],
     "--out": PLACES,
     "--data": ["", NUL, TOO_LONG, "nowhere", "empty", "file.txt", "http://[::1/x.csv", "broken.csv"],
+    "--images": ["", NUL, TOO_LONG, "nowhere"],
+    "--metadata": ["", ",", "a,,b", NUL, "nosuch"],
     "--against": ["", NUL, "nowhere", "empty"],
     "--group-regex": ["(", "[", NUL, ""],
     "--backbone": ["", ",", "nosuch", NUL, "vgg61,vgg16", "../x", "timm:", "hf:../x", "xrv:nosuch"],

@@ -6,16 +6,13 @@
   const data = JSON.parse(source.textContent);
   const { colours, shapes, marks } = JSON.parse(document.getElementById("marks").textContent);
   const count = data.x.length;
-  const classes = data.classes.length;
-  const wrong = data.label.map((label, i) => label !== data.predicted[i]);
   const visible = new Uint8Array(count).fill(1);
   const selected = new Uint8Array(count);
   const X = new Float32Array(count);
   const Y = new Float32Array(count);
   const range = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
   const [left, right] = range(data.x), [low, high] = range(data.y);
-  // Misclassified images last, so that they lie on top.
-  const order = Uint32Array.from([...Array(count).keys()].sort((a, b) => wrong[a] - wrong[b] || a - b));
+  let codes, wrong, shownAs, order; // of each mark: its colour, whether it is ringed; the colours; what lies on top
 
   const $ = (id) => document.getElementById(id);
   const canvas = $("map-canvas");
@@ -23,6 +20,7 @@
   const card = $("card");
   const context = canvas.getContext("2d");
   const top = over.getContext("2d");
+  const filters = document.querySelector(".filters");
   const view = { k: 1, x: 0, y: 0 };
   let width = 0, height = 0, ratio = 1, size = 7, sprites = [], picked = 0;
   let current = -1, pinned = false, mode = matchMedia("(pointer: fine)").matches ? "lasso" : "", drag = null, queued = false;
@@ -61,7 +59,7 @@
     height = box.height;
     for (const layer of [canvas, over]) { layer.width = width * ratio; layer.height = height * ratio; }
     size = count > 8000 ? 6 : count > 2000 ? 8 : width < 500 ? 9 : 11;
-    sprites = [...Array(2 * classes).keys()].map((i) => sprite(marks[i >> 1], i & 1));
+    sprites = [...Array(2 * shownAs.length).keys()].map((i) => sprite(shownAs[i >> 1], i & 1));
     redraw();
   }
 
@@ -88,7 +86,7 @@
       context.globalAlpha = picked && !pass ? 0.18 : 1;
       for (const i of order) {
         if (!visible[i] || (picked && selected[i] !== pass)) continue;
-        const picture = sprites[2 * data.label[i] + wrong[i]];
+        const picture = sprites[2 * codes[i] + wrong[i]];
         context.drawImage(picture, Math.round(X[i] * ratio - picture.width / 2), Math.round(Y[i] * ratio - picture.height / 2));
       }
     }
@@ -140,20 +138,29 @@
     return made;
   }
 
-  const chance = (i, c) => data.probabilities[i * classes + c];
+  const answers = answersOf(data, element, marks, colours);
+
+  function colour(label) { // by all, or by one label
+    const way = answers.colouring(label);
+    codes = way.codes;
+    wrong = way.wrong;
+    shownAs = way.marks;
+    // Ringed ones last, so that they lie on top.
+    order = Uint32Array.from([...Array(count).keys()].sort((a, b) => wrong[a] - wrong[b] || a - b));
+    for (const box of filters.querySelectorAll("[data-colouring]")) box.hidden = (box.dataset.colouring === "one") !== (label !== undefined);
+  }
 
   function show(i) {
     if (i === current) return;
     current = i;
     drawOver();
     if (i < 0) return;
-    const label = data.classes[data.label[i]], guess = data.classes[data.predicted[i]];
     const parts = [];
     const box = element("div", undefined, "pictures");
     const at = data.picture[i];
     if (at >= 0) {
       const layers = [["image", data.pictures[at]]];
-      if (data.overlays.length && data.overlays[at]) layers.push(["evidence for " + guess, data.overlays[at]]);
+      if (data.overlays.length && data.overlays[at]) layers.push([answers.evidence(i), data.overlays[at]]);
       card.classList.toggle("both", layers.length > 1);
       for (const [words, uri] of layers) {
         const holder = element("div");
@@ -166,36 +173,26 @@
       }
     } else box.append(element("p", "No picture of this one is kept on the page.", "hint"));
     parts.push(box);
-    parts.push(element("h3", wrong[i] ? `${label}, taken for ${guess}` : `${label}, recognised`));
-    parts.push(element("p", `${data.path[i]} · ${data.splits[data.split[i]]}`, "name"));
-    parts.push(element("p", `Probability of ${guess}: ${chance(i, data.predicted[i]).toFixed(3)}`, "verdict-line"));
-    const bars = element("div", undefined, "bars");
-    bars.setAttribute("aria-hidden", "true");
-    data.classes.forEach((name, c) => {
-      const bar = element("i"), fill = element("b");
-      fill.style.width = `${100 * chance(i, c)}%`;
-      bar.style.setProperty("--c", colours[marks[c] % 8]);
-      bar.append(fill);
-      bars.append(element("span", name), bar, element("span", chance(i, c).toFixed(2), "n"));
-    });
-    parts.push(bars);
+    parts.push(element("h3", answers.title(i)));
+    parts.push(element("p", answers.name(i), "name"));
+    parts.push(element("p", answers.said(i), "verdict-line"));
+    parts.push(...answers.details(i));
     card.replaceChildren(...parts);
   }
 
   // -- filters and selection -------------------------------------------------------------------------
 
-  const filters = document.querySelector(".filters");
-  const chosen = (name) => new Set([...filters.querySelectorAll(`[name=${name}]:checked`)].map((box) => Number(box.value)));
+  const chosen = (name) => new Set([...filters.querySelectorAll(`fieldset:not([hidden]) [name=${name}]:checked`)].map((box) => Number(box.value)));
 
   function filter() {
-    const ofClass = chosen("class"), ofSplit = chosen("split"), error = filters.querySelector("[name=error]:checked").value;
-    const shown = new Array(classes).fill(0);
+    const ofClass = chosen("class"), ofSplit = chosen("split"), error = filters.querySelector("[name=error]:checked")?.value ?? "all";
+    const shown = new Array(shownAs.length).fill(0);
     for (let i = 0; i < count; i++) {
       const fits = ofSplit.has(data.split[i]) && (error === "all" || (error === "wrong") === wrong[i]);
-      if (fits) shown[data.label[i]]++;
-      visible[i] = fits && ofClass.has(data.label[i]) ? 1 : 0;
+      if (fits) shown[codes[i]]++;
+      visible[i] = fits && ofClass.has(codes[i]) ? 1 : 0;
     }
-    for (const place of filters.querySelectorAll("[data-class]")) place.textContent = shown[Number(place.dataset.class)].toLocaleString("en");
+    for (const place of filters.querySelectorAll("fieldset:not([hidden]) [data-class]")) place.textContent = shown[Number(place.dataset.class)].toLocaleString("en");
     if (current >= 0 && !visible[current]) { current = -1; pinned = false; }
     told();
     redraw();
@@ -223,8 +220,7 @@
       go.addEventListener("click", () => { pinned = true; show(i); });
       const first = element("td");
       first.append(go);
-      line.append(first, element("td", data.classes[data.label[i]]), element("td", data.classes[data.predicted[i]]),
-        element("td", chance(i, data.predicted[i]).toFixed(2), "n"), element("td", data.splits[data.split[i]]));
+      line.append(first, ...answers.cells(i).map((cell) => element("td", cell)), element("td", data.splits[data.split[i]]));
       return line;
     });
     if (rows.length > 200) {
@@ -261,9 +257,8 @@
     // A cell that begins so would be a formula to a spreadsheet; see featcache/spreadsheet.py.
     const safe = (value) => (typeof value === "string" && /^'*[=+\-@＝＋－＠\t\r]/.test(value) ? `'${value}'` : String(value));
     const quote = (value) => (/[",\r\n]/.test(value) ? `"${safe(value).replaceAll('"', '""')}"` : safe(value));
-    const header = ["path", "part", "label", "predicted", "probability", ...data.classes.map((name) => `p_${name}`), "x", "y"];
-    const lines = taken().map((i) => [data.path[i], data.splits[data.split[i]], data.classes[data.label[i]], data.classes[data.predicted[i]],
-      chance(i, data.predicted[i]), ...data.classes.map((_, c) => chance(i, c)), data.x[i], data.y[i]]);
+    const header = ["path", "part", ...answers.columns, "x", "y"];
+    const lines = taken().map((i) => [data.path[i], data.splits[data.split[i]], ...answers.values(i), data.x[i], data.y[i]]);
     const text = [header, ...lines].map((line) => line.map(quote).join(",")).join("\n") + "\n";
     const link = element("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
@@ -273,7 +268,13 @@
   });
   const clear = () => select(() => false, false);
   $("clear").addEventListener("click", clear);
-  filters.addEventListener("change", filter);
+  filters.addEventListener("change", (event) => {
+    if (event.target.name === "colouring") {
+      colour(event.target.value === "" ? undefined : Number(event.target.value));
+      place();
+    }
+    filter();
+  });
   filters.addEventListener("submit", (event) => event.preventDefault());
 
   // -- pointer and keys ------------------------------------------------------------------------------
@@ -384,6 +385,12 @@
   canvas.positionOf = (i) => [X[i], Y[i]]; // for scripts: where an image is drawn, in pixels of the canvas
   new ResizeObserver(place).observe(canvas);
   document.addEventListener("themechange", place);
+  $("selected").querySelector("thead tr").replaceChildren(...["Image", ...answers.header, "Part"].map((words) => {
+    const head = element("th", words);
+    head.scope = "col";
+    return head;
+  }));
+  colour();
   if (mode) { const first = mode; mode = ""; setMode(first); }
   place();
   filter();

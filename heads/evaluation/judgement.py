@@ -1,0 +1,77 @@
+"""A model's metrics on some rows: of images, and where asked of patients and of subgroups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featcache.features.labelled_features import Features
+
+from .patients import check_per_patient, per_patient
+from .subgroup_metrics import subgroup_metrics
+from .subgroups import subgroups
+from .task_metrics import TASK_METRICS, Threshold
+
+
+@dataclass(frozen=True)
+class Views:
+    """What rows are looked at by besides images.
+
+    Attributes
+    ----------
+    by : columns of metadata, whose subgroups are told apart: ``sex,view,age:0-40-65-``; None for none.
+    per_patient : how the images of a patient are made one answer, see :func:`heads.evaluation.patients.per_patient`;
+        None leaves patients aside.
+    """
+
+    by: str | None = None
+    per_patient: str | None = None
+
+    def check(self, features: Features) -> None:
+        """Raise :class:`UsageError` or :class:`DataError` for what these features do not have, before any work."""
+        if self.by is not None:
+            subgroups(features.metadata_columns, self.by)
+        if self.per_patient is not None:
+            count = 1 if features.task.kind == "number" else len(features.classes)
+            check_per_patient(self.per_patient, features.task.kind, count)
+
+
+def judged(
+    features: Features,
+    rows: np.ndarray,
+    outputs: np.ndarray,
+    threshold: Threshold = None,
+    views: Views | None = None,
+) -> dict[str, Any]:
+    """Metrics of some rows with 95% intervals over groups.
+
+    Parameters
+    ----------
+    features : what is true, and of whom.
+    rows : int array of shape (m,), positions.
+    outputs : what a model gives these, m rows.
+    threshold : as in :mod:`heads.evaluation.task_metrics`.
+    views : None for those of images alone.
+
+    Returns
+    -------
+    The metrics of the task; and where asked ``per_patient``, the same of patients, with ``how``, ``mixed`` and
+    ``left_out``; and ``subgroups``, see :func:`heads.evaluation.subgroup_metrics.subgroup_metrics`.
+    """
+    measures, kind = TASK_METRICS[features.task.kind], features.task.kind
+    y, groups = features.y[rows], features.groups[rows]
+    test = measures.evaluate(y, outputs, groups, features.classes, threshold)
+    if views is not None and views.per_patient is not None:
+        of = per_patient(outputs, y, groups, views.per_patient, kind)
+        test["per_patient"] = {
+            **measures.evaluate(of.y, of.outputs, of.groups, features.classes, threshold),
+            "how": views.per_patient,
+            "mixed": of.mixed,
+            "left_out": of.left_out,
+        }
+    if views is not None and views.by is not None:
+        columns = {name: column[rows] for name, column in features.metadata_columns.items()}
+        test["subgroups"] = subgroup_metrics(kind, y, outputs, groups, subgroups(columns, views.by), features.classes)
+    return test

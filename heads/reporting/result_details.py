@@ -1,0 +1,135 @@
+"""What stands below a table of results, as plain values: each label by itself, patients beside images, subgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .shown_metrics import SHOWN, Axis, Cell, axes, cell_of, cells
+
+_SUBGROUP_METRICS = {
+    "roc_auc": ("ROC area", "share"),
+    "mean_roc_auc": ("mean ROC area", "share"),
+    "mae": ("mean absolute error", "error"),
+}
+
+
+def labels_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Each label of a board's row, the most frequent first.
+
+    ``rows`` of ``name positives n area precision prevalence sensitivity specificity threshold``, cells or None;
+    ``area_axis`` and ``precision_axis``; and ``called``, whether sensitivities are there.
+    """
+    rows = []
+    for name, label in row["test"]["labels"].items():
+        rows.append(
+            {
+                "name": name,
+                "positives": label["positives"],
+                "n": label["n"],
+                "prevalence": label["positives"] / label["n"] if label["n"] else 0.0,
+                "area": cell_of(label, "roc_auc"),
+                "precision": cell_of(label, "average_precision"),
+                "sensitivity": cell_of(label, "sensitivity"),
+                "specificity": cell_of(label, "specificity"),
+                "threshold": label.get("threshold"),
+            }
+        )
+    rows.sort(key=lambda label: -label["positives"])
+    areas = [label["area"]["low"] for label in rows if label["area"]]
+    return {
+        "model": row["name"],
+        "features": row["features"],
+        "rows": rows,
+        "area_axis": Axis(_floor(min([0.5, *areas])), 1.0, 0.5),
+        "precision_axis": Axis(0.0, 1.0),
+        "called": any(label["sensitivity"] for label in rows),
+    }
+
+
+def patients_of(row: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """Metrics of images and of patients side by side; None where a board's row has none of patients."""
+    test = row["test"]
+    patients = test.get("per_patient")
+    if not patients:
+        return None
+    of_images, of_patients = cells(test, kind), cells(patients, kind)
+    drawn = axes(kind, [of_images, of_patients])
+    titles = [metric.title for metric in SHOWN[kind].metrics]
+    return {
+        "model": row["name"],
+        "features": row["features"],
+        "how": patients["how"],
+        "images": test["n"],
+        "patients": patients["n"],
+        "mixed": patients.get("mixed", 0),
+        "left_out": patients.get("left_out", 0),
+        "rows": list(zip(titles, of_images, of_patients, drawn, strict=True)),
+    }
+
+
+def subgroups_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The subgroups of a board's row, column by column; None where it has none.
+
+    ``columns`` have ``name labels axis gap`` and ``rows`` of ``name images patients positives cell worst``.
+    """
+    told = row["test"].get("subgroups")
+    if not told:
+        return None
+    title, scale = _SUBGROUP_METRICS[told["metric"]]
+    worst = told.get("worst") or {}
+    columns: list[dict[str, Any]] = []
+    for name, column in told["columns"].items():
+        rows = [
+            {
+                "name": subgroup,
+                "images": part["images"],
+                "patients": part["patients"],
+                "positives": _positives(part.get("positives")),
+                "cell": _cell(part.get("value"), part.get("ci"), scale),
+                "worst": (worst.get("column"), worst.get("subgroup")) == (name, subgroup),
+            }
+            for subgroup, part in column["subgroups"].items()
+        ]
+        columns.append({"name": name, "labels": column.get("labels", []), "rows": rows, "gap": column.get("gap")})
+    every = [[part["cell"]] for column in columns for part in column["rows"]]
+    axis = _axis(every, scale)
+    for column in columns:
+        if column["gap"]:
+            column["gap"] = {**column["gap"], "difference": _text(column["gap"]["difference"], scale)}
+    return {
+        "model": row["name"],
+        "features": row["features"],
+        "metric": title,
+        "axis": axis,
+        "columns": columns,
+        "looked_at": sum(1 for column in columns if column["gap"]),
+        "worst": {**worst, "cell": _cell(worst["value"], worst.get("ci"), scale)} if worst else None,
+    }
+
+
+def _cell(value: float | None, interval: Sequence[float] | None, scale: str) -> Cell | None:
+    return cell_of({"value": value, "value_ci": interval}, "value", scale)
+
+
+def _text(value: float, scale: str) -> str:
+    cell = _cell(value, (value, value), scale)
+    return cell["text"] if cell else ""
+
+
+def _axis(rows: Sequence[Sequence[Cell | None]], scale: str) -> Axis:
+    if scale == "error":
+        return axes("number", [[*row, *[None] * (len(SHOWN["number"].metrics) - 1)] for row in rows])[0]
+    lows = [cell["low"] for row in rows for cell in row if cell]
+    return Axis(_floor(min([0.5, *lows])), 1.0, 0.5)
+
+
+def _floor(value: float) -> float:
+    return int(value * 10) / 10
+
+
+def _positives(count: int | Mapping[str, int] | None) -> str:
+    """In words: one number, or one by name."""
+    if isinstance(count, Mapping):
+        return ", ".join(f"{name} {number}" for name, number in count.items())
+    return "" if count is None else str(count)
