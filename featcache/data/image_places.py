@@ -82,14 +82,14 @@ def _place(folder: str | os.PathLike[str]) -> _Place:
         listed = dict(filesystems.listing(url))
         inside = url if url.endswith("/") else f"{url}/"
         return _Place(url, listed.__contains__, lambda name: listed.get(name, inside + name), list(listed))
-    root = Path(filesystems.locate(folder)).expanduser().absolute()
-    if not root.is_dir():
+    root = str(Path(filesystems.locate(folder)).expanduser().absolute())
+    if not os.path.isdir(root):
         raise DataError(f"--images {root}: no such folder; expected the folder that a table's images lie in")
 
     def path(name: str) -> str:
         return os.path.normpath(os.path.join(root, name))
 
-    return _Place(str(root), lambda name: os.path.isfile(path(name)), path, None)
+    return _Place(root, lambda name: os.path.isfile(path(name)), path, None)
 
 
 def _anywhere(table: str, names: set[str], place: _Place) -> dict[str, str]:

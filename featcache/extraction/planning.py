@@ -14,6 +14,7 @@ from ..data import filesystems
 from ..data.data_source import DataSource, as_source
 from ..data.dataset import Dataset, no_column, open_dataset
 from ..data.metadata import said_of
+from ..data.patient_groups import group_patterns, groups_of
 from ..data.synthetic import is_sample, sample_folder, write_sample
 from ..errors import BadImage
 from ..spec import FeatureSpec
@@ -79,6 +80,22 @@ def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: 
     folder = write_sample(sample_folder(store.cache))
     _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
     return replace(open_dataset(folder, group_regex), synthetic=True)
+
+
+def of_patients(store: Store, paths: Sequence[str], group_regex: str | None = None) -> list[str]:
+    """The patient of each of some images, as far as their names or DICOM headers tell; else the image itself.
+
+    Raises :class:`UsageError` for what is no pattern.
+    """
+    names = list(paths)
+    nothing = [""] * len(names)
+    groups = groups_of(names, group_patterns(group_regex))
+    source = DataSource("", group_regex)
+    dataset = Dataset("", names, names, nothing, nothing, groups, source=source)
+    rows = dicom_rows(dataset)
+    if rows:
+        dataset = with_headers(store.index, dataset, rows, row_keys(store, [names[i] for i in rows])[0])
+    return dataset.groups
 
 
 def _as_before(source: DataSource, last: Mapping[str, Any]) -> DataSource:

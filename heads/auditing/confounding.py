@@ -140,17 +140,16 @@ def set_differences(
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two columns of one name, as text where one of them is."""
-    if a.dtype == b.dtype:
+    """Two columns of one name: numbers, or text in small letters, which one set may write and the other not."""
+    if a.dtype.kind == b.dtype.kind == "f":
         return a, b
-    texts = [
-        np.array(
-            [f"{value:g}" if known else None for value, known in zip(column, is_known(column), strict=True)], object
+    texts = []
+    for column in (a, b):
+        told = "{:g}".format if column.dtype.kind == "f" else str.casefold
+        known = is_known(column)
+        texts.append(
+            np.array([told(value) if there else None for value, there in zip(column, known, strict=True)], object)
         )
-        if column.dtype.kind == "f"
-        else column
-        for column in (a, b)
-    ]
     return texts[0], texts[1]
 
 

@@ -10,7 +10,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY
 
 from .formatting import where_line
-from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
+from .options import BUNDLE_WEIGHTS, OUT, PER_PATIENT, SKIP_BAD
 
 
 @click.command()
@@ -26,6 +26,7 @@ from .options import BUNDLE_WEIGHTS, OUT, SKIP_BAD
 )
 @BUNDLE_WEIGHTS
 @SKIP_BAD
+@PER_PATIENT
 @OUT
 @shared_options
 def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options: Any) -> None:
@@ -48,4 +49,7 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
     if "agreement" in result:
         lines.append(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in result["agreement"].items()))
     lines.append(result["verdict"])
+    if "per_patient" in result:
+        of = result["per_patient"]
+        lines.append(f"of patients, their images by {of['how']}: {of['verdict'].replace('images', 'patients')}")
     output.result(result, *lines, where_line(result))

@@ -19,6 +19,8 @@ from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, SKIP_BAD
 @BUNDLE_WEIGHTS
 @SKIP_BAD
 @click.option("--recheck", is_flag=True, help="Of less than float32: compute in float32 what that might change.")
+@PER_PATIENT
+@GROUPS
 @ON_MAP
 @click.option("--out", metavar="DIR", help="Folder for the map, with --on-map [default: a new one in ./runs].")
 @MEMORY
@@ -37,6 +39,8 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
             )
         if row["close"] and not row["rechecked"]:
             lines.append(f"  CLOSE: float32 might say otherwise than {result['precision']['precision']}")
+    for row in result.get("patients", ()):
+        lines.append(f"{_said(row)}  patient {row['patient']}, {row['images']} images")
     lines += precision_lines(result["precision"], "number" if result["task"] == "regression" else "classes")
     if result["precision"] and "rechecked" in result["precision"]:
         lines.append(

@@ -59,16 +59,17 @@ def association(column: np.ndarray, y: np.ndarray, groups: np.ndarray, seed: int
     if values is None:
         return None
     dealer: Dealer
-    if classes:
-        dealer = DealtLabels(np.unique(y, return_inverse=True)[1], of_group)
-    else:
-        dealer = DealtNumbers(rankdata(y) if numeric else y, of_group)
+    if classes and len(np.unique(y)) > 2:
+        dealer, squares = DealtLabels(np.unique(y, return_inverse=True)[1], of_group), _of_classes
+        most = 1 if numeric else min(values.shape[1], len(np.unique(y))) - 1
+    else:  # of two classes a number as well, and dealt as one: a patient may have images of both
+        if numeric and not classes:
+            y = rankdata(y)
+        dealer, squares, most = DealtNumbers(y, of_group), _of_numbers, 1
     totals, sizes = dealer.totals(values), dealer.totals(np.ones((len(y), 1)))[:, 0]
-    squares = _of_classes if classes else _of_numbers
     actual = float(squares(dealer.actual[None], totals, sizes)[0])
     rng = np.random.default_rng(seed)
     dealt = np.concatenate([squares(some, totals, sizes) for some in dealer.dealt(_DRAWS, rng)])
-    most = min(values.shape[1], len(np.unique(y))) - 1 if classes and not numeric else 1
     strength = float(np.sqrt(min(1.0, max(0.0, actual) / most)))
     return Association(strength, tail(actual, dealt), int(of_group.max()) + 1)
 

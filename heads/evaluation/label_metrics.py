@@ -222,8 +222,8 @@ def _checked(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.n
     y, p = np.asarray(y, np.float64), np.asarray(probabilities)
     if not len(y) or y.shape != p.shape or y.ndim != 2:
         raise DataError(
-            f"found labels of shape {y.shape} and probabilities of shape {p.shape}; expected (n, n_labels) of both, and "
-            "some"
+            f"found labels of shape {y.shape} and probabilities of shape {p.shape}; expected (n, n_labels) of both, "
+            "and some"
         )
     if np.isnan(y).all():
         raise DataError(f"of none of the {len(y)} images is any label known; expected some of 0 and 1")

@@ -93,19 +93,17 @@ def _recalls(one: Predicted) -> tuple[Dealer, _Measure]:
 
 
 def _area(one: Predicted) -> tuple[Dealer, _Measure]:
-    dealer = DealtLabels(one.y, _codes(one.groups))
-    ranks = dealer.totals(np.stack([rankdata(score) for score in one.predictions], axis=1))
-    sizes = dealer.totals(np.ones((len(one.y), 1)))[:, 0]
-
-    def area(dealt: np.ndarray) -> np.ndarray:
-        positive = (dealt @ sizes)[:, None]
-        return (dealt @ ranks - positive * (positive + 1) / 2) / (positive * (len(one.y) - positive))
-
-    return dealer, area
+    # An area rises with the correlation of labels and ranks, which takes labels that were dealt as numbers too: so
+    # patients of whom some images have the label change with the others.
+    return _correlation(one, np.asarray(one.y, np.float64))
 
 
 def _ranks(one: Predicted) -> tuple[Dealer, _Measure]:
-    dealer = DealtNumbers(rankdata(one.y), _codes(one.groups))
+    return _correlation(one, rankdata(one.y))
+
+
+def _correlation(one: Predicted, y: np.ndarray) -> tuple[Dealer, _Measure]:
+    dealer = DealtNumbers(y, _codes(one.groups))
     ranks = standardised(np.stack([rankdata(given) for given in one.predictions]))
 
     def correlation(dealt: np.ndarray) -> np.ndarray:

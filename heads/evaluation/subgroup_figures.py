@@ -14,7 +14,7 @@ import numpy as np
 from featcache.data.tasks import Kind
 
 _PRIOR = 10  # rows that the variance in all rows is worth, against the one in the rows of a subgroup
-_BINS = 256  # of scores; one way to deal is then a count of rows, however many there are
+_BINS = 64  # of scores: one way to deal is a count of rows in each, however many rows there are
 
 
 class Figure(ABC):
@@ -58,7 +58,7 @@ class MeanError(Figure):
 
 
 class MeanArea(Figure):
-    """The mean ROC area of several questions, each with an answer for some rows; scores in at most 256 bins.
+    """The mean ROC area of several questions, each with an answer for some rows; scores in at most 64 bins.
 
     Parameters
     ----------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from featcache.data.tasks import Kind
 from featcache.errors import DataError
 from featcache.extraction.planning import choose_data
 from featcache.features.labelled_features import Features
@@ -17,9 +19,11 @@ from featcache.store.store import Store
 from ..auditing.audit_record import join_groups
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.clusters import group_codes
+from ..evaluation.judgement import Views
 from ..evaluation.paired_tests import Difference, differences, error_difference, label_differences, swapped
+from ..evaluation.patients import per_patient as one_a_patient
 from ..evaluation.run_folder import require_out, run_folder, write_json, write_table
-from ..evaluation.task_metrics import TASK_METRICS
+from ..evaluation.task_metrics import TASK_METRICS, Threshold
 from .bundle_features import Images, bundle_features, known_images
 
 _log = logging.getLogger(__name__)
@@ -36,6 +40,7 @@ def compare(
     cache: str | os.PathLike[str] = "cache",
     out: str | os.PathLike[str] | None = None,
     skip_bad: bool = False,
+    per_patient: str | None = None,
 ) -> dict[str, Any]:
     """Judge two models on the same labelled images.
 
@@ -57,6 +62,8 @@ def compare(
         Folder for ``run.json`` and ``pairs.csv``; by default a new one in ``runs``.
     skip_bad : bool, optional
         Go on without images that cannot be decoded.
+    per_patient : {"mean", "max", "noisy-or"}, optional
+        Compare them on patients besides, as :func:`fit_head` makes the images of each one answer.
 
     Returns
     -------
@@ -67,8 +74,9 @@ def compare(
         whether each image is of its own group, without which p is too small); ``differences``, A minus B, of accuracy,
         balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
         :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``,
-        a sentence; ``warnings``. Of several labels ``differences`` has ``mean_roc_auc``, and ``labels`` those of each
-        one's area; of a number it has ``mae``. There is neither ``agreement`` nor ``mcnemar`` then.
+        a sentence; ``warnings``; and where asked ``per_patient``, the same of patients. Of several labels
+        ``differences`` has ``mean_roc_auc``, and ``labels`` those of each one's area; of a number it has ``mae``. There
+        is neither ``agreement`` nor ``mcnemar`` then.
 
     Raises
     ------
@@ -130,9 +138,13 @@ def compare(
     known, left_out = known_images(a, dataset, split)
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
     of_a = join_groups(of_a, cache)
-    outputs = a.predict_proba(of_a), b.predict_proba(of_b)
+    Views(per_patient=per_patient).check(of_a)
+    given = a.predict_proba(of_a), b.predict_proba(of_b)
+    models = _Models.of(a, b, *given)
     with run_folder(out, "compare", str(a.about["task"])) as folder:
-        comparison, answers = _PAIRED[a.task.kind](a, b, of_a, *outputs)
+        comparison = models.compared(of_a.y, of_a.groups)
+        if per_patient is not None:
+            comparison["per_patient"] = models.of_patients(of_a.y, of_a.groups, per_patient)
         seen = [int(side.trained_on(of_a.keys).sum()) for side in (a, b)]
         warnings = _warnings((a, b), seen, of_a, comparison)
         measures = TASK_METRICS[a.task.kind]
@@ -141,12 +153,9 @@ def compare(
                 "bundle": str(side.folder),
                 "classes": list(side.classes),
                 "trained_on": learnt,
-                "test": measures.evaluate(rows.y, given, of_a.groups, side.classes, side.threshold),
+                "test": measures.evaluate(rows.y, outputs, of_a.groups, side.classes, side.threshold),
             }
-            for name, side, rows, given, learnt in (
-                ("a", a, of_a, outputs[0], seen[0]),
-                ("b", b, of_b, outputs[1], seen[1]),
-            )
+            for name, side, rows, outputs, learnt in zip("ab", (a, b), (of_a, of_b), given, seen, strict=True)
         }
         result = {
             "task": a.about["task"],
@@ -163,70 +172,99 @@ def compare(
         }
         for text in warnings:
             _log.warning("%s", text)
-        header, table = answers
-        about = [[path, *row] for path, row in zip(of_a.paths, table, strict=True)]
-        write_table(folder / "pairs.csv", ("path", *header), about)
+        header, table = models.table(of_a.y)
+        write_table(
+            folder / "pairs.csv",
+            ("path", *header),
+            [[path, *row] for path, row in zip(of_a.paths, table, strict=True)],
+        )
         write_json(folder / "run.json", result)
         return result
 
 
-_Answers = tuple[list[str], list[list[Any]]]
+@dataclass(frozen=True)
+class _Models:
+    """What two models say of the same rows, both in the order of A's classes or labels.
 
+    Attributes
+    ----------
+    kind, names : of the task.
+    outputs : of A and of B.
+    thresholds : of both, see :mod:`heads.evaluation.task_metrics`.
+    """
 
-def _paired_classes(
-    a: Bundle, b: Bundle, of_a: Features, p_a: np.ndarray, p_b: np.ndarray
-) -> tuple[dict[str, Any], _Answers]:
-    place = np.array([a.classes.index(name) for name in b.classes])  # of B's classes among A's
-    labels_a, labels_b = a.labels(p_a), place[b.labels(p_b)]
-    comparison = paired(of_a.y, p_a, p_b[:, np.argsort(place)], labels_a, labels_b, of_a.groups)
-    rows = zip(of_a.y, labels_a, labels_b, strict=True)
-    return comparison, (["label", "a", "b"], [[a.classes[label] for label in labels] for labels in rows])
+    kind: Kind
+    names: tuple[str, ...]
+    outputs: tuple[np.ndarray, np.ndarray]
+    thresholds: tuple[Threshold, Threshold]
 
+    @classmethod
+    def of(cls, a: Bundle, b: Bundle, given_a: np.ndarray, given_b: np.ndarray) -> _Models:
+        threshold = b.threshold
+        if a.task.kind != "number":
+            place = [b.classes.index(name) for name in a.classes]
+            given_b = given_b[:, place]
+            if isinstance(threshold, list):
+                threshold = [threshold[i] for i in place]
+            elif threshold is not None and place != [0, 1]:
+                # B calls a row by its own second class, which is A's first, from the threshold on.
+                threshold = float(np.nextafter(1 - threshold, 2))
+        return cls(a.task.kind, a.classes, (given_a, given_b), (a.threshold, threshold))
 
-def _paired_labels(
-    a: Bundle, b: Bundle, of_a: Features, p_a: np.ndarray, p_b: np.ndarray
-) -> tuple[dict[str, Any], _Answers]:
-    """Of several labels: their ROC areas, in the mean and one by one."""
-    p_b = p_b[:, [b.classes.index(name) for name in a.classes]]
-    of_group = group_codes(of_a.groups, len(of_a))
-    mean, each = label_differences(of_a.y, p_a, p_b, of_group)
-    comparison = {
-        "n": len(of_a),
-        "groups": int(of_group.max()) + 1,
-        "differences": {"mean_roc_auc": _plain(mean)},
-        "labels": dict(zip(a.classes, map(_plain, each), strict=True)),
-        "shown": mean is not None and mean.p < 0.05,
-    }
-    header = [f"{name}{of}" for name in a.classes for of in ("", " a", " b")]
-    columns = [column for label in range(len(a.classes)) for column in (of_a.y[:, label], p_a[:, label], p_b[:, label])]
-    table = [["" if np.isnan(value) else f"{value:.6g}" for value in row] for row in zip(*columns, strict=True)]
-    return {**comparison, "verdict": _gap_in_words("mean ROC area", mean, comparison, better=1)}, (header, table)
+    @property
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """What they say, as :meth:`heads.evaluation.task_metrics.TaskMetrics.answers` has it."""
+        said = TASK_METRICS[self.kind].answers
+        return said(self.outputs[0], self.thresholds[0]), said(self.outputs[1], self.thresholds[1])
 
+    def compared(self, y: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        """The comparison, from what is true and groups."""
+        return {"classes": self._classes, "labels": self._labels, "number": self._numbers}[self.kind](y, groups)
 
-def _paired_numbers(
-    a: Bundle, b: Bundle, of_a: Features, given_a: np.ndarray, given_b: np.ndarray
-) -> tuple[dict[str, Any], _Answers]:
-    """Of a number: how far off they are."""
-    of_group = group_codes(of_a.groups, len(of_a))
-    count = int(of_group.max()) + 1
-    gap = error_difference(of_a.y, given_a, given_b, of_group) if count > 1 else None
-    comparison = {
-        "n": len(of_a),
-        "groups": count,
-        "differences": {"mae": _plain(gap)},
-        "shown": gap is not None and gap.p < 0.05,
-    }
-    rows = zip(of_a.y, given_a, given_b, strict=True)
-    table = [[f"{value:.6g}" for value in row] for row in rows]
-    verdict = _gap_in_words("mean absolute error", gap, comparison, better=-1)
-    return {**comparison, "verdict": verdict}, ([a.classes[0], "a", "b"], table)
+    def of_patients(self, y: np.ndarray, groups: np.ndarray, how: str) -> dict[str, Any]:
+        """The same of patients."""
+        rows = [one_a_patient(outputs, y, groups, how, self.kind) for outputs in self.outputs]
+        patients = replace(self, outputs=(rows[0].outputs, rows[1].outputs))
+        return {**patients.compared(rows[0].y, rows[0].groups), "how": how, "left_out": rows[0].left_out}
 
+    def _classes(self, y: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        return paired(y, *self.outputs, *self.answers, groups)
 
-_PAIRED: dict[str, Callable[..., tuple[dict[str, Any], _Answers]]] = {
-    "classes": _paired_classes,
-    "labels": _paired_labels,
-    "number": _paired_numbers,
-}
+    def _labels(self, y: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        """Of several labels: their ROC areas, in the mean and one by one."""
+        of_group = group_codes(groups, len(y))
+        mean, each = label_differences(y, *self.outputs, of_group)
+        comparison = {
+            "n": len(y),
+            "groups": int(of_group.max()) + 1,
+            "differences": {"mean_roc_auc": _plain(mean)},
+            "labels": dict(zip(self.names, map(_plain, each), strict=True)),
+            "shown": mean is not None and mean.p < 0.05,
+        }
+        return {**comparison, "verdict": _gap_in_words("mean ROC area", mean, comparison, better=1)}
+
+    def _numbers(self, y: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+        """Of a number: how far off they are."""
+        of_group = group_codes(groups, len(y))
+        count = int(of_group.max()) + 1
+        gap = error_difference(y, *self.outputs, of_group) if count > 1 else None
+        comparison = {
+            "n": len(y),
+            "groups": count,
+            "differences": {"mae": _plain(gap)},
+            "shown": gap is not None and gap.p < 0.05,
+        }
+        return {**comparison, "verdict": _gap_in_words("mean absolute error", gap, comparison, better=-1)}
+
+    def table(self, y: np.ndarray) -> tuple[list[str], list[list[Any]]]:
+        """What is true of each row and what either says of it: names of columns, and a list for each row."""
+        if self.kind == "classes":
+            rows = zip(y, *self.answers, strict=True)
+            return ["label", "a", "b"], [[self.names[code] for code in codes] for codes in rows]
+        columns = [array.reshape(len(y), -1) for array in (y, *self.outputs)]
+        header = [f"{name}{of}" for name in self.names for of in ("", " a", " b")]
+        numbers = np.stack(columns, axis=2).reshape(len(y), -1)
+        return header, [["" if np.isnan(value) else f"{value:.6g}" for value in row] for row in numbers]
 
 
 def _plain(one: Difference | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featcache.errors import DataError, UsageError
-from featcache.extraction.planning import choose_data
+from featcache.extraction.planning import choose_data, of_patients
 from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
@@ -20,6 +21,8 @@ from ..bundles.answer_error import told
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.judgement import Views, judged
 from ..evaluation.operating_point import operating_point
+from ..evaluation.patients import check_per_patient
+from ..evaluation.patients import per_patient as one_a_patient
 from ..evaluation.run_folder import (
     data_title,
     require_out,
@@ -46,6 +49,8 @@ def predict(
     cache: str | os.PathLike[str] = "cache",
     skip_bad: bool = False,
     recheck: bool = False,
+    per_patient: str | None = None,
+    group_regex: str | None = None,
     on_map: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
@@ -66,6 +71,11 @@ def predict(
     recheck : bool, optional
         Of a model of features in less than float32: compute the images whose answers that might have changed once more
         in float32, whose answers then stand.
+    per_patient : {"mean", "max", "noisy-or"}, optional
+        Give an answer for each patient besides; see :func:`heads.evaluation.patients.per_patient`. Whose an image is
+        says its name (``group_regex``, else as in well-known collections) or its DICOM header.
+    group_regex : str, optional
+        Pattern whose first group, found in a file's name, is its patient.
     on_map : str or path-like, optional
         The run folder of a :func:`tsne` of this bundle, or of its features: the images are shown on that map, which
         stays as it is. The features of the map's own images are read from the cache.
@@ -87,7 +97,7 @@ def predict(
         ``unlike_training`` is whether the image is farther from those that the model learnt from than 99 in 100 of
         their own kind (see :mod:`heads.bundles.out_of_distribution`): what the model says of it is then a guess. It and
         ``distance`` (0 to 2) are None where the bundle holds nothing to tell by. With ``on_map`` also ``figures``,
-        ``csv`` and ``run``, paths.
+        ``csv`` and ``run``, paths. With ``per_patient`` also ``patients``: ``patient images`` and the answer of each.
 
     Raises
     ------
@@ -142,6 +152,8 @@ def predict(
     if out is not None and on_map is None:
         raise UsageError("--out is where a map is drawn; say on which one with --on-map")
     drawn = _map_to_draw_on(on_map, opened, out)
+    if per_patient is not None:
+        check_per_patient(per_patient, opened.task.kind, len(opened.classes))
     given = unlabelled_images(opened, images)
     if not len(given.y):
         raise DataError("no images to predict")
@@ -185,6 +197,8 @@ def predict(
         "warnings": opened.warnings,
         "synthetic": opened.synthetic,
     }
+    if per_patient is not None:
+        result["patients"] = _of_patients(opened, features, probabilities, per_patient, group_regex, cache)
     if drawn is not None and len(features):
         with run_folder(out, "predict", opened.spec.network) as folder:
             answers = opened.labels(probabilities)
@@ -371,3 +385,24 @@ def _said(opened: Bundle, outputs: np.ndarray) -> list[dict[str, Any]]:
         labels = [[name for name, has in zip(names, row, strict=True) if has] for row in answers]
         return [{"labels": own, "probabilities": row} for own, row in zip(labels, shares, strict=True)]
     return [{"label": names[code], "probabilities": row} for code, row in zip(answers.tolist(), shares, strict=True)]
+
+
+def _of_patients(
+    opened: Bundle,
+    features: Features,
+    outputs: np.ndarray,
+    how: str,
+    group_regex: str | None,
+    cache: str | os.PathLike[str],
+) -> list[dict[str, Any]]:
+    """What a model says of each patient."""
+    if not len(features):
+        return []
+    with Store(cache) as store:
+        groups = of_patients(store, features.paths, group_regex)
+    of = one_a_patient(outputs, features.y, groups, how, opened.task.kind)
+    counts = Counter(groups)
+    return [
+        {"patient": patient, "images": counts[patient], **said}
+        for patient, said in zip(of.groups.tolist(), _said(opened, of.outputs), strict=True)
+    ]

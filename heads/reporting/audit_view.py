@@ -14,7 +14,8 @@ from ..auditing.findings import gravest_first
 from .run_reader import Collected
 from .thumbnails import data_uri, thumbnail
 
-_PAIRS, _PROBES, _ROWS = 6, 24, 15
+_PAIRS, _ROWS = 6, 15
+_PROBES, _AT_ONCE = 16, 24  # that are shown where there are more than the latter
 _PAIR_SIDE = 128  # pixels
 _SHOWN = 0.05  # p of a row that is shown
 # Earlier versions, and shorter run.json, say less.
@@ -95,8 +96,8 @@ def _probes(every: Sequence[Mapping[str, Any]], of: str, title: str, words: str)
         "measure": rows[0]["measure"],
         "several": several,
         "low": max(-1.0, math.floor(10 * min(ends)) / 10),
-        "rows": rows[:_PROBES],
-        "rest": rows[_PROBES:],
+        "rows": rows if len(rows) <= _AT_ONCE else rows[:_PROBES],
+        "rest": [] if len(rows) <= _AT_ONCE else rows[_PROBES:],
     }
 
 

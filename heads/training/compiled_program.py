@@ -28,6 +28,7 @@ _DENSE = 0.5
 # Batches of the data: a head that trains alone on more of them, and on one thread, would take longer than XLA's program
 # on all with its start. Neither other heads of the stack nor the number of epochs decide: a head is one and the same.
 _FEW = 500
+_FEW_ROWS = 32_000  # large batches are bound by arithmetic, so that rows decide, and not batches
 _SAMPLED = 16  # rows at least, whose zeros are counted
 _PARTS = 2  # for each core, so that one which is busy with something else is not waited for
 _NONE, _NO_DELTA = np.empty(0, np.int64), np.empty((0, 0), np.float32)
@@ -54,7 +55,7 @@ def suits(shape: HeadShape, X: np.ndarray | StoredRows, jobs: Sequence[Job]) -> 
         rows = jobs[0].rows
         some = np.asarray(X[rows[:: max(1, len(rows) // _SAMPLED)]])
         return bool(np.count_nonzero(some) <= _DENSE * some.size)
-    return -(-len(X) // jobs[0].spec.batch_size) <= _FEW
+    return len(X) <= _FEW_ROWS and -(-len(X) // jobs[0].spec.batch_size) <= _FEW
 
 
 def filled_up(X: np.ndarray) -> np.ndarray:

@@ -181,9 +181,8 @@ class DenseHeadMultilabelClassifier(ClassifierMixin, DenseHead):
     def _new_targets(self, y: np.ndarray) -> np.ndarray:
         nobody = np.flatnonzero(np.isnan(y).all(axis=0))
         if len(nobody):
-            raise ValueError(
-                f"label(s) {', '.join(map(str, nobody))} (counted from 0) are known of no row; leave them out"
-            )
+            which = ", ".join(map(str, nobody))
+            raise ValueError(f"label(s) {which}, counted from 0, are known of no row; leave them out")
         self.n_outputs_ = y.shape[1]
         return y
 

@@ -72,7 +72,8 @@ def groups_aside(codes: np.ndarray, groups: np.ndarray, fraction: float, seed: i
             taken[group], aside = True, aside + counts[group]
     if not taken.any():
         raise ValueError(
-            f"found {len(counts)} groups, and {counts.shape[1]} classes, labels or parts of a number's range; to stop early "
-            "needs a group to validate on besides one of each to learn from. Give more groups, validation_data, or neither patience nor checkpoint"
+            f"found {len(counts)} groups of {counts.shape[1]} classes, labels or parts of a number's range; to stop "
+            "early needs one to validate on besides one of each to learn from. Give more groups, validation_data, or "
+            "neither patience nor checkpoint"
         )
     return np.flatnonzero(~taken[groups]), np.flatnonzero(taken[groups])

@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from featcache.data.tasks import Classification, Multilabel, Regression, Task
+from featcache.data.tasks import Classification, Kind, Multilabel, Regression, Task
 from heads.auditing.confounding import confounded
 from heads.auditing.leakage import leak_inflation
 from heads.auditing.metadata_probes import told_by, worth_asking
@@ -36,8 +36,7 @@ from heads.evaluation.label_permutation import p_values
 from heads.evaluation.number_metrics import evaluate_numbers
 from heads.evaluation.paired_tests import differences
 from heads.evaluation.roc_areas import area_interval
-from heads.evaluation.subgroup_metrics import subgroup_metrics
-from heads.evaluation.subgroups import subgroups
+from heads.evaluation.subgroup_metrics import gap_p_value, holm
 from heads.experiments.scouting_rounds import scouting_rounds
 
 ACCURACIES = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -441,7 +440,7 @@ def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: 
     return (groups, size, icc, kind, f"{truth['r2']:.2f}", *cells)
 
 
-def subgroup_alarms(kind: str, patients: int, size: int, columns: int, draws: int) -> Row:
+def subgroup_alarms(kind: Kind, patients: int, size: int, columns: int, draws: int) -> Row:
     """Subgroups that have nothing to do with the model: half of the columns are of patients, half of images."""
     rng = np.random.default_rng([len(kind), patients, size, columns])
     of_group, alarms, single = np.repeat(np.arange(patients), size), 0, 0
@@ -455,19 +454,14 @@ def subgroup_alarms(kind: str, patients: int, size: int, columns: int, draws: in
         else:
             y, outputs = number_and_error(rng, of_group, 0.4, 1.0, "age")
             outputs = y + outputs
-        known = {}
+        p = []
         for place in range(columns):
-            levels = np.array(["a", "b", "c"][: 2 + place // 2 % 2], object)
-            dealt = rng.choice(levels, patients)[of_group] if place % 2 else rng.choice(levels, len(of_group))
-            known[f"column {place}"] = dealt
-        found = subgroup_metrics(
-            kind, y, outputs, of_group, subgroups(known, ",".join(known)), ("n", "p") if kind == "classes" else "abc",
-            int(rng.integers(2**31)),
-        )  # fmt: skip
-        gaps = [about["gap"] for about in found["columns"].values() if about["gap"]]
-        alarms += any(gap["shown"] for gap in gaps)
-        single += sum(gap["p"] < 0.05 for gap in gaps) / max(1, len(gaps))
-    return (kind, patients, size, columns, f"{single / draws:.4f}", f"{alarms / draws:.4f}")
+            dealt = rng.integers(0, 2 + place // 2 % 2, patients if place % 2 else len(of_group))
+            dealt = dealt[of_group] if place % 2 else dealt
+            p.append(gap_p_value(kind, y, outputs, of_group, dealt, rng))
+        alarms += min(holm(p)) < 0.05
+        single += np.mean(np.array(p) < 0.05)
+    return (kind, patients, size, columns, draws, f"{single / draws:.4f}", f"{alarms / draws:.4f}")
 
 
 def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
@@ -521,8 +515,8 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
     for kind, groups in itertools.product(("uneven", "heavy"), (10, 40)):
         yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws)
     yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws)
-    for kind, (patients, size) in itertools.product(("classes", "labels", "number"), ((60, 5), (200, 2))):
-        yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws)
+    for kind, (patients, size) in itertools.product(("classes", "number", "labels"), ((60, 5), (200, 2))):
+        yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws // 4 if kind == "labels" else draws)
     for patients, size, columns, signals, icc in (
         (160, 1, 500, (2.5,) * 4, 0),
         (160, 1, 20, (1.5,) * 2, 0),
@@ -573,7 +567,7 @@ TITLES = {
     ),
     "subgroups": (
         "Subgroups that mean nothing: how often a column has p < 0.05, and how often any is shown after Holm",
-        ("task", "patients", "images", "columns", "a column", "any shown"),
+        ("task", "patients", "images", "columns", "draws", "a column", "any shown"),
     ),
     "metadata": (
         "Eight probes of metadata and three of images on targets dealt at random: how often any has such a p; and how "

@@ -133,6 +133,23 @@ def test_two_models_of_labels(labels, made):
     assert gap["ci"][0] <= gap["value"] <= gap["ci"][1]
 
 
+@pytest.mark.parametrize("how", ["mean", "max", "noisy-or"])
+def test_patients_in_predict_and_compare(labels, ages, made, how):
+    paths = [path for path in labels.features.paths if "/00" in path]
+    result = predict(labels.result["bundle"], paths, per_patient=how, group_regex=r"(\d{3})_\d", cache=made / "c")
+    assert [row["patient"] for row in result["patients"]] == list(
+        dict.fromkeys(path.split("/")[-1][:3] for path in paths)
+    )
+    first = [row["probabilities"]["Edema"] for row in result["rows"] if "/000_" in row["path"]]
+    wanted = {"mean": np.mean(first), "max": max(first), "noisy-or": 1 - np.prod(1 - np.array(first))}[how]
+    assert result["patients"][0]["probabilities"]["Edema"] == pytest.approx(wanted)
+    assert result["patients"][0]["images"] == len(first)
+    both = [labels.result["bundle"]] * 2
+    compared = compare(*both, per_patient=how, cache=made / "c", out=made / f"same-{how}")
+    assert compared["per_patient"]["n"] == 40
+    assert compared["per_patient"]["differences"]["mean_roc_auc"]["value"] == 0
+
+
 def test_labels_on_a_map(labels, made):
     result = tsne(labels.result["bundle"], cache=made / "c", split="test", out=made / "map")
     rows = columns(made / "map" / "tsne.csv")

@@ -16,7 +16,7 @@ from featcache.errors import DataError, StoreError, UsageError
 from featcache.features import stored_rows
 from featcache.store.shard import Rows
 from featcache.system import memory
-from heads import DenseHeadClassifier, OwnCNNClassifier
+from heads import DenseHeadClassifier, DenseHeadMultilabelClassifier, DenseHeadRegressor, OwnCNNClassifier
 
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
 
@@ -131,6 +131,22 @@ def test_trains_as_from_memory(cache, settings, small_blocks):
         np.testing.assert_allclose(fitted[1].history_[name], curve, rtol=1e-5, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(fitted[1].predict_proba(lazy.X), fitted[0].predict_proba(whole.X), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(fitted[1].hidden(lazy.X), fitted[0].hidden(whole.X), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", [DenseHeadMultilabelClassifier(16), DenseHeadRegressor(16)], ids=["labels", "number"])
+def test_labels_and_numbers_are_learnt_as_from_memory(cache, head, small_blocks):
+    whole, lazy = (featcache.load("mobilenet", cache=cache, stream=stream) for stream in (False, True))
+    rng = np.random.default_rng(0)
+    y = 40 + 9.0 * whole.y + rng.normal(size=90)
+    if isinstance(head, DenseHeadMultilabelClassifier):
+        y = np.stack([whole.y == 1, whole.y > 1, whole.y == 0], axis=1).astype(float)
+        y[rng.random(y.shape) < 0.5] = np.nan  # blocks know of unequal numbers of labels
+        y[np.isnan(y).all(axis=1), 0] = 0
+    head.set_params(epochs=3, batch_size=8, patience=3, random_state=3)
+    theirs, ours = (clone(head).fit(features.X, y) for features in (whole, lazy))
+    for name, curve in theirs.history_.items():
+        np.testing.assert_allclose(ours.history_[name], curve, rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(ours.predict(lazy.X), theirs.predict(whole.X), rtol=1e-5)
 
 
 def test_own_cnn_trains_from_the_store(cache):

@@ -12,13 +12,14 @@ from PIL import Image
 from scipy.stats import binom
 from sklearn import metrics
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 import featcache
 from featcache.errors import DataError
 from heads.auditing.audit_record import AuditRecord, write_record
 from heads.bundles.saving import save_bundle
 from heads.evaluation.intervals import share_interval
-from heads.evaluation.paired_tests import differences, swapped
+from heads.evaluation.paired_tests import differences, error_difference, label_differences, swapped
 from heads.inference.comparison import compare, paired
 from heads.inference.prediction import evaluate_bundle
 
@@ -281,6 +282,42 @@ def test_equally_good_models_are_seldom_told_apart(patients, images):
         for one in found.values():
             assert (one.ci[0] <= 0 <= one.ci[1]) or one.p < 0.05
     assert (shown / draws < 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)).all()
+
+
+@pytest.mark.parametrize(("patients", "images"), [(12, 10), (30, 3)])
+def test_equally_good_models_of_labels_and_of_numbers_are_seldom_told_apart(patients, images):
+    rng, shown, draws = np.random.default_rng(patients), np.zeros(3), 200
+    groups = np.repeat(np.arange(patients), images)
+    for _ in range(draws):
+        y = (rng.normal(size=(patients, 2))[groups] + 0.5 * rng.normal(size=(len(groups), 2)) > 0.3).astype(float)
+        y[rng.random(y.shape) < 0.2] = np.nan  # some are not known
+        given = [
+            rng.normal(size=(patients, 2))[groups] + rng.normal(size=y.shape) + 1.5 * np.nan_to_num(y) for _ in range(2)
+        ]
+        mean, each = label_differences(y, *given, groups)
+        number = rng.normal(size=len(groups))
+        numbers = [number + rng.normal(size=patients)[groups] + rng.normal(size=len(groups)) for _ in range(2)]
+        found = [mean, each[0], error_difference(number, *numbers, groups)]
+        shown += [one is not None and one.p < 0.05 for one in found]
+    assert (shown / draws < 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)).all()
+
+
+def test_areas_of_labels_differ_by_those_of_the_rows_that_know_them():
+    rng = np.random.default_rng(0)
+    y = (rng.random((80, 2)) < 0.4).astype(float)
+    y[rng.random(y.shape) < 0.3] = np.nan
+    a, b = (np.nan_to_num(y) * strength + rng.normal(size=y.shape) for strength in (3, 0.5))
+    mean, each = label_differences(y, a, b, np.arange(80))
+    areas = [
+        [roc_auc_score(y[~np.isnan(y[:, label]), label], one[~np.isnan(y[:, label]), label]) for label in range(2)]
+        for one in (a, b)
+    ]
+    assert [one.value for one in each] == pytest.approx(np.subtract(*areas))
+    assert mean.value == pytest.approx(np.subtract(*areas).mean())
+    assert mean.p < 0.01
+    assert mean.ci[0] > 0
+    nobody = np.where(np.isnan(y), np.nan, 0)
+    assert label_differences(nobody, a, b, np.arange(80)) == (None, [None, None])
 
 
 def test_swapping_all_ways_is_the_sign_test_where_each_patient_has_one_image():

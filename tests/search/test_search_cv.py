@@ -28,9 +28,10 @@ from sklearn.ensemble import (
 )
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import accuracy_score, make_scorer
+from sklearn.metrics import accuracy_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
+    GroupKFold,
     HalvingGridSearchCV,
     RandomizedSearchCV,
     ShuffleSplit,
@@ -48,6 +49,8 @@ from featcache.errors import UsageError
 from featcache.system import memory
 from heads import (
     DenseHeadClassifier,
+    DenseHeadMultilabelClassifier,
+    DenseHeadRegressor,
     FastGridSearchCV,
     FastHalvingGridSearchCV,
     FastRandomizedSearchCV,
@@ -187,6 +190,40 @@ def test_heads_equal_those_fitted_alone(grid, classes, all_answered):
     assert ours.best_estimator_.n_iter_ == theirs.best_estimator_.n_iter_
 
 
+def known_area(model, X, Y):
+    """Mean ROC area of the labels, each over the rows of which it is known."""
+    given, known = model.predict_proba(X), ~np.isnan(Y)
+    return np.mean([roc_auc_score(Y[known[:, k], k], given[known[:, k], k]) for k in range(Y.shape[1])])
+
+
+LABELS, NUMBER = DenseHeadMultilabelClassifier(8, random_state=1), DenseHeadRegressor(8, random_state=1)
+OTHERS = [
+    (LABELS, {"epochs": [5, 2], "class_weight": [None, "balanced"]}, {"scoring": "roc_auc"}),
+    (LABELS, {"epochs": [3, 6], "patience": [1], "dropout": [0.1, 0.3]}, {"scoring": known_area}),
+    (NUMBER, {"epochs": [3, 8], "patience": [2]}, {"scoring": ["r2", "neg_mean_absolute_error"], "refit": "r2"}),
+    (NUMBER, {"epochs": [2, 4], "loss": ["squared", "huber"], "batch_norm": [True]}, {"scoring": None}),
+]
+
+
+@pytest.mark.parametrize(("head", "grid", "scoring"), OTHERS, ids=["labels", "known labels", "number", "losses"])
+def test_heads_of_labels_and_numbers_equal_those_fitted_alone(head, grid, scoring, all_answered):
+    X, _, groups = data(2, d=40)
+    rng = np.random.default_rng(3)
+    values = X @ rng.normal(size=(40, 3)) + rng.normal(size=(90, 3))
+    y = 50 + 10 * values[:, 0] if head is NUMBER else (values > np.median(values, axis=0)).astype(float)
+    if scoring["scoring"] is known_area:
+        y[rng.random(y.shape) < 0.3] = np.nan
+        y[np.isnan(y).all(axis=1), 0] = 1
+    options = {"cv": GroupKFold(2), "return_train_score": True, **scoring}
+    with sklearn.config_context(enable_metadata_routing=True):
+        theirs = GridSearchCV(clone(head).set_fit_request(groups=True), grid, **options).fit(X, y, groups=groups)
+    all_answered()
+    ours = FastGridSearchCV(head, grid, **options).fit(X, y, groups=groups)
+    assert not np.isnan(ours.cv_results_[next(name for name in ours.cv_results_ if "mean_test" in name)]).any()
+    assert_same(ours, theirs, 1e-5)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-5)
+
+
 def test_epochs_are_read_from_one_training(monkeypatch):
     X, y, _ = data(2, d=40)
     trained = []
@@ -320,10 +357,28 @@ def test_models_with_no_way_of_their_own_go_the_ordinary_one(jobs, tmp_path):
 def test_random_and_halving_equal_sklearns():
     X, y, _ = data(2, d=40)
     head = DenseHeadClassifier(8, epochs=4, random_state=0)
+    _compare_random_and_halving(head, X, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["labels", "number"])
+def test_random_and_halving_of_labels_and_numbers_equal_sklearns(kind):
+    X, _, _ = data(2, d=40)
+    values = X @ np.random.default_rng(3).normal(size=(40, 3))
+    if kind == "labels":
+        y = (values > np.median(values, axis=0)).astype(int)
+        _compare_random_and_halving(clone(LABELS).set_params(epochs=4), X, y, scoring="roc_auc")
+    else:
+        _compare_random_and_halving(clone(NUMBER).set_params(epochs=4), X, values[:, 0])
+
+
+def _compare_random_and_halving(head, X, y, **scoring):
     space = {"learning_rate": stats.loguniform(1e-4, 1e-1), "dropout": [0.1, 0.2]}
-    theirs = RandomizedSearchCV(head, space, n_iter=4, random_state=3, cv=3).fit(X, y)
-    assert_same(FastRandomizedSearchCV(head, space, n_iter=4, random_state=3, cv=3).fit(X, y), theirs, 1e-5)
+    drawn = {"n_iter": 4, "random_state": 3, "cv": 3, **scoring}
+    theirs = RandomizedSearchCV(head, space, **drawn).fit(X, y)
+    assert_same(FastRandomizedSearchCV(head, space, **drawn).fit(X, y), theirs, 1e-5)
     options = {"resource": "epochs", "max_resources": 8, "min_resources": 2, "factor": 2, "cv": 3, "random_state": 0}
+    options |= scoring
     grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 1e-1]}
     halved = HalvingGridSearchCV(head, grid, **options).fit(X, y)
     assert_same(FastHalvingGridSearchCV(head, grid, **options).fit(X, y), halved, 1e-5)
@@ -532,13 +587,13 @@ def test_rows_set_aside_to_stop_early_are_whole_groups(monkeypatch):
             assert len(own) == len(ready.rows) + len(ready.val_rows)
             assert not set(own[ready.rows]) & set(own[ready.val_rows])
             assert 0.1 <= len(ready.val_rows) / len(own) <= 0.35
-            assert set(ready.codes[ready.rows]) == set(ready.codes[ready.val_rows]) == {0, 1}
+            assert set(ready.targets[ready.rows]) == set(ready.targets[ready.val_rows]) == {0, 1}
         assert search.best_score_ > 0
 
 
 def test_groups_that_cannot_be_spared():
     X, y = np.zeros((12, 2), np.float32), np.repeat([0, 1], 6)
-    with pytest.raises(ValueError, match="besides one of each class"):
+    with pytest.raises(ValueError, match="besides one of each to learn from"):
         DenseHeadClassifier(2, patience=1).fit(X, y, groups=np.repeat(["a", "b"], 6))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shutil
@@ -16,7 +17,7 @@ from surroundings import ROOT
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.system.private_folder import private_folder
-from heads.training import architectures, compiled_program, engine, numba_compiler
+from heads.training import architectures, compiled_program, engine, numba_compiler, numpy_forward
 from heads.training.architectures import HeadShape, dense_head, initial_weights
 from heads.training.train_spec import Job, TrainedHead, TrainSpec
 
@@ -29,7 +30,41 @@ def data(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return X.astype(np.float32), y
 
 
-def keras_fit(X, y, shape: HeadShape, spec: TrainSpec, weights, validation=None, sample_weight=None):
+def data_of(shape: HeadShape, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features of that width with what such a head learns; of labels, a third is not known, but one of each row."""
+    if shape.loss == "class":
+        return data(n, shape.n_features, shape.n_targets)
+    X, _ = data(n, shape.n_features, 2)
+    rng = np.random.default_rng(7)
+    values = X @ rng.normal(size=(shape.n_features, shape.n_targets)) + rng.normal(size=(n, shape.n_targets))
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    if shape.loss != "labels":
+        return X, values[:, 0]
+    Y = (values > 0.3).astype(np.float32)
+    unknown = rng.random(Y.shape) < 1 / 3
+    unknown[np.arange(n), rng.integers(0, shape.n_targets, n)] = False
+    return X, np.where(unknown, np.float32(np.nan), Y)
+
+
+def keras_loss(shape: HeadShape, balance=None):
+    """The loss by Keras' name; of labels, its binary cross-entropies with a mask, and weights, multiplied in."""
+    if shape.loss != "labels":
+        crossed = "binary_crossentropy" if shape.n_outputs == 1 else "sparse_categorical_crossentropy"
+        return {"class": crossed, "squared": "mean_squared_error", "huber": "huber"}[shape.loss]
+    _, keras = load_tensorflow()
+    ops = keras.ops
+    no, yes = np.ones((2, shape.n_outputs), np.float32) if balance is None else balance
+
+    def masked(Y, predicted):
+        known = ops.cast(ops.equal(Y, Y), "float32")
+        there = ops.where(ops.isnan(Y), 0.0, Y)
+        weight = known * (there * yes + (1 - there) * no)
+        return ops.mean(weight * ops.binary_crossentropy(there, predicted), axis=-1)
+
+    return masked
+
+
+def keras_fit(X, y, shape: HeadShape, spec: TrainSpec, weights, validation=None, sample_weight=None, balance=None):
     """The same head trained by ``keras.Model.fit`` in the given order of rows."""
     _, keras = load_tensorflow()
     model = dense_head(shape, spec.dropout, spec.l2, [w.copy() for w in weights])
@@ -38,8 +73,8 @@ def keras_fit(X, y, shape: HeadShape, spec: TrainSpec, weights, validation=None,
         "adamw": lambda: keras.optimizers.AdamW(spec.learning_rate, weight_decay=spec.weight_decay),
         "sgd": lambda: keras.optimizers.SGD(spec.learning_rate, momentum=spec.momentum),
     }[spec.optimizer]()
-    loss = "binary_crossentropy" if shape.n_outputs == 1 else "sparse_categorical_crossentropy"
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    metrics = [] if shape.loss == "labels" else [shape.measure]  # Keras has none that leaves out what is not known
+    model.compile(optimizer, keras_loss(shape, balance), metrics=metrics)
     history = model.fit(
         X,
         y,
@@ -67,26 +102,43 @@ def way(request, monkeypatch) -> str:
 
 
 CASES = [
-    {"activation": activation, "classes": classes, "batch_norm": norm}
+    HeadShape(300, classes, (32,), activation, norm)
     for activation, classes, norm in itertools.product(("relu", "sigmoid"), (2, 4), (False, True))
+] + [
+    HeadShape(300, targets, (32,), activation, norm, loss)
+    for (loss, targets), (activation, norm) in itertools.product(
+        (("labels", 5), ("squared", 1), ("huber", 1)), (("relu", False), ("sigmoid", True))
+    )
 ]
-FEW = [CASES[number] for number in (1, 2, 4, 7)]  # each pair of values once
+FEW = [CASES[number] for number in (1, 2, 4, 7, 8, 11, 12)]  # each pair of values once, and each loss
 
 
-MANY = [pytest.param(case, marks=[] if case in FEW else pytest.mark.slow, id=str(case)) for case in CASES]
+MANY = [
+    pytest.param(shape, marks=[] if shape in FEW else pytest.mark.slow, id="-".join(map(str, vars(shape).values())))
+    for shape in CASES
+]
+STEPS = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)  # of 75 rows, 5 an epoch, the last short
 
 
-@pytest.mark.parametrize("case", MANY)
-def test_equals_keras_fit_after_50_steps(case, way):
-    X, y = data(75, 300, case["classes"])
-    shape = HeadShape(300, case["classes"], (32,), case["activation"], case["batch_norm"])
-    spec = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)  # 5 steps an epoch, the last short
-    weights = initial_weights(shape, 1)
-    wanted, curves = keras_fit(X[:75], y[:75], shape, spec, weights, (X[60:], y[60:]))
-    got = engine.train(X, y, shape, [Job(spec, np.arange(75), np.arange(60, 75), weights=weights)])[0]
+@functools.cache
+def by_keras(shape: HeadShape) -> tuple[list[np.ndarray], dict[str, list[float]]]:
+    X, y = data_of(shape, 75)
+    return keras_fit(X, y, shape, STEPS, initial_weights(shape, 1), (X[60:], y[60:]))
+
+
+@pytest.mark.parametrize("shape", MANY)
+def test_equals_keras_fit_after_50_steps(shape, way):
+    X, y = data_of(shape, 75)
+    wanted, curves = by_keras(shape)
+    job = Job(STEPS, np.arange(75), np.arange(60, 75), weights=initial_weights(shape, 1))
+    got = engine.train(X, y, shape, [job])[0]
     assert_close(got.weights, wanted, 1e-4)
     for name, values in curves.items():
         np.testing.assert_allclose(got.history[name], values, rtol=2e-4, atol=1e-6, err_msg=name)
+    if shape.loss == "labels":
+        known = ~np.isnan(y[60:])
+        right = (numpy_forward.outputs(shape, got.weights, X[60:]) > 0.5) == y[60:]
+        np.testing.assert_allclose(got.history["val_accuracy"][-1], right[known].mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +161,40 @@ def test_other_optimisers_and_l2_equal_keras(changes, way):
     np.testing.assert_allclose(got.history["loss"], curves["loss"], rtol=2e-4)
 
 
-def test_sample_weights_equal_keras(way):
-    X, y = data(50, 60, 2)
-    weight = np.random.default_rng(3).uniform(0.2, 3, 50).astype(np.float32)
-    shape, spec = HeadShape(60, 2, (64,)), TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)
+@pytest.mark.parametrize("shape", [HeadShape(60, 2, (64,)), HeadShape(60, 3, (64,), loss="labels")], ids=str)
+def test_sample_weights_equal_keras(shape, way):
+    """And what the 0s and 1s of each label count, in training alone."""
+    X, y = data_of(shape, 50)
+    rng = np.random.default_rng(3)
+    weight = rng.uniform(0.2, 3, 50).astype(np.float32)
+    balance = rng.uniform(0.2, 3, (2, 3)).astype(np.float32) if shape.loss == "labels" else None
+    spec = TrainSpec(dropout=0.0, epochs=10, batch_size=16, shuffle=False)
     weights = initial_weights(shape, 0)
-    wanted, _ = keras_fit(X, y, shape, spec, weights, sample_weight=weight)
-    got = engine.train(X, y, shape, [Job(spec, np.arange(50), sample_weight=weight, weights=weights)])[0]
+    wanted, curves = keras_fit(X, y, shape, spec, weights, sample_weight=weight, balance=balance)
+    job = Job(spec, np.arange(50), np.arange(9), weight, weights, balance)
+    got = engine.train(X, y, shape, [job])[0]
     assert_close(got.weights, wanted, 1e-4)
+    np.testing.assert_allclose(got.history["loss"], curves["loss"], rtol=2e-4)
+    even = engine.train(X, y, shape, [Job(spec, np.arange(50), np.arange(9), weight, weights)])[0]
+    if balance is not None:
+        probability, known = numpy_forward.outputs(shape, got.weights, X[:9]), ~np.isnan(y[:9])
+        crossed = -np.log(np.where(y[:9] == 1, probability, 1 - probability))
+        np.testing.assert_allclose(got.history["val_loss"][-1], (crossed * known).mean(), rtol=1e-4)
+        assert not np.allclose(even.weights[0], got.weights[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["compiled", "XLA"], indirect=True)
+def test_an_unknown_target_teaches_nothing(way):
+    """A label that is known of no row keeps the weights of its output; what is known of others counts as before."""
+    shape = HeadShape(60, 3, (16,), loss="labels")
+    X, y = data_of(shape, 40)
+    y[:, 1] = np.nan
+    y[np.isnan(y).all(axis=1), 0] = 1
+    weights = initial_weights(shape, 0)
+    spec = TrainSpec(dropout=0.0, epochs=3, batch_size=16)
+    got = engine.train(X, y, shape, [Job(spec, np.arange(40), weights=weights)])[0]
+    np.testing.assert_array_equal(got.weights[-2][:, 1], weights[-2][:, 1])
+    assert got.weights[-1][1] == 0 != got.weights[-1][0]
 
 
 @pytest.mark.parametrize("way", ["compiled", pytest.param("XLA", marks=pytest.mark.slow)], indirect=True)
@@ -133,17 +211,17 @@ def test_other_activations_equal_keras(activation, way):
 
 
 @pytest.mark.parametrize(
-    ("units", "batch", "changes"),
+    ("shape", "batch", "changes"),
     [
-        ((64,), 40, {"optimizer": "adamw", "l2": 0.01}),
-        ((384, 16), 33, {"patience": 2}),
-        ((100,), 16, {"optimizer": "sgd", "l2": 0.01, "momentum": 0.5}),
+        (HeadShape(331, 3, (64,)), 40, {"optimizer": "adamw", "l2": 0.01}),
+        (HeadShape(331, 4, (384, 16), loss="labels"), 33, {"patience": 2}),
+        (HeadShape(331, 1, (100,), loss="huber"), 16, {"optimizer": "sgd", "l2": 0.01, "momentum": 0.5}),
     ],
     ids=str,
 )
-def test_the_programs_are_equal_with_dropout(units, batch, changes, monkeypatch):
+def test_the_programs_are_equal_with_dropout(shape, batch, changes, monkeypatch):
     """The same masks are drawn, and what is read on the way is the same."""
-    X, y = data(100, 331, 3)
+    X, y = data_of(shape, 100)
     spec = TrainSpec(dropout=0.3, epochs=5, batch_size=batch, seed=4, **changes)
     job = Job(spec, np.arange(80), np.arange(80, 100))
     trained: list[list[TrainedHead]] = []
@@ -151,9 +229,7 @@ def test_the_programs_are_equal_with_dropout(units, batch, changes, monkeypatch)
         monkeypatch.setattr(architectures, "LARGE", large)
         monkeypatch.setattr(compiled_program, "suits", lambda *_, compiled=compiled: compiled)
         read: list[TrainedHead] = []
-        engine.train(
-            X, y, HeadShape(331, 3, units), [job], stages=[2, 5], on_stage=lambda _, e, head, r=read: r.append(head)
-        )
+        engine.train(X, y, shape, [job], stages=[2, 5], on_stage=lambda _, e, head, r=read: r.append(head))
         trained.append(read)
     for wanted, *others in zip(*trained, strict=True):
         for got in others:
@@ -164,7 +240,7 @@ def test_the_programs_are_equal_with_dropout(units, batch, changes, monkeypatch)
 
 
 def test_which_program_is_taken(monkeypatch):
-    """numba's, but for large heads on features with few zeros, and for small heads on many batches."""
+    """numba's, but for large heads on features with few zeros, and for small heads on many batches or rows."""
     sparse, dense = np.maximum(data(20, 400, 2)[0] - 1, 0), np.ones((20, 400), np.float32)
     small, large = HeadShape(400, 2, (64,)), HeadShape(400, 2, (4096,))
     jobs = [Job(TrainSpec(batch_size=2), np.arange(20))]
@@ -172,6 +248,9 @@ def test_which_program_is_taken(monkeypatch):
     assert compiled_program.suits(large, sparse, jobs)
     assert not compiled_program.suits(large, dense, jobs)
     assert not compiled_program.suits(small, np.ones((1002, 1), np.float32), jobs)
+    wide = [Job(TrainSpec(batch_size=256), np.arange(20))]
+    assert compiled_program.suits(small, np.ones((1002, 1), np.float32), wide)
+    assert not compiled_program.suits(small, np.ones((32_001, 1), np.float32), wide)
     monkeypatch.setattr(compiled_program, "_available", lambda: False)
     assert not compiled_program.suits(small, sparse, jobs)
 
@@ -220,14 +299,22 @@ def test_damaged_code_is_compiled_again(tmp_path):
     assert {path.name for path in kept_in.glob("*/first_kernel*.nb[ic]")} == set(kept)
 
 
-@pytest.mark.parametrize("norm", [False, True])
-@pytest.mark.parametrize("classes", [2, pytest.param(4, marks=pytest.mark.slow)])
+STACKED = [
+    HeadShape(128, 2, (24,)),
+    HeadShape(128, 2, (24,), batch_norm=True),
+    pytest.param(HeadShape(128, 4, (24,)), marks=pytest.mark.slow),
+    pytest.param(HeadShape(128, 4, (24,), batch_norm=True), marks=pytest.mark.slow),
+    HeadShape(128, 3, (24,), loss="labels"),
+    HeadShape(128, 1, (24,), batch_norm=True, loss="squared"),
+]
+
+
+@pytest.mark.parametrize("shape", STACKED, ids=str)
 @pytest.mark.parametrize("compiled", [True, False])
-def test_a_stack_equals_heads_alone(classes, norm, compiled, monkeypatch):
-    """Configurations and folds of unequal length together, with dropout."""
+def test_a_stack_equals_heads_alone(shape, compiled, monkeypatch):
+    """Configurations and folds of unequal length together, with dropout; numbers in units of their own."""
     monkeypatch.setattr(compiled_program, "suits", lambda *_: compiled)
-    X, y = data(90, 128, classes)
-    shape = HeadShape(128, classes, (24,), batch_norm=norm)
+    (X, y), norm = data_of(shape, 90), shape.batch_norm
     rng = np.random.default_rng(0)
     jobs = []
     for number, (rate, dropout, count) in enumerate(
@@ -235,7 +322,9 @@ def test_a_stack_equals_heads_alone(classes, norm, compiled, monkeypatch):
     ):
         rows = rng.permutation(90)
         spec = TrainSpec(learning_rate=rate, dropout=0.0 if norm else dropout, epochs=12, batch_size=16, seed=number)
-        jobs.append(Job(spec, rows[:count], rows[count : count + 7 + number]))
+        balance = np.full((2, 3), 1 + number, np.float32) if shape.loss == "labels" else None
+        unit = (number - 1.0, 1.0 + number) if shape.loss == "squared" else None
+        jobs.append(Job(spec, rows[:count], rows[count : count + 7 + number], balance=balance, unit=unit))
     together = engine.train(X, y, shape, jobs)
     for job, stacked in zip(jobs, together, strict=True):
         alone = engine.train(X, y, shape, [job])[0]
@@ -308,5 +397,9 @@ def test_bad_input_is_told():
     for changes in ({"dropout": 1.0}, {"learning_rate": 0}, {"optimizer": "lion"}, {"epochs": 0}):
         with pytest.raises(UsageError, match="expected"):
             TrainSpec(**changes)
-    with pytest.raises(UsageError, match="expected one of relu"):
-        HeadShape(10, 2, activation="swish")
+    for heads, targets in ((shape, y + 1), (shape, y[:, None][:, [0, 0]]), (HeadShape(10, 3, loss="labels"), y)):
+        with pytest.raises(UsageError, match="expect"):
+            engine.train(X, targets, heads, [good])
+    for changes in ({"activation": "swish"}, {"loss": "hinge"}, {"units": ()}):
+        with pytest.raises(UsageError, match="expected one"):
+            HeadShape(10, 2, **changes)
