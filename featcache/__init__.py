@@ -12,10 +12,10 @@ from .system.lazy_names import attach
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .data.classification import Classification as Classification
     from .data.data_source import DataSource as DataSource
-    from .data.tasks import Classification as Classification
-    from .data.tasks import Multilabel as Multilabel
-    from .data.tasks import Regression as Regression
+    from .data.multilabel import Multilabel as Multilabel
+    from .data.regression import Regression as Regression
     from .errors import DataError as DataError
     from .errors import FeatcacheError as FeatcacheError
     from .errors import StoreError as StoreError
@@ -47,9 +47,9 @@ _HOMES = {
     "FeatureSource": "features.labelled_features",
     "FrozenBackbone": "features.transformer",
     "DataSource": "data.data_source",
-    "Classification": "data.tasks",
-    "Multilabel": "data.tasks",
-    "Regression": "data.tasks",
+    "Classification": "data.classification",
+    "Multilabel": "data.multilabel",
+    "Regression": "data.regression",
     "memory_limit": "system.memory",
     "export": "features.hdf5_export",
     "Store": "store.store",

@@ -33,6 +33,12 @@ class Classification(Task):
     ------
     UsageError
         No data whatever could make these a task's classes.
+
+    Examples
+    --------
+    >>> import featcache
+    >>> featcache.Classification("binary", ("normal", "covid")).name
+    'binary'
     """
 
     task: str = "multiclass"
@@ -56,13 +62,45 @@ class Classification(Task):
         return self.task
 
     def targets(self, dataset: Dataset) -> Targets:
-        """The images of its classes, and the position of each one's class among them."""
+        """What it finds in a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of its classes, and the position of each one's class among them.
+
+        Raises
+        ------
+        DataError
+            There is nothing of it to learn, or a cell that it cannot be.
+        """
         names = self.classes_of(dataset)
         rows = np.array([i for i, label in enumerate(dataset.labels) if label in names], dtype=np.int64)
         return Targets(rows, label_array([dataset.labels[i] for i in rows], names), names)
 
     def judged(self, dataset: Dataset) -> Targets:
-        """The images of its classes."""
+        """What there is to judge a model of it by; not all that it learnt has to be there.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of its classes.
+
+        Raises
+        ------
+        DataError
+            Nothing of it is there.
+        """
         names = self.classes or self.classes_of(dataset)
         rows = np.array([i for i, label in enumerate(dataset.labels) if label in names], dtype=np.int64)
         if not len(rows):
@@ -73,19 +111,74 @@ class Classification(Task):
         return Targets(rows, label_array([dataset.labels[i] for i in rows], names), names)
 
     def settled(self, names: Sequence[str]) -> Task:
-        """With these classes."""
+        """The same task with the names that a dataset gave it.
+
+        Parameters
+        ----------
+        names : sequence of str
+            As of :class:`featcache.Features`' ``classes``.
+
+        Returns
+        -------
+        Task
+            With these classes.
+        """
         return Classification(self.task, tuple(names))
 
     def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
-        """Zeros."""
+        """Targets of images of which nothing is known.
+
+        Parameters
+        ----------
+        count : int
+            How many images.
+        names : sequence of str
+            What targets are of.
+
+        Returns
+        -------
+        numpy.ndarray
+            Zeros.
+        """
         return np.zeros(count, np.int64)
 
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """They are classes."""
+        """One class for each row, to be drawn in one colour.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        codes : int array of shape (n,)
+            They are classes.
+        called : tuple of str
+            What the codes are called.
+        """
         return y, tuple(names)
 
     def classes_of(self, dataset: Dataset) -> tuple[str, ...]:
-        """Its classes, in the order of their labels 0, 1, …; raises :class:`DataError` where they are not there."""
+        """Its classes, in the order of their labels 0, 1, ….
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        tuple of str
+            They.
+
+        Raises
+        ------
+        DataError
+            They are not there.
+        """
         if not any(dataset.labels):
             there = ", ".join(dataset.table) or "none"
             raise DataError(
@@ -99,23 +192,89 @@ class Classification(Task):
         return names
 
     def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
-        """Those of another class."""
+        """Which rows have an answer that is not true.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        answers : numpy.ndarray
+            What a model says, of the same shape.
+
+        Returns
+        -------
+        bool array of shape (n,), or None
+            Those of another class.
+        """
         return answers != y
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """The classes themselves."""
+        """What is kept in proportion where rows are divided.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+
+        Returns
+        -------
+        int array of shape (n,)
+            The classes themselves.
+        """
         return y
 
     def counts(self, y: np.ndarray, names: Sequence[str]) -> dict[str, int]:
-        """Images of each class."""
+        """How many rows there are of what.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to int
+            Images of each class.
+        """
         return dict(zip(names, map(int, np.bincount(y, minlength=len(names))), strict=True))
 
     def columns(self, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """``label`` and ``y``."""
+        """The targets as columns of a table.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to array
+            ``label`` and ``y``.
+        """
         return {"label": [names[i] for i in y], "y": y}
 
     def among(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Its classes, of those that there are; raises :class:`DataError` where they are not there."""
+        """Its classes, of those that there are.
+
+        Parameters
+        ----------
+        available : sequence of str
+            The labels of the images.
+
+        Returns
+        -------
+        tuple of str
+            In the order of their labels 0, 1, ….
+
+        Raises
+        ------
+        DataError
+            They are not there.
+        """
         known = sorted(set(available))
         if self.classes is not None:
             missing = [name for name in self.classes if name not in known]

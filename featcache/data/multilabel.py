@@ -35,6 +35,20 @@ class Multilabel(Task):
     ------
     UsageError
         No data whatever could have such labels.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number in range(3):
+    ...     Image.new("L", (16, 16), 40 * number).save(f"{number}.png")
+    >>> rows = ["path,findings", "0.png,Edema|Mass", "1.png,No Finding", "2.png,Mass"]
+    >>> written = Path("table.csv").write_text(chr(10).join(rows))
+    >>> result = featcache.extract("table.csv", "pixels", size=8)
+    >>> features = featcache.load("pixels", task=featcache.Multilabel(column="findings"))
+    >>> features.classes, features.y.tolist()
+    (('Edema', 'Mass'), [[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     """
 
     labels: tuple[str, ...] | Literal["all"] | None = None
@@ -56,7 +70,23 @@ class Multilabel(Task):
         return "multilabel"
 
     def targets(self, dataset: Dataset) -> Targets:
-        """The images of which any label is known, and what is known."""
+        """What it finds in a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of which any label is known, and what is known.
+
+        Raises
+        ------
+        DataError
+            There is nothing of it to learn, or a cell that it cannot be.
+        """
         names, known = label_table(dataset, self.labels, self.column, self.uncertain)
         for name in names:
             check_name(name, "label", "Rename it, or name others with --labels A,B")
@@ -81,7 +111,24 @@ class Multilabel(Task):
         return Targets(rows, known[rows], names)
 
     def judged(self, dataset: Dataset) -> Targets:
-        """The images of which any of its labels is known; one that the data does not have is known of none."""
+        """What there is to judge a model of it by; not all that it learnt has to be there.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of which any of its labels is known; one that the data does not have is known of
+            none.
+
+        Raises
+        ------
+        DataError
+            Nothing of it is there.
+        """
         assert isinstance(self.labels, tuple)
         column = self.column if self.column in dataset.table else None
         of_list = column is not None or len(dataset.label_columns) == 1
@@ -98,15 +145,54 @@ class Multilabel(Task):
         return Targets(rows, known[rows], self.labels)
 
     def settled(self, names: Sequence[str]) -> Task:
-        """With these labels."""
+        """The same task with the names that a dataset gave it.
+
+        Parameters
+        ----------
+        names : sequence of str
+            As of :class:`featcache.Features`' ``classes``.
+
+        Returns
+        -------
+        Task
+            With these labels.
+        """
         return Multilabel(tuple(names), self.column, self.uncertain)
 
     def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
-        """NaN for each label."""
+        """Targets of images of which nothing is known.
+
+        Parameters
+        ----------
+        count : int
+            How many images.
+        names : sequence of str
+            What targets are of.
+
+        Returns
+        -------
+        numpy.ndarray
+            NaN for each label.
+        """
         return np.full((count, len(names)), np.nan, np.float32)
 
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The rarest label that each image has."""
+        """One class for each row, to be drawn in one colour.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        codes : int array of shape (n,)
+            The rarest label that each image has.
+        called : tuple of str
+            What the codes are called.
+        """
         return self.strata(y), ("none of them", *names)
 
     def _known(self, dataset: Dataset, names: Sequence[str], known: np.ndarray) -> np.ndarray:
@@ -120,20 +206,70 @@ class Multilabel(Task):
         return rows
 
     def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
-        """Those of which a label that is known is said to be otherwise."""
+        """Which rows have an answer that is not true.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        answers : numpy.ndarray
+            What a model says, of the same shape.
+
+        Returns
+        -------
+        bool array of shape (n,), or None
+            Those of which a label that is known is said to be otherwise.
+        """
         return ((answers != y) & ~np.isnan(y)).any(axis=1)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """The rarest label that each image has, counted from 1; 0 where it has none."""
+        """What is kept in proportion where rows are divided.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+
+        Returns
+        -------
+        int array of shape (n,)
+            The rarest label that each image has, counted from 1; 0 where it has none.
+        """
         often = np.where((y == 1).any(axis=0), (y == 1).sum(axis=0), len(y) + 1)
         order = np.argsort(often, kind="stable")
         has = (y == 1)[:, order]
         return np.where(has.any(axis=1), order[has.argmax(axis=1)] + 1, 0)
 
     def counts(self, y: np.ndarray, names: Sequence[str]) -> dict[str, int]:
-        """Images that are known to have each label."""
+        """How many rows there are of what.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to int
+            Images that are known to have each label.
+        """
         return dict(zip(names, map(int, (y == 1).sum(axis=0)), strict=True))
 
     def columns(self, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """One a label: 1, 0, or NaN."""
+        """The targets as columns of a table.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to array
+            One a label: 1, 0, or NaN.
+        """
         return {f"label:{name}": column for name, column in zip(names, y.T, strict=True)}

@@ -27,6 +27,24 @@ class Regression(Task):
     ----------
     target : str
         The column that holds it.
+
+    Raises
+    ------
+    UsageError
+        No column is named.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import featcache
+    >>> from PIL import Image
+    >>> for number in range(3):
+    ...     Image.new("L", (16, 16), 40 * number).save(f"{number}.png")
+    >>> rows = ["path,age", "0.png,30", "1.png,061Y", "2.png,18M"]
+    >>> written = Path("table.csv").write_text(chr(10).join(rows))
+    >>> result = featcache.extract("table.csv", "pixels", size=8)
+    >>> featcache.load("pixels", task=featcache.Regression("age")).y
+    array([30. , 61. ,  1.5])
     """
 
     target: str = ""
@@ -42,7 +60,23 @@ class Regression(Task):
         return "regression"
 
     def targets(self, dataset: Dataset) -> Targets:
-        """The images of which the number is known, and it."""
+        """What it finds in a dataset.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of which the number is known, and it.
+
+        Raises
+        ------
+        DataError
+            There is nothing of it to learn, or a cell that it cannot be.
+        """
         check_name(self.target, "column", "Rename it")
         y = self._numbers(dataset)
         rows = np.flatnonzero(~np.isnan(y))
@@ -51,7 +85,23 @@ class Regression(Task):
         return Targets(rows, y[rows], (self.target,))
 
     def judged(self, dataset: Dataset) -> Targets:
-        """The images of which the number is known."""
+        """What there is to judge a model of it by; not all that it learnt has to be there.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Images and their table.
+
+        Returns
+        -------
+        Targets
+            The images of which the number is known.
+
+        Raises
+        ------
+        DataError
+            Nothing of it is there.
+        """
         y = self._numbers(dataset)
         rows = np.flatnonzero(~np.isnan(y))
         if not len(rows):
@@ -59,15 +109,54 @@ class Regression(Task):
         return Targets(rows, y[rows], (self.target,))
 
     def settled(self, names: Sequence[str]) -> Task:
-        """Itself."""
+        """The same task with the names that a dataset gave it.
+
+        Parameters
+        ----------
+        names : sequence of str
+            As of :class:`featcache.Features`' ``classes``.
+
+        Returns
+        -------
+        Task
+            Itself.
+        """
         return self
 
     def unknown(self, count: int, names: Sequence[str]) -> np.ndarray:
-        """NaN."""
+        """Targets of images of which nothing is known.
+
+        Parameters
+        ----------
+        count : int
+            How many images.
+        names : sequence of str
+            What targets are of.
+
+        Returns
+        -------
+        numpy.ndarray
+            NaN.
+        """
         return np.full(count, np.nan)
 
     def as_classes(self, y: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Fifths of the numbers, called by their ends."""
+        """One class for each row, to be drawn in one colour.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        codes : int array of shape (n,)
+            Fifths of the numbers, called by their ends.
+        called : tuple of str
+            What the codes are called.
+        """
         codes = self.strata(y)
         there = np.unique(codes)
         called = tuple(f"{names[0]} {y[codes == code].min():.4g} to {y[codes == code].max():.4g}" for code in there)
@@ -99,17 +188,67 @@ class Regression(Task):
         return y
 
     def wrong(self, y: np.ndarray, answers: np.ndarray) -> np.ndarray | None:
-        """None: numbers are more or less far off."""
+        """Which rows have an answer that is not true.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        answers : numpy.ndarray
+            What a model says, of the same shape.
+
+        Returns
+        -------
+        bool array of shape (n,), or None
+            None: numbers are more or less far off.
+        """
         return None
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """Fifths of the numbers."""
+        """What is kept in proportion where rows are divided.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+
+        Returns
+        -------
+        int array of shape (n,)
+            Fifths of the numbers.
+        """
         return np.searchsorted(np.quantile(y, (0.2, 0.4, 0.6, 0.8)), y, side="left")
 
     def counts(self, y: np.ndarray, names: Sequence[str]) -> dict[str, int]:
-        """Images."""
+        """How many rows there are of what.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to int
+            Images.
+        """
         return {names[0]: len(y)}
 
     def columns(self, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-        """``y``."""
+        """The targets as columns of a table.
+
+        Parameters
+        ----------
+        y : numpy.ndarray
+            Targets.
+        names : sequence of str
+            What they are of.
+
+        Returns
+        -------
+        dict of str to array
+            ``y``.
+        """
         return {"y": y}
