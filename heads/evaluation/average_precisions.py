@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from .clusters import alike_scores, effective_number
 from .intervals import Interval, mid_p
 
 _PRIOR = 8  # groups with a positive row that is not first that a share's variance is worth, against a smaller one seen
+_NORMAL = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,19 @@ def average_precision_limits(found: AveragePrecision, score: np.ndarray, of_grou
     """The mid-P interval of a share, of as many independent rows as have the average precision's variance.
 
     A mean of precisions, each between 0 and 1, varies over the positive rows at most as a share does (Boyd et al. 2013
-    take that for its variance), each class's rows counting for what they are worth by how alike the scores of a group
-    are. This is scaled to the variance over groups that is observed, where that is larger, and where it is smaller
-    towards it, the more groups say so; an average precision of 1 is so no certainty. Few positive rows have too high
-    values, since each counts itself: the lower end is that of the value without its bias, the upper one stays.
+    take that for its variance); these count for what they are worth by how alike the scores of a group are. It is
+    scaled to the variance over groups that is observed (widened as Student's t is over the normal), where that is
+    larger, and where it is smaller towards it, the more groups say so; an average precision of 1 is so no certainty.
+    Few positive rows have too high values, since each counts itself: the lower end is that of the value without its
+    bias, the upper one stays.
     """
     own = found.positive
     sizes = np.bincount(np.unique(of_group[own], return_inverse=True)[1])
     alone = sizes.max() == 1
     number = float(len(sizes)) if alone else max(1.0, effective_number(sizes, alike_scores(score[own], of_group[own])))
-    variance, expected = found.variance(of_group), found.value * (1 - found.value) / number
+    few = max(1, len(np.unique(of_group)) - 1)
+    variance = found.variance(of_group) * float(stdtrit(few, 0.975) / _NORMAL) ** 2
+    expected = found.value * (1 - found.value) / number
     ratio = variance / expected if variance > 0 and expected > 0 else 1.0
     seen = len(np.unique(of_group[own & (found.precision < 1)]))
     worth = number / (ratio if ratio > 1 else (seen * ratio + _PRIOR) / (seen + _PRIOR))

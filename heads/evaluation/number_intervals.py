@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, polygamma
-from scipy.stats import chi2, rankdata, t
+from scipy.special import gammaincinv, ndtri, polygamma, stdtrit
+from scipy.stats import rankdata
 
 from .clusters import alike_scores, effective_number
 from .intervals import Interval
@@ -41,8 +41,8 @@ def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> In
         return None
     seen = _over_groups(values - mean, of_group)
     variance = _settled(seen, spread * mean**2 / _worth(values, of_group), count, estimated=2)
-    freedom = 2 * mean**2 / variance
-    low, high = (mean * freedom / float(chi2.ppf(tail, freedom)) for tail in (0.975, 0.025))
+    shape = mean**2 / variance
+    low, high = (mean * shape / float(gammaincinv(shape, tail)) for tail in (0.975, 0.025))
     return min(low, mean), max(high, mean)
 
 
@@ -103,8 +103,12 @@ def rank_correlation(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray)
     most = 1 - 12 / (count * (count**2 - 1))  # perfect order is taken for one with two neighbours' places changed
     middle = float(np.clip(value, -most, most))
     short = 1 - middle**2
-    width = 1 / np.array([one.std() for one in ranks])  # a step in a rank, in units of a and b
-    added = a * b + width[1] * _mean_above(predicted, a) + width[0] * _mean_above(y, b)
+    # Each row moves the covariance of the ranks, and, where there are ties, their variances.
+    (own, of_other), (of_own, other) = (
+        [_mean_above(values, weights) / one.std() for weights in (a, b)]
+        for values, one in zip((y, predicted), ranks, strict=True)
+    )
+    added = a * b + of_own + of_other - value * ((a**2 + b**2) / 2 + own + other)
     seen = _over_groups(added - added.mean(), of_group) / short**2
     expected = (1 + middle**2 / 2) / max(_worth(a * b, of_group) - 3, 1.0)
     reached = _NORMAL * float(np.sqrt(_settled(seen, expected, count, estimated=2)))
@@ -138,5 +142,5 @@ def _settled(seen: float, expected: float, count: int, estimated: int) -> float:
 
     ``estimated`` is how many means have been taken from as many groups.
     """
-    ratio = seen * float(t.ppf(0.975, max(1, count - estimated)) / _NORMAL) ** 2 / expected
+    ratio = seen * float(stdtrit(max(1, count - estimated), 0.975) / _NORMAL) ** 2 / expected
     return expected * (ratio if ratio > 1 else (count * ratio + _PRIOR) / (count + _PRIOR))

@@ -411,7 +411,7 @@ def label_means(groups: int, size: int, icc: float, prevalence: float, apart: fl
         told(areas, float(norm.cdf(apart / np.sqrt(2)))),
         told(precisions_found, true_precision(apart, prevalence)),
     )
-    return (groups, size, icc, prevalence, f"{apart:g}", *("{} ({})".format(*cell) for cell in cells))
+    return (groups, size, icc, prevalence, f"{apart:g}", draws, *("{} ({})".format(*cell) for cell in cells))
 
 
 def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: int) -> Row:
@@ -437,7 +437,7 @@ def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: 
         for name, ends in found.items():
             ends.append(tuple(metrics[f"{name}_ci"]))
     cells = ["{} ({})".format(*told(found[name], truth[name])) for name in truth]
-    return (groups, size, icc, kind, f"{truth['r2']:.2f}", *cells)
+    return (groups, size, icc, kind, f"{truth['r2']:.2f}", draws, *cells)
 
 
 def subgroup_alarms(kind: Kind, patients: int, size: int, columns: int, draws: int) -> Row:
@@ -504,17 +504,17 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         (25, 5, 0.4, 0.4, 1),
         (100, 5, 0.4, 0.2, 1.5),
     ):
-        yield "label means", label_means, (groups, size, icc, prevalence, apart, draws)
+        yield "label means", label_means, (groups, size, icc, prevalence, apart, draws // 4)
     for (groups, size, icc), noise, kind in itertools.product(
         ((10, 1, 0), (25, 1, 0), (100, 1, 0), (10, 5, 0.4), (25, 5, 0.4), (100, 5, 0.4), (10, 20, 0.4)),
         (0.5, 1.5),
         ("age", "own"),
     ):
         if size > 1 or kind == "own":
-            yield "numbers", numbers, (groups, size, icc, noise, kind, draws)
+            yield "numbers", numbers, (groups, size, icc, noise, kind, draws // 2)
     for kind, groups in itertools.product(("uneven", "heavy"), (10, 40)):
-        yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws)
-    yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws)
+        yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws // 2)
+    yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws // 2)
     for kind, (patients, size) in itertools.product(("classes", "number", "labels"), ((60, 5), (200, 2))):
         yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws // 4 if kind == "labels" else draws)
     for patients, size, columns, signals, icc in (
@@ -559,11 +559,11 @@ TITLES = {
     ),
     "label means": (
         "Means over three labels, a fifth of them not known: coverage (mean width)",
-        ("patients", "images", "ICC", "prevalence", "apart", "ROC area", "average precision"),
+        ("patients", "images", "ICC", "prevalence", "apart", "draws", "ROC area", "average precision"),
     ),
     "numbers": (
         "Predicted numbers: coverage (mean width)",
-        ("patients", "images", "ICC", "kind", "true R2", "MAE", "RMSE", "R2", "Spearman", "mean error"),
+        ("patients", "images", "ICC", "kind", "true R2", "draws", "MAE", "RMSE", "R2", "Spearman", "mean error"),
     ),
     "subgroups": (
         "Subgroups that mean nothing: how often a column has p < 0.05, and how often any is shown after Holm",
