@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -81,7 +82,8 @@ class Measure:
     agreement : its kind in :mod:`heads.evaluation.label_permutation`.
     forest : of so many trees, from a seed.
     given : what a fitted forest says of rows.
-    shares : what categories say: from targets of rows learnt from, their category, and the number of categories.
+    shares : what categories say: from targets of rows learnt from, their categories, and the numbers of categories and
+        of classes.
     judged : what is given as what a permutation test takes.
     score : of what is given, its interval, and the accuracy where there is one.
     """
@@ -168,6 +170,15 @@ def _mean_numbers(y: np.ndarray, codes: np.ndarray, n_codes: int, _: int) -> np.
     return np.asarray((sums + y.mean()) / (sizes + 1))
 
 
+def _in_order(said: np.ndarray) -> np.ndarray:
+    """Which category says more, from 1 on.
+
+    What a category says differs a little from fold to fold, and against what is held out: more of a label there is less
+    of it in the rest. Rows of one category would be ranked by that, and wrongly.
+    """
+    return np.asarray(rankdata(said.round(9), "dense"))
+
+
 def _recalls(y: np.ndarray, given: np.ndarray, groups: np.ndarray) -> tuple[float, Interval, float | None]:
     metrics = evaluate(y, given, groups)
     low, high = metrics["balanced_accuracy_ci"]
@@ -212,7 +223,7 @@ MEASURES: dict[str, Measure] = {
         "area",
         _classifier,
         lambda forest, X: forest.predict_proba(X)[:, 1],
-        lambda *learnt: _class_shares(*learnt)[:, 1],
+        lambda *learnt: _in_order(_class_shares(*learnt)[:, 1]),
         lambda given: given,
         _area,
     ),
@@ -221,7 +232,7 @@ MEASURES: dict[str, Measure] = {
         "ranks",
         _regressor,
         lambda forest, X: forest.predict(X),
-        _mean_numbers,
+        lambda *learnt: _in_order(_mean_numbers(*learnt)),
         lambda given: given,
         _ranks,
     ),

@@ -44,8 +44,8 @@ def _subgroups(found: dict[str, Any]) -> list[str]:
     lines = [f"{'subgroup':<34}{'images':>7}{'patients':>9}{metric:>21}   95% interval"]
     for column, about in found["columns"].items():
         for name, part in about["subgroups"].items():
-            shown = part.get("note", "") if part["value"] is None else _number(part["value"])
-            beside = "" if part["value"] is None else interval_text(part["ci"])
+            shown = "–" if part["value"] is None else _number(part["value"])
+            beside = f"   {part.get('note', '')}" if part["value"] is None else interval_text(part["ci"])
             mark = "   the worst" if _is_worst(found, column, name) else ""
             called = f"{column} {name}"
             lines.append(f"{called:<34}{part['images']:>7}{part['patients']:>9}{shown:>21}{beside}{mark}")
@@ -105,6 +105,7 @@ _PRINTED = {
 }
 _CALLED = {
     "mean_roc_auc": "mean ROC area",
+    "roc_auc": "ROC area",
     "mae": "mean absolute error",
     "rmse": "root mean sq. error",
     "r2": "R2",

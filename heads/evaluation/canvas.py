@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#D
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 3)))
 MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
 GREY = "#666666"
+_A_INCH = 14.5  # characters of a caption
 
 
 def canvas(
@@ -33,8 +35,14 @@ def canvas(
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     if caption:
-        figure.suptitle(caption, fontsize=8.5, color="#333333", x=0.01, ha="left")
+        figure.suptitle(_wrapped(caption, width), fontsize=8.5, color="#333333", x=0.01, ha="left")
     return figure, axes
+
+
+def _wrapped(caption: str, width: float) -> str:
+    """A caption no wider than its figure, which would else be as wide as it."""
+    wrapper = textwrap.TextWrapper(max(30, int(width * _A_INCH)), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrapper.fill(line) for line in caption.split("\n"))
 
 
 def save_figure(figure: Figure, path: Path) -> Path:

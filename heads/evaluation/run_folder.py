@@ -23,6 +23,8 @@ from featcache.system.schema import inside
 from featcache.system.spreadsheet_cells import guarded, plain
 from featcache.system.write_access import require_writable
 
+from . import task_plots
+from .canvas import save_figure
 from .task_metrics import TASK_METRICS, Threshold
 
 
@@ -132,6 +134,8 @@ def write_evaluation(
     measures = TASK_METRICS[features.task.kind]
     caption = f"{title}: {measures.headline(test)}, n = {test['n']}{origin_note(features)}"
     measures.draw(folder, features, rows, outputs, test, caption)
+    if "subgroups" in test:
+        save_figure(task_plots.subgroup_chart(test["subgroups"], caption), folder / "subgroups.png")
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

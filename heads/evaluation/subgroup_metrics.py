@@ -165,7 +165,7 @@ def _column(
             part["ci"] = None if ends is None else list(ends)
             told.append(name)
         else:
-            part["note"] = TOO_FEW
+            part["note"] = _why(kind, y[rows], names)
         about["subgroups"][name] = part
     about["gap"] = None
     compared = [name for name in told if name != NOT_KNOWN]
@@ -206,6 +206,12 @@ def _tellable(kind: Kind, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarr
     known = [~np.isnan(answer) for answer in answers]
     pairs = zip(answers, known, strict=True)
     return len(answers) > 0 and all(enough(answer[rows] == 1, of_group[rows]) for answer, rows in pairs)
+
+
+def _why(kind: Kind, y: np.ndarray, names: Sequence[str]) -> str:
+    """Why nothing is said; a class that has no image at all, by its name."""
+    absent = [name for label, name in enumerate(names) if kind == "classes" and not (y == label).any()]
+    return f"{TOO_FEW}: no image of {', '.join(absent)}" if absent else TOO_FEW
 
 
 def _figure(kind: Kind, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray) -> tuple[float, Interval | None]:

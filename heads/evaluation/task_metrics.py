@@ -213,7 +213,7 @@ class _OfLabels:
         title: str,
     ) -> None:
         """Areas and average precisions of the labels, with their intervals."""
-        save_figure(task_plots.label_intervals(test["labels"], title), folder / "labels.png")
+        save_figure(task_plots.label_chart(test, title), folder / "labels.png")
 
     def table(
         self, features: Features, rows: np.ndarray, outputs: np.ndarray, threshold: Any = None
@@ -273,7 +273,7 @@ class _OfNumbers:
         title: str,
     ) -> None:
         """Predicted against true."""
-        figure = task_plots.predicted_against_true(features.y[rows], outputs, features.classes[0], test, title)
+        figure = task_plots.predicted_against_true(features.y[rows], outputs, test, features.classes[0], title)
         save_figure(figure, folder / "predicted.png")
 
     def table(

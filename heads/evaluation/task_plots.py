@@ -63,7 +63,7 @@ def label_chart(test: Mapping[str, Any], caption: str = "") -> Figure:
     few = [one for one in labels if labels[one]["roc_auc"] is None]
     names = (["mean"] if told else []) + told + few
     figure, axes = canvas(8.6, 1.5 + 0.3 * len(names), caption, columns=2)
-    places = np.arange(len(names))
+    places = list(range(len(names)))
     for axis, figure_name, title, chance in (
         (axes[0], "roc_auc", "ROC area", lambda one: 0.5),
         (axes[1], "average_precision", "average precision", lambda one: labels[one]["prevalence"]),

@@ -223,7 +223,7 @@ def _fit(
     settled = measures.settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
     metrics = _metrics(learnt_from, settled, wishes.views)
     watch.lap("evaluate")
-    besides = _besides(wishes, estimator, features, watch)
+    besides, held_out = _besides(wishes, estimator, features, watch)
     warnings = [*learnt_from.warnings, *settled.warnings]
     epochs = fitting.n_iter_
     layers = layer_table(estimator, features, wishes.request.cache)
@@ -264,7 +264,7 @@ def _fit(
         warnings=warnings,
     )
     watch.lap("bundle")
-    write_head_run(folder, result, fitting.history_, learnt_from, settled, watch)
+    write_head_run(folder, result, fitting.history_, learnt_from, settled, watch, held_out)
     return Fitted(result, estimator, features, parts, settled.probabilities, layers)
 
 
@@ -277,16 +277,22 @@ def _metrics(learnt_from: TrainingData, settled: Settled, views: Views) -> dict[
     return {"train": train, "val": val, "test": test}
 
 
-def _besides(wishes: _Wishes, estimator: EpochEstimator, features: Features, watch: Stopwatch) -> dict[str, Any]:
-    """What heads of the same settings give images that they did not learn from, where that is asked for."""
+def _besides(
+    wishes: _Wishes, estimator: EpochEstimator, features: Features, watch: Stopwatch
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """What heads of the same settings give images that they did not learn from, where that is asked for.
+
+    By folds, also what they give each.
+    """
     found: dict[str, Any] = {}
+    outputs: np.ndarray | None = None
     if wishes.cv is not None:
-        found["cross_validated"], _ = cross_validated(estimator, features, wishes.cv, wishes.seed, wishes.views)
+        found["cross_validated"], outputs = cross_validated(estimator, features, wishes.cv, wishes.seed, wishes.views)
         watch.lap("cross-validate")
     if wishes.leave_out is not None:
         found["leave_out"] = each_left_out(estimator, features, wishes.leave_out, wishes.seed)
         watch.lap("leave out")
-    return found
+    return found, outputs
 
 
 def _of_precision(

@@ -28,8 +28,12 @@ def write_head_run(
     learnt_from: TrainingData,
     settled: Settled,
     watch: Stopwatch,
+    held_out: np.ndarray | None = None,
 ) -> None:
-    """Write them beside the bundle, which is there already; ``watch`` has the lap ``draw`` afterwards."""
+    """Write them beside the bundle, which is there already; ``watch`` has the lap ``draw`` afterwards.
+
+    ``held_out`` is what heads that did not learn from it give each row, whose figures stand in ``cross_validated/``.
+    """
     features = learnt_from.features
     epochs = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
     write_table(folder / "history.csv", ("epoch", *history), [tuple(epoch) for epoch in epochs])
@@ -43,6 +47,12 @@ def write_head_run(
     save_figure(curves, folder / "curves.png")
     test = parts["test"]
     write_evaluation(folder, features, test, outputs[test], result["test"], f"{title}, test")
+    if held_out is not None:
+        place, rows = folder / "cross_validated", np.arange(len(features))
+        place.mkdir()
+        write_predictions(place / "predictions.csv", features, rows, list(features.splits), held_out)
+        by = f"{title}, by {result['cross_validated']['folds']} folds"
+        write_evaluation(place, features, rows, held_out, result["cross_validated"]["test"], by)
     watch.lap("draw")
     write_json(folder / "run.json", result)
     held = {entry.name for entry in (folder / "bundle").iterdir()}

@@ -22,10 +22,10 @@ from featcache.system import atomic_files, tensor_files
 
 from ..bundles.bundle import Bundle, open_bundle
 from ..inference.prediction import predict
-from .composition import INPUT, OUTPUT, compose
+from .composition import INPUT, OUTPUTS, compose
 from .onnx_translation import to_onnx
 
-_TOLERANCE = 1e-4  # how far a probability may be from the bundle's own
+_TOLERANCE = 1e-4  # how far a probability may be from the bundle's own; a number, in parts of the largest
 _SHAPES = ((300, 260), (96, 128), (224, 224), (40, 400))  # of the pictures that are compared, height and width
 _FORMS = (".onnx", ".xml")
 
@@ -33,7 +33,7 @@ _FORMS = (".onnx", ".xml")
 def export_bundle(
     bundle: str | os.PathLike[str], out: str | os.PathLike[str], *, cache: str | os.PathLike[str] = "cache"
 ) -> dict[str, Any]:
-    """Write a bundle as one network, from an image to probabilities, that runs without this package.
+    """Write a bundle as one network, from an image to probabilities or a number, that runs without this package.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def export_bundle(
     -------
     dict
         ``file`` and its ``bytes`` (weights included); ``equal``, True; ``difference``, the largest one between a
-        probability of the file and of the bundle, on ``pictures`` drawn pictures; ``runtime``, what ran the file.
+        probability, or number, of the file and of the bundle, on ``pictures`` drawn pictures; ``runtime``, what ran the
+        file; ``learns``, whether the model gives ``classes``, ``labels`` or a ``number``.
 
     Raises
     ------
@@ -69,8 +70,10 @@ def export_bundle(
     Notes
     -----
     The file has one input, ``images``: uint8 of shape (1, size, size, 3), RGB, the picture already made a square in the
-    way that its metadata says. Its output, ``probabilities``, of shape (1, n_classes), is calibrated. Metadata, all of
-    it text: ``classes`` (JSON, in the order of the probabilities), ``threshold`` (of the second of two, or ``null``),
+    way that its metadata says. Its output, ``probabilities``, of shape (1, n_classes), is calibrated; of several labels
+    it is of shape (1, n_labels), each by itself, and of a number it is ``values``, of shape (1, 1). Metadata, all of it
+    text: ``learns`` (``classes``, ``labels`` or ``number``), ``classes`` (JSON, in the order of the output: names of
+    classes or labels, or of the number), ``threshold`` (of the second of two, a list for several labels, or ``null``),
     ``framing`` and ``size`` (how a picture becomes the square), ``input``, ``calibration``, ``warnings`` (JSON),
     ``synthetic``, ``spec`` (JSON) and ``featcache``, the version. What marks images unlike the training ones stays in
     the bundle.
@@ -117,15 +120,18 @@ def export_bundle(
         made = Path(folder) / f"exported{path.suffix.lower()}"
         _write(model, made, _about(opened))
         pictures = _pictures(Path(folder))
-        run, runtime = _runner(made)
+        run, runtime = _runner(made, OUTPUTS[opened.task.kind])
         given = np.concatenate([run(_square(picture, opened)) for picture in pictures])
         rows = predict(opened.folder, pictures, cache=own)["rows"]
-        wanted = np.array([list(row["probabilities"].values()) for row in rows])
+        said = [[row["value"]] if "value" in row else list(row["probabilities"].values()) for row in rows]
+        wanted = np.array(said)
         difference = float(np.abs(given - wanted).max())
-        if not difference <= _TOLERANCE:  # NaN is not either
+        tolerance = _TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+        if not difference <= tolerance:  # NaN is not either
             raise BundleError(
-                f"{opened.folder}: as {path.suffix} it gives probabilities that differ by {difference:.3g} from the "
-                f"bundle's own (expected at most {_TOLERANCE:g}); nothing was written. Please report it"
+                f"{opened.folder}: as {path.suffix} it gives {OUTPUTS[opened.task.kind]} that differ by "
+                f"{difference:.3g} from the bundle's own (expected at most {tolerance:.3g}); nothing was written. "
+                "Please report it"
             )
         size = _place(made, path)
     return {
@@ -135,6 +141,7 @@ def export_bundle(
         "difference": difference,
         "pictures": len(pictures),
         "runtime": runtime,
+        "learns": opened.task.kind,
         "classes": list(opened.classes),
     }
 
@@ -171,13 +178,20 @@ def _about(bundle: Bundle) -> dict[str, str]:
         "input": f"{INPUT}: uint8 (1, {spec.size}, {spec.size}, 3), RGB, 0 to 255, framed as 'framing' says",
         "size": str(spec.size),
         "framing": json.dumps({"recipe": spec.recipe, **asdict(spec.framing)}),
+        "learns": bundle.task.kind,
         "classes": json.dumps(list(bundle.classes), ensure_ascii=False),
         "threshold": json.dumps(bundle.threshold),
-        "calibration": "none" if calibration is None else f"{calibration['method']}, applied",
+        "calibration": f"{_method(calibration)}, applied" if calibration else "none",
         "warnings": json.dumps(bundle.warnings, ensure_ascii=False),
         "synthetic": json.dumps(bundle.synthetic),
         "spec": spec.to_json(),
     }
+
+
+def _method(calibration: Any) -> str:
+    """Of several labels they have one method in common; some may be left as they are."""
+    every = calibration if isinstance(calibration, list) else [calibration]
+    return next((str(one["method"]) for one in every if one is not None), "none")
 
 
 def _write(model: Any, path: Path, about: dict[str, str]) -> None:
@@ -207,8 +221,8 @@ def _square(picture: Path, bundle: Bundle) -> np.ndarray:
     return decode(picture.read_bytes(), bundle.spec.size, bundle.spec.framing)[None]
 
 
-def _runner(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """What computes the file's probabilities of one image, and its name: ONNX Runtime for ONNX, where it is there."""
+def _runner(path: Path, output: str) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """What computes the file's output of one image, and its name: ONNX Runtime for ONNX, where it is there."""
     if path.suffix == ".onnx":
         try:
             import onnxruntime
@@ -216,13 +230,13 @@ def _runner(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
             pass
         else:
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-            return lambda image: session.run([OUTPUT], {INPUT: image})[0], f"onnxruntime {onnxruntime.__version__}"
+            return lambda image: session.run([output], {INPUT: image})[0], f"onnxruntime {onnxruntime.__version__}"
     import openvino
 
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(path, "CPU", settings)
     return lambda image: np.array(
-        compiled({INPUT: image})[OUTPUT]
+        compiled({INPUT: image})[output]
     ), f"openvino {openvino.__version__.partition('-')[0]}"
 
 

@@ -1,7 +1,8 @@
-"""The whole of a bundle as one network: an image in, probabilities out."""
+"""The whole of a bundle as one network: an image in, probabilities or a number out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,21 @@ from featcache.backbones.network import require_fits
 from featcache.errors import BundleError, UsageError
 
 from ..bundles.bundle import Bundle
-from .head_graph import EXPORTABLE, calibrated, scores
+from .calibration_graph import calibrated
+from .head_graph import EXPORTABLE, label_probabilities, number, scores
 
-INPUT, OUTPUT = "images", "probabilities"
+INPUT = "images"
+OUTPUTS = {"classes": "probabilities", "labels": "probabilities", "number": "values"}  # by what was learnt
+_GRAPHS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "classes": lambda model, x, calibration: calibrated(scores(model, x), calibration),
+    "labels": label_probabilities,
+    "number": lambda model, x, calibration: number(model, x),
+}
 
 
 def compose(bundle: Bundle, network: Path | None) -> Any:
-    """From uint8 images of shape (1, size, size, 3), RGB, to probabilities of shape (1, n_classes), float32.
+    """From uint8 images of shape (1, size, size, 3), RGB, to probabilities of shape (1, n_classes) or (1, n_labels), or
+    numbers of shape (1, 1), float32.
 
     Parameters
     ----------
@@ -28,7 +37,7 @@ def compose(bundle: Bundle, network: Path | None) -> Any:
     Returns
     -------
     openvino.Model
-        With the input ``images`` and the output ``probabilities``.
+        With the input ``images`` and the output that :data:`OUTPUTS` names.
 
     Raises
     ------
@@ -45,9 +54,10 @@ def compose(bundle: Bundle, network: Path | None) -> Any:
         raise UsageError(f"a model on whole maps is no chain that can be exported; these are: {EXPORTABLE}")
     try:
         x = ops.convert(_pooled(arrays, bundle.pooling), "f32")
-        probabilities = calibrated(scores(bundle.estimator, x), bundle.about["calibration"])
-        result = ops.result(probabilities, name=OUTPUT)
-        probabilities.output(0).set_names({OUTPUT})
+        output = OUTPUTS[bundle.task.kind]
+        given = _GRAPHS[bundle.task.kind](bundle.estimator, x, bundle.about["calibration"])
+        result = ops.result(given, name=output)
+        given.output(0).set_names({output})
         model = openvino.Model([result], [images], "featcache")
         model.validate_nodes_and_infer_types()
     except (RuntimeError, KeyError) as error:  # of a file of someone else's, whose parts need not fit each other
@@ -56,7 +66,7 @@ def compose(bundle: Bundle, network: Path | None) -> Any:
     if list(model.outputs[0].get_shape()) != [1, len(bundle.classes)]:
         raise BundleError(
             f"{bundle.folder}: its model gives {list(model.outputs[0].get_shape())}; expected {len(bundle.classes)} "
-            "probabilities"
+            f"{output}"
         )
     return model
 

@@ -1,35 +1,49 @@
-"""A fitted model and its calibration as operations of OpenVINO: what can be written down as a chain of them.
+"""A fitted model as operations of OpenVINO: what can be written down as a chain of them.
 
-Every model gives scores of shape (1, n_classes), whose softmax are its probabilities: logits, or logarithms where a
-model gives anything else. Calibration works on logarithms of probabilities, which keep the digits that probabilities
-near 0 and 1 lose in float32.
+Every model of classes gives scores of shape (1, n_classes), whose softmax are its probabilities: logits, or logarithms
+where a model gives anything else. Of several labels each has such scores of its own, of two classes, not having it and
+having it; a model of a number gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC, LinearSVC, LinearSVR
 
 from featcache.errors import UsageError
 
 from ..evaluation.calibration import LEAST
 from ..training.architectures import BN_EPSILON
+from ..training.dense_head import DenseHead
 from ..training.dense_head_classifier import DenseHeadClassifier
+from ..training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
+from ..training.dense_head_regressor import DenseHeadRegressor
+from ..training.label_wise import LabelWiseClassifier
+from .calibration_graph import calibrated
+from .graph_parts import add, affine, column, row
 
 EXPORTABLE = (
     "the dense head; LogisticRegression, LinearDiscriminantAnalysis, SGDClassifier(loss='log_loss'), or a linear SVM "
-    "calibrated by sigmoid, alone or in a pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler, Normalizer or PCA"
+    "calibrated by sigmoid, or such a one for each label; Ridge, LinearRegression, Lasso, ElasticNet or LinearSVR; "
+    "alone or in a pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler, Normalizer or PCA"
 )
-_FAR = np.float32(-1e30)  # what is added to leave a class out of a sum of powers
 
 
 def scores(estimator: Any, x: Any) -> Any:
@@ -50,46 +64,77 @@ def scores(estimator: Any, x: Any) -> Any:
         A model that is no such chain.
     """
     if type(estimator) is DenseHeadClassifier:
-        return _dense_scores(estimator, x)
-    *before, last = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
-    for step in before:
-        if step is not None and not (isinstance(step, str) and step == "passthrough"):
-            x = _looked_up(_TRANSFORMERS, step)(step, x)
+        return _of_decision(_dense_output(estimator, x))
+    last, x = _behind(estimator, x)
     return _looked_up(_MODELS, last)(last, x)
 
 
-def calibrated(given: Any, calibration: Mapping[str, Any] | None) -> Any:
-    """Probabilities of scores, mended as :func:`heads.evaluation.calibration.calibrate` does; shape (1, n_classes)."""
+def label_probabilities(estimator: Any, x: Any, calibration: Sequence[Mapping[str, Any] | None] | None) -> Any:
+    """Probabilities of several labels, mended as :func:`heads.evaluation.label_decision.calibrate_labels` does.
+
+    Parameters
+    ----------
+    estimator : a :class:`heads.DenseHeadMultilabelClassifier`, or a :class:`heads.LabelWiseClassifier`, alone or in a
+        pipeline.
+    x : node of shape (1, n_features), float32.
+    calibration : of each label, or None.
+
+    Returns
+    -------
+    Node of shape (1, n_labels).
+
+    Raises
+    ------
+    UsageError
+        A model that is no such chain.
+    """
     from openvino import opset13 as ops
 
-    if calibration is None:
-        return ops.softmax(given, 1)
-    logs = ops.maximum(ops.log_softmax(given, 1), _row(np.log(LEAST)))
-    if calibration["method"] == "temperature":
-        return ops.softmax(ops.multiply(logs, _row(calibration["inverse_temperature"])), 1)
-    n_classes = int(logs.get_output_shape(0)[1])
-    odds = _odds(logs, n_classes)
-    if calibration["method"] == "sigmoid":
-        line = _add(ops.multiply(odds, _row(calibration["slope"])), calibration["intercept"])
-        shares = ops.sigmoid(ops.negative(line))
+    if type(estimator) is DenseHeadMultilabelClassifier:
+        logits = _dense_output(estimator, x)
+        if calibration is None:
+            return ops.sigmoid(logits)
+        labels = [_of_decision(column(logits, label)) for label in range(estimator.n_outputs_)]
     else:
-        curves = [
-            _curve(ops.gather(odds, np.array([column]), np.array(1)), x, share)
-            for column, (x, share) in enumerate(zip(calibration["logits"], calibration["shares"], strict=True))
-        ]
-        shares = ops.concat(curves, 1) if len(curves) > 1 else curves[0]
-    if n_classes == 2:
-        return ops.concat([ops.subtract(_row(1), shares), shares], 1)
-    total = ops.reduce_sum(shares, np.array([1]), True)
-    even = ops.broadcast(_row(1 / n_classes), np.array([1, n_classes]))
-    divided = ops.divide(shares, ops.maximum(total, _row(np.finfo(np.float32).tiny)))
-    return ops.select(ops.greater(total, _row(0)), divided, even)
+        last, x = _behind(estimator, x)
+        if type(last) is not LabelWiseClassifier:
+            raise UsageError(f"{type(last).__name__} is no chain that can be exported; these are: {EXPORTABLE}")
+        labels = [_label_scores(one, x) for one in last.models_]
+    each = calibration or [None] * len(labels)
+    columns = [column(calibrated(given, one), 1) for given, one in zip(labels, each, strict=True)]
+    return ops.concat(columns, 1) if len(columns) > 1 else columns[0]
+
+
+def number(estimator: Any, x: Any) -> Any:
+    """The number that a model gives.
+
+    Parameters
+    ----------
+    estimator : a :class:`heads.DenseHeadRegressor`, or a linear model of sklearn, alone or in a pipeline.
+    x : node of shape (1, n_features), float32.
+
+    Returns
+    -------
+    Node of shape (1, 1).
+
+    Raises
+    ------
+    UsageError
+        A model that is no such chain.
+    """
+    if type(estimator) is DenseHeadRegressor:
+        return _dense_output(estimator, x)
+    last, x = _behind(estimator, x)
+    if type(last) not in _NUMBERS:
+        raise UsageError(f"{type(last).__name__} is no chain that can be exported; these are: {EXPORTABLE}")
+    return _decision(last, x)
 
 
 # -- heads -------------------------------------------------------------------------------------------
 
 
-def _dense_scores(head: DenseHeadClassifier, x: Any) -> Any:
+def _dense_output(head: DenseHead, x: Any) -> Any:
+    """What the last layer gives, before its softmax or sigmoid."""
     from openvino import opset13 as ops
 
     activations: dict[str, Callable[[Any], Any]] = {
@@ -102,34 +147,53 @@ def _dense_scores(head: DenseHeadClassifier, x: Any) -> Any:
     }
     left = iter(head.weights_)
     for _ in range((len(head.weights_) - 2) // (6 if head.batch_norm else 2)):
-        x = activations[head.activation](_affine(x, next(left), next(left)))
+        x = activations[head.activation](affine(x, next(left), next(left)))
         if head.batch_norm:
             gamma, beta, mean, variance = (next(left) for _ in range(4))
-            x = _add(ops.multiply(_add(x, -mean), _row(gamma / np.sqrt(variance + BN_EPSILON))), beta)
-    return _of_decision(_affine(x, next(left), next(left)))
+            x = add(ops.multiply(add(x, -mean), row(gamma / np.sqrt(variance + BN_EPSILON))), beta)
+    return affine(x, next(left), next(left))
 
 
 # -- sklearn -----------------------------------------------------------------------------------------
 
 
+def _behind(estimator: Any, x: Any) -> tuple[Any, Any]:
+    """The last step of a pipeline, and what comes to it."""
+    *before, last = [step for _, step in estimator.steps] if type(estimator) is Pipeline else [estimator]
+    for step in before:
+        if step is not None and not (isinstance(step, str) and step == "passthrough"):
+            x = _looked_up(_TRANSFORMERS, step)(step, x)
+    return last, x
+
+
+def _label_scores(model: Any, x: Any) -> Any:
+    """Scores of one label's model; of a label of one value alone, the logarithms of its share."""
+    from openvino import opset13 as ops
+
+    if isinstance(model, float):
+        logs = np.log(np.clip([[1 - model, model]], LEAST, 1))
+        return ops.add(ops.multiply(column(x, 0), row(0)), row(logs))
+    return scores(model, x)
+
+
 def _standard(scaler: StandardScaler, x: Any) -> Any:
     from openvino import opset13 as ops
 
-    x = x if scaler.mean_ is None or not scaler.with_mean else _add(x, -scaler.mean_)
-    return x if scaler.scale_ is None else ops.divide(x, _row(scaler.scale_))
+    x = x if scaler.mean_ is None or not scaler.with_mean else add(x, -scaler.mean_)
+    return x if scaler.scale_ is None else ops.divide(x, row(scaler.scale_))
 
 
 def _min_max(scaler: MinMaxScaler, x: Any) -> Any:
     from openvino import opset13 as ops
 
-    x = _add(ops.multiply(x, _row(scaler.scale_)), scaler.min_)
+    x = add(ops.multiply(x, row(scaler.scale_)), scaler.min_)
     return ops.clamp(x, *(float(end) for end in scaler.feature_range)) if scaler.clip else x
 
 
 def _max_abs(scaler: MaxAbsScaler, x: Any) -> Any:
     from openvino import opset13 as ops
 
-    x = ops.divide(x, _row(scaler.scale_))
+    x = ops.divide(x, row(scaler.scale_))
     return ops.clamp(x, -1.0, 1.0) if getattr(scaler, "clip", False) else x
 
 
@@ -142,19 +206,19 @@ def _normalizer(scaler: Normalizer, x: Any) -> Any:
         "l2": lambda: ops.sqrt(ops.reduce_sum(ops.multiply(x, x), axis, True)),
         "max": lambda: ops.reduce_max(ops.abs(x), axis, True),
     }[scaler.norm]()
-    return ops.divide(x, ops.select(ops.equal(length, _row(0)), _row(1), length))
+    return ops.divide(x, ops.select(ops.equal(length, row(0)), row(1), length))
 
 
 def _pca(pca: PCA, x: Any) -> Any:
     from openvino import opset13 as ops
 
-    x = _affine(_add(x, -pca.mean_), pca.components_.T)
-    return ops.divide(x, _row(np.sqrt(pca.explained_variance_))) if pca.whiten else x
+    x = affine(add(x, -pca.mean_), pca.components_.T)
+    return ops.divide(x, row(np.sqrt(pca.explained_variance_))) if pca.whiten else x
 
 
 def _decision(model: Any, x: Any) -> Any:
     """The decision function of a linear model, shape (1, 1) for two classes."""
-    return _affine(x, np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_))
+    return affine(x, np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_))
 
 
 def _softmax_model(model: Any, x: Any) -> Any:
@@ -187,7 +251,7 @@ def _calibrated_svm(model: CalibratedClassifierCV, x: Any) -> Any:
             f"CalibratedClassifierCV of {type(svm).__name__} is no chain that can be exported; these are: {EXPORTABLE}"
         )
     slopes, levels = ([getattr(curve, name) for curve in curves] for name in ("a_", "b_"))
-    lines = _add(ops.multiply(_decision(svm, x), _row(slopes)), np.array(levels))
+    lines = add(ops.multiply(_decision(svm, x), row(slopes)), np.array(levels))
     return _one_against_rest(ops.negative(lines))
 
 
@@ -206,6 +270,9 @@ _MODELS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
+_NUMBERS = (Ridge, LinearRegression, Lasso, ElasticNet, LinearSVR)
+
+
 def _looked_up(table: Mapping[type, Callable[[Any, Any], Any]], part: Any) -> Callable[[Any, Any], Any]:
     if type(part) not in table:
         raise UsageError(f"{type(part).__name__} is no chain that can be exported; these are: {EXPORTABLE}")
@@ -221,7 +288,7 @@ def _of_decision(decision: Any) -> Any:
 
     if decision.get_output_shape(0)[1] > 1:
         return decision
-    return ops.concat([ops.multiply(decision, _row(0)), decision], 1)
+    return ops.concat([ops.multiply(decision, row(0)), decision], 1)
 
 
 def _one_against_rest(decision: Any) -> Any:
@@ -231,47 +298,3 @@ def _one_against_rest(decision: Any) -> Any:
     if decision.get_output_shape(0)[1] == 1:
         return _of_decision(decision)
     return ops.negative(ops.softplus(ops.negative(decision)))
-
-
-def _odds(logs: Any, n_classes: int) -> Any:
-    """Log-odds of each class against the others, of logarithms of probabilities; (1, 1) for the second of two."""
-    from openvino import opset13 as ops
-
-    if n_classes == 2:
-        first, second = (ops.gather(logs, np.array([column]), np.array(1)) for column in (0, 1))
-        return ops.subtract(second, first)
-    others = ops.add(logs, np.eye(n_classes, dtype=np.float32) * _FAR)  # row k: all classes but k
-    largest = ops.reduce_max(others, np.array([1]), True)
-    summed = ops.reduce_sum(ops.exp(ops.subtract(others, largest)), np.array([1]), True)
-    against = ops.reshape(ops.add(ops.log(summed), largest), np.array([1, n_classes]), False)
-    return ops.subtract(logs, against)
-
-
-def _curve(x: Any, places: list[float], heights: list[float]) -> Any:
-    """A rising curve through points, level beyond its ends, as ``numpy.interp`` draws it; x of shape (1, 1)."""
-    from openvino import opset13 as ops
-
-    at, height = np.asarray(places, np.float64), np.asarray(heights, np.float64)
-    if len(at) == 1:
-        return ops.add(ops.multiply(x, _row(0)), _row(height[0]))
-    width = np.maximum(np.diff(at), 1e-7)  # where it jumps: the narrowest slope that float32 holds
-    part = ops.clamp(ops.divide(_add(x, -at[:-1]), _row(width)), 0.0, 1.0)
-    return _add(ops.reduce_sum(ops.multiply(part, _row(np.diff(height))), np.array([1]), True), height[:1])
-
-
-def _affine(x: Any, kernel: np.ndarray, bias: np.ndarray | None = None) -> Any:
-    from openvino import opset13 as ops
-
-    product = ops.matmul(x, np.ascontiguousarray(kernel, np.float32), False, False)
-    return product if bias is None else _add(product, bias)
-
-
-def _add(x: Any, values: Any) -> Any:
-    from openvino import opset13 as ops
-
-    return ops.add(x, _row(values))
-
-
-def _row(values: Any) -> np.ndarray:
-    """A constant that is added to or multiplied with rows of shape (1, n)."""
-    return np.atleast_2d(np.asarray(values, np.float32))

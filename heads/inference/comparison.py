@@ -74,8 +74,9 @@ def compare(
         whether each image is of its own group, without which p is too small); ``differences``, A minus B, of accuracy,
         balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
         :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``,
-        a sentence; ``warnings``; and where asked ``per_patient``, the same of patients. Of several labels ``differences`` has ``mean_roc_auc``, and ``labels`` those of each
-        one's area; of a number it has ``mae``. There is neither ``agreement`` nor ``mcnemar`` then.
+        a sentence; ``warnings``; and where asked ``per_patient``, the same of patients. Of several labels
+        ``differences`` has ``mean_roc_auc``, and ``labels`` those of each one's area; of a number it has ``mae``. There
+        is neither ``agreement`` nor ``mcnemar`` then.
 
     Raises
     ------

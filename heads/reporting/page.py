@@ -102,6 +102,7 @@ def render(
         runs=collected.runs,
         left_out=collected.left_out,
         audit=audit_view(collected, images),
+        audit_kind=collected.audit.kind if collected.audit else "",
         about=_about(first),
         counted=[_about(run) for run in told.values()],
         confusions=_confusions(boards),

@@ -96,7 +96,7 @@ SHOWN: dict[str, Shown] = {
         ),
         "number",
         "what always naming one number would give; of the bias, none",
-        (("mae", "mean absolute error"), ("loss", "loss (of the number in standard deviations)")),
+        (("mae", "mean absolute error"), ("loss", "loss (in standard deviations)")),
     ),
 }
 
@@ -135,7 +135,7 @@ def cell_of(test: Mapping[str, Any], name: str, scale: str = "share") -> Cell | 
         text, ends = f"{value:.3f}", f"{low:.2f} to {high:.2f}"
     else:
         sign = "+" if scale == "bias" else ""
-        digits = _digits(value, low, high)
+        digits = _digits(max(abs(value), (high - low) / 2))
         text, ends = f"{value:{sign}.{digits}f}", f"{low:{sign}.{digits}f} to {high:{sign}.{digits}f}"
     return {"value": value, "low": low, "high": high, "text": text, "range": ends}
 
@@ -180,10 +180,9 @@ def axes(kind: str, rows: Sequence[Sequence[Cell | None]], chance: float | None 
     return found
 
 
-def _digits(*values: float) -> int:
-    """Digits behind the point that show three of the largest."""
-    largest = max(map(abs, values))
-    return 2 if largest == 0 else min(6, max(0, 2 - math.floor(math.log10(largest))))
+def _digits(size: float) -> int:
+    """Digits behind the point that show three of a number of this size."""
+    return 2 if size == 0 else min(6, max(0, 2 - math.floor(math.log10(size))))
 
 
 def _above(value: float) -> float:

@@ -233,3 +233,17 @@ def test_rows_that_are_taken_keep_what_is_said_of_them(table):
     some = dataset.take([5, 3])
     assert some.metadata["age"].tolist() == [5, 3]
     np.testing.assert_array_equal(label_table(some, ("effusion",), None, "ignore")[1], [[np.nan], [1]])
+
+
+def test_a_studys_file_says_how_its_data_is_read(table, tmp_path, monkeypatch):
+    """The settings of a study, as ``--images`` and the others make them, read back from its file in another folder."""
+    from heads.studies.study import _settings
+    from heads.studies.study_file import StudyFile, read_study, write_study
+
+    monkeypatch.chdir(tmp_path)
+    source = featcache.DataSource("m.csv", images="images", metadata=["mrn"], headers=False)
+    settings = _settings(source, "pixels", tmp_path / "cache", {})
+    write_study(tmp_path / "study.toml", StudyFile(settings))
+    read = read_study(tmp_path / "study.toml").study
+    assert (read.data, read.images_below) == (str(tmp_path / "m.csv"), str(tmp_path / "images"))
+    assert (read.metadata, read.headers) == (("mrn",), False)

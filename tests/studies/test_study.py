@@ -118,7 +118,8 @@ def test_the_file_says_every_setting_and_digest(done):
     place, _, first, _ = done
     file = read_study(first["config"])
     text = tomllib.loads(Path(first["config"]).read_text())
-    assert set(text["study"]) == set(Settings.__struct_fields__) - {"classes", "group_regex", "pooling", "memory"}
+    absent = {"classes", "group_regex", "pooling", "memory", "images_below"}
+    assert set(text["study"]) == set(Settings.__struct_fields__) - absent
     assert (file.study.data, file.study.backbones, file.study.size) == (str(place / "animals"), ("pixels",), 8)
     assert file.made.featcache == featcache.__version__
     assert (file.made.data.images, file.made.against.images) == (60, 20)
