@@ -77,7 +77,7 @@ def audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
         metadata = audit["against"].get("metadata") or {}
         differing = [row for row in metadata.get("columns", ()) if row["p"] < _SHOWN][:_ROWS]
         alone = {side: list(names) for side, names in (metadata.get("alone") or {}).items() if names}
-        audit["against"] = {**audit["against"], "differing": differing, "alone": alone}
+        audit["against"] = {"near_duplicates": [], **audit["against"], "differing": differing, "alone": alone}
     return audit
 
 

@@ -330,6 +330,55 @@ def test_all_that_the_audit_found_is_there(tmp_path):
     assert "<img src=x" not in html
 
 
+def test_what_the_metadata_tell_is_there(tmp_path):
+    """Beside the other probes, by label where there are several; what goes together, what two sets differ in."""
+    probe = {**AUDIT["shortcuts"][0], "of": "metadata", "measure": "ROC area", "verdict": "told", "names_label": False}
+    probes = [
+        {**probe, "probe": "view", "label": "Edema", "score": 0.842},
+        {**probe, "probe": "sex missing", "label": HOSTILE, "score": -0.1, "score_ci": [-0.4, 0.2], "flag": False},
+        {**probe, "probe": "ward", "label": "Edema", "score": 1.0, "flag": False, "names_label": True},
+    ]
+    many = [{**probe, "probe": f"column {i}", "label": "Edema", "flag": False, "score": 0.5} for i in range(30)]
+    told = {
+        "shortcuts": [*AUDIT["shortcuts"], *probes, *many],
+        "confounding": [
+            {"column": HOSTILE, "label": "Edema", "strength": 0.64, "p": 1.5e-6, "groups": 1071},
+            {"column": "quiet", "label": "Edema", "strength": 0.1, "p": 0.6, "groups": 1071},
+        ],
+        "absent": [{"label": "label", "class": "icu", "column": "view", "value": "pa", "expected": 30.2}],
+        "unbalanced": [{"column": "sex", "value": "f", "part": "val", "share": 0.49, "overall": 0.26}],
+        "against": {
+            "data": "/elsewhere",
+            "metadata": {
+                "columns": [{"column": "age", "value": None, "own": 51.2, "other": 4.5, "strength": 0.9, "p": 1e-9}],
+                "alone": {"own": [], "other": ["scanner"]},
+            },
+        },
+    }
+    report(write_runs(tmp_path / "runs", fit_1=FIT, audit_1={**AUDIT, **told}))
+    html = (tmp_path / "runs" / "report.html").read_text()
+    text = Page(html).text
+    for words in (
+        "Can it be told from the metadata?",
+        "The score is the ROC area.",
+        "0.842 0.91 to 0.98",
+        "-0.100 -0.40 to 0.20",
+        "0.64 1.5e-06 1,071",
+        "No image of label icu has view pa, where 30 would be expected",
+        "sex f is 49% of the val part, 26% of all",
+        "age, mean 51.2 4.5 1e-09",
+        "Columns of those images alone: scanner",
+        "The other probes: 17",
+    ):
+        assert words in text, words
+    assert "quiet" not in text
+    assert "<img src=x" not in html
+    place = tmp_path / "runs" / "audit-1" / "run.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "confounding": [{"column": 1}]}))
+    with pytest.raises(DataError):
+        report(tmp_path / "runs")
+
+
 def test_an_audit_elsewhere_is_found_by_the_record_in_the_cache(tmp_path):
     """Of a run named alone, and of runs whose audit went to another folder."""
     folder, cache = tmp_path / "runs", tmp_path / "cache"
