@@ -105,6 +105,8 @@ def plan_search(
     check_method(method, iterations)
     table = TABLES[task.kind]
     there = [*(name for name in HEADS if (task.kind, name) in MODELS), *table]
+    if not any(model in names for names in (HEADS, *TABLES.values())):
+        raise UsageError(f"model {model!r} is unknown; expected one of {', '.join(there)}")
     if model not in there:
         raise UsageError(f"model {model!r} does not learn task {task.name}; expected one of {', '.join(there)}")
     if preset not in (None, PRESET):
