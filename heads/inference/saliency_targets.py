@@ -10,6 +10,7 @@ import numpy as np
 
 from featcache.data.tasks import Task
 from featcache.errors import UsageError
+from featcache.system.plain_text import printable
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,13 @@ def require_label(task: Task, names: Sequence[str], label: str) -> None:
     """Raise :class:`UsageError` where a model of this task has no such label."""
     if task.kind != "labels":
         raise UsageError(
-            f"--label {label}: the model learnt {task.name}; only one of several labels has labels to choose"
+            f"--label {printable(label, lines=False)}: the model learnt {task.name}; only one of several "
+            "labels has labels to choose"
         )
     if label not in names:
-        raise UsageError(f"--label {label}: the model has no such label; it has {', '.join(names)}")
+        raise UsageError(
+            f"--label {printable(label, lines=False)}: the model has no such label; it has {', '.join(names)}"
+        )
 
 
 class _OfClasses:

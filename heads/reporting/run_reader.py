@@ -173,8 +173,8 @@ def _kind(about: Mapping[str, Any]) -> str:
 def _check_test(test: Mapping[str, Any], kind: str, names: Sequence[str], where: str, advice: str) -> None:
     """Raise :class:`DataError` unless a test is one of this kind, about these names, with all that a page shows."""
     schema.check(test, run_schema.TESTS[kind], f"{where}: its test", advice, DataError)
-    if isinstance(test.get("per_patient"), Mapping):
-        of_patients = test["per_patient"]
+    of_patients = test.get("per_patient")
+    if of_patients is not None:
         schema.check(of_patients, run_schema.TESTS[kind], f"{where}: its test of patients", advice, DataError)
         schema.check(of_patients, run_schema.Patients, f"{where}: its test of patients", advice, DataError)
     if "subgroups" in test:

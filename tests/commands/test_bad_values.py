@@ -34,6 +34,7 @@ BAD = {
     "--backbone": ["", ",", "nosuch", NUL, "vgg61,vgg16", "../x", "timm:", "hf:../x", "xrv:nosuch"],
     "--mean": ["", "x", "1,2", "1,2,3,4", "nan", "inf", "1/0", NUL],
     "--std": ["", "x", "1,2", "0", "-1", "nan", "1/0"],
+    "--label": ["", "nosuch", NUL, TOO_LONG],
     "--classes": ["", ",", "one", "dog,cat", "covid,covid"],
     "--memory": ["", "0", "-1GB", "much", "1QB", "nan"],
     "--weights": ["", "nosuch.h5", "random:x", "random:-1", NUL, "empty", "file.txt"],

@@ -213,7 +213,7 @@ def test_what_raises_a_number(made, cli, tmp_path):
     assert all(float(row["predicted"]) == pytest.approx(told[row["path"]], rel=1e-4) for row in rows)
     assert result["misclassified"] is None
     assert list(result["border"]) == ["age"]
-    with pytest.raises(UsageError, match="only one of several labels has labels to choose"):
+    with pytest.raises(UsageError, match="only one of several labels"):
         saliency(bundle, label="age", cache=made / "c")
     shown = cli("saliency", bundle, fitted.features.paths[0], "--limit", "0", "--cache", made / "c")
     assert "what raises the number" in shown.out
