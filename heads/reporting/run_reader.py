@@ -112,7 +112,7 @@ def collect(
             "belong in one table; make a report of each"
         )
     evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
-    return Collected(data, own, evaluations, _audit(audit, every, audits, data), others)
+    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others)
 
 
 def _runs_of(runs: Place | Sequence[Place] | None) -> list[Run]:
@@ -215,12 +215,15 @@ def judged_run(evaluation: Run, fitted: Sequence[Run]) -> Run | None:
     return next(iter([*exact, *beside]), None)
 
 
-def _audit(named: Place | None, beside: Sequence[Run], elsewhere: Sequence[Place], data: str) -> Run | None:
+def _audit(named: Place | None, beside: Sequence[Run], elsewhere: Sequence[Place], newest: Run) -> Run | None:
+    """The audit that is named, else the newest of the data; one that asked for the same as the newest run goes first."""
+    data = newest.data
     if named is None:
         for known in (beside, _readable(elsewhere)):
-            for run in known:
-                if run.verb == "audit" and run.data == data:
-                    return run
+            audits = [run for run in known if run.verb == "audit" and run.data == data]
+            of_task = [run for run in audits if set(run.classes) == set(newest.classes)]
+            if audits:
+                return (of_task or audits)[0]
         return None
     audit = next(iter(_runs_of([named])), None)
     if audit is None or audit.verb != "audit":
