@@ -254,8 +254,46 @@ def prepare(world: Path) -> None:
             warnings=["a warning"],
         )
     shutil.copytree(Path(found["bundle"]), world / "bundles" / "neighbours")
+    _other_tasks(world, f)
     (world / "outside").mkdir()
     (world / "outside" / ".net").write_bytes(b"a network that no hash covers")
+
+
+def _other_tasks(world: Path, f: Any) -> None:
+    """Bundles of several labels and of a number, on the same features."""
+    from dataclasses import replace
+
+    import numpy as np
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.svm import SVR
+    from xgboost import XGBClassifier, XGBRegressor
+
+    from featcache import Multilabel, Regression
+    from heads.bundles.saving import save_bundle
+    from heads.training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
+    from heads.training.dense_head_regressor import DenseHeadRegressor
+    from heads.training.label_wise import LabelWiseClassifier
+
+    X, rows = np.asarray(f.X), np.arange(len(f))
+    labels = np.stack([f.y, 1 - f.y, np.zeros(len(f))], axis=1).astype(np.float32)
+    several = replace(f, y=labels, classes=("a", "b", "c"), task=Multilabel(("a", "b", "c")))
+    number = replace(f, y=f.y * 2.5, classes=("age",), task=Regression("age"))
+    heads = DenseHeadMultilabelClassifier(units=(3, 2), batch_norm=True), DenseHeadRegressor(units=3)
+    heads[0].n_outputs_ = 3
+    for head in heads:
+        head.n_features_in_ = X.shape[1]
+        head.weights_ = [np.full(shape, 0.1, np.float32) for shape in head.weight_shapes()]
+    boosting = {"n_estimators": 2, "max_depth": 2, "n_jobs": 1}
+    models = {
+        "labels-dense": (several, heads[0]),
+        "labels-wise": (several, LabelWiseClassifier(XGBClassifier(**boosting)).fit(X, labels)),
+        "number-dense": (number, heads[1]),
+        "number-forest": (number, RandomForestRegressor(2, max_depth=3, random_state=0).fit(X, number.y)),
+        "number-svr": (number, SVR().fit(X, number.y)),
+        "number-xgboost": (number, XGBRegressor(**boosting).fit(X, number.y)),
+    }
+    for name, (features, model) in models.items():
+        save_bundle(world / "bundles" / name, model, features, rows, scores={}, cache=world / "cache")
 
 
 # -- targets -----------------------------------------------------------------------------------------
