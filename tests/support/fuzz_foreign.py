@@ -591,6 +591,7 @@ def run_case(world: Path, target: str, seed: int, watch: Watch) -> str:
             path.write_text(path.read_text().replace(str(world), str(case)))
     (case / "tmp").mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ["JOBLIB_TEMP_FOLDER"] = str(case / "tmp")
+    os.environ["FEATCACHE_KEYS"] = str(case / "keys")  # the user's own folder, by design; here within the case's
     os.chdir(case)
     outside = sorted(entry.name for entry in world.parent.iterdir())
 
