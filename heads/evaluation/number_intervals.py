@@ -142,7 +142,9 @@ def _settled(seen: float, expected: float, count: int, lost: int) -> float:
     one expected of normal errors, between the two, the nearer to it the more groups there are.
 
     ``lost`` is by how many the degrees of freedom fall short of the groups: one for a mean, as in Student's t, and more
-    the more skewed is what is averaged. Which holds was found by trying: ``docs/coverage.md``.
+    the more skewed is what is averaged, but no more than two fifths. Which holds was found by trying:
+    ``docs/coverage.md``.
     """
-    ratio = seen * float(stdtrit(max(1, count - lost), 0.975) / _NORMAL) ** 2 / expected
+    freedom = max(1.0, count - lost, 0.6 * (count - 1))
+    ratio = seen * float(stdtrit(freedom, 0.975) / _NORMAL) ** 2 / expected
     return expected * (ratio if ratio > 1 else (count * ratio + _PRIOR) / (count + _PRIOR))

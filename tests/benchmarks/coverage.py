@@ -606,7 +606,8 @@ def main() -> None:
     text = [
         "# How often intervals hold, and tests raise false alarms",
         "",
-        f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line: nominal 95%",
+        f"Made by `python tests/benchmarks/coverage.py` with {given.draws:,} draws of each line (fewer where a",
+        "column says so): nominal 95%",
         "(between 0.943 and 0.957 by chance alone with 4,000). Rows of a group are alike by the intra-class",
         "correlation (ICC). Wanted: 0.93 to 0.97 from 10 groups on, or more where so few errors come in whole numbers;",
         "with fewer groups no less, and the width beside it.",
