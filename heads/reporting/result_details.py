@@ -77,7 +77,8 @@ def subgroups_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if not told:
         return None
     title, scale = _SUBGROUP_METRICS[told["metric"]]
-    worst = told.get("worst") or {}
+    values = {part.get("value") for column in told["columns"].values() for part in column["subgroups"].values()}
+    worst = (told.get("worst") or {}) if len(values - {None}) > 1 else {}  # of equals none is the worst
     columns: list[dict[str, Any]] = []
     for name, column in told["columns"].items():
         rows = [
