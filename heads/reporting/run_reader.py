@@ -216,7 +216,7 @@ def judged_run(evaluation: Run, fitted: Sequence[Run]) -> Run | None:
 
 
 def _audit(named: Place | None, beside: Sequence[Run], elsewhere: Sequence[Place], newest: Run) -> Run | None:
-    """The audit that is named, else the newest of the data, and before it one that asked for what the newest run learnt."""
+    """The audit named, else the newest of the data; before it one that asked for what the newest run learnt."""
     data = newest.data
     if named is None:
         for known in (beside, _readable(elsewhere)):
