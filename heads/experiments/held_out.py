@@ -76,8 +76,8 @@ def each_left_out(estimator: Any, features: Features, column: str, seed: int) ->
     Returns
     -------
     dict
-        ``column``; ``sites``, a list of ``site``, ``n`` and ``test``, the metrics there, with ``why`` in place of
-        ``test`` where there can be none; and ``worst``, the site with the lowest headline metric.
+        ``column``; ``sites``, a list of ``site``, ``n``, ``patients`` and ``test``, the metrics there, with ``why`` in
+        place of ``test`` where there can be none; and ``worst``, the site where the headline metric is worst.
 
     Raises
     ------
@@ -102,14 +102,15 @@ def each_left_out(estimator: Any, features: Features, column: str, seed: int) ->
     for site in sites:
         own = np.flatnonzero(known & (values == site))
         name = str(site) if values.dtype == object else f"{site:g}"
+        about = {"site": name, "n": len(own), "patients": len(set(features.groups[own]))}
         learnt = np.flatnonzero(~np.isin(features.groups, list(set(features.groups[own]))))
         try:
             outputs = _outputs(estimator, features, [(learnt, own)], seed)[own]
         except (DataError, ValueError) as error:
-            rows.append({"site": name, "n": len(own), "test": None, "why": str(error)})
+            rows.append({**about, "test": None, "why": str(error)})
             continue
         test = measures.evaluate(features.y[own], outputs, features.groups[own], features.classes)
-        rows.append({"site": name, "n": len(own), "test": test, "why": None})
+        rows.append({**about, "test": test, "why": None})
         _log.info("without %s %s: %s", column, name, measures.headline(test))
     judged = [row for row in rows if row["test"] is not None and measures.headline(row["test"]).value is not None]
     if not judged:

@@ -142,15 +142,22 @@ def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
     drawn = None
     if kind == "number":
         folders = {run.folder.name: run for run in runs}
-        drawn = next(
-            ({**found, "model": row["name"]} for row in rows if (found := scatter(folders[row["run"]])) is not None),
-            None,
-        )
+        for row in rows:  # the first that kept what it said
+            by_folds = (None, "cross_validated/predictions.csv") if row.get("by_folds") else ()
+            found = scatter(folders[row["run"]], *by_folds)
+            if found is not None:
+                drawn = {**found, "model": row["name"]}
+                break
     return {
         **board,
         "labels": [result_details.labels_of(row) for row in rows] if kind == "labels" else [],
         "patients": [found for row in rows if (found := result_details.patients_of(row, kind))],
-        "subgroups": [found for row in rows if (found := result_details.subgroups_of(row))],
+        "subgroups": [
+            found
+            for row in rows
+            for found in (result_details.subgroups_of(row), result_details.sites_of(row, kind))
+            if found
+        ],
         "scatter": drawn,
     }
 

@@ -47,6 +47,9 @@ def labels_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_OF_SITES = {"classes": "roc_auc", "labels": "mean_roc_auc", "number": "mae"}
+
+
 def patients_of(row: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     """Metrics of images and of patients side by side; None where a board's row has none of patients."""
     test = row["test"]
@@ -74,8 +77,29 @@ def subgroups_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     ``columns`` have ``name labels axis gap`` and ``rows`` of ``name images patients positives cell worst``.
     """
     told = row["test"].get("subgroups")
-    if not told:
+    return None if not told else _subgroups(row, told)
+
+
+def sites_of(row: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """The same of sites, each judged by a model that learnt from all the others; None where a row has none."""
+    left = row.get("leave_out")
+    if not left:
         return None
+    metric = _OF_SITES[kind]
+    sites = {
+        site["site"]: {
+            "value": (site["test"] or {}).get(metric),
+            "ci": (site["test"] or {}).get(f"{metric}_ci"),
+            "images": site["n"],
+            "patients": site.get("patients", 0),
+        }
+        for site in left["sites"]
+    }
+    told = {"metric": metric, "columns": {f"each {left['column']}, left out": {"subgroups": sites, "gap": None}}}
+    return _subgroups(row, told)
+
+
+def _subgroups(row: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     title, scale = _SUBGROUP_METRICS[told["metric"]]
     values = {part.get("value") for column in told["columns"].values() for part in column["subgroups"].values()}
     worst = (told.get("worst") or {}) if len(values - {None}) > 1 else {}  # of equals none is the worst

@@ -157,13 +157,22 @@ def _read(folder: Path) -> Run | None:
         return None
     schema.check(about, run_schema.VERBS[verb], where, advice, DataError)
     if verb != "audit":
-        kind, tests = _kind(about), [row["test"] for row in about["rows"]] if verb == "baselines" else [about["test"]]
-        for test in tests:
+        kind = _kind(about)
+        for test in _tests(about, verb):
             _check_test(test, kind, about.get("classes", ()), where, advice)
         if about.get("internal") is not None:
             schema.check(about["internal"], run_schema.TESTS[kind], f"{where}: its internal test", advice, DataError)
     finished = about.get("finished") or datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
     return Run(str(verb), folder.absolute(), about, str(finished))
+
+
+def _tests(about: Mapping[str, Any], verb: str) -> list[Mapping[str, Any]]:
+    """Every test of a run."""
+    if verb == "baselines":
+        return [row["test"] for row in about["rows"]]
+    by_folds, left_out = about.get("cross_validated"), about.get("leave_out")
+    tests = [about["test"], *([by_folds["test"]] if by_folds else [])]
+    return tests + [site["test"] for site in (left_out["sites"] if left_out else ()) if site["test"] is not None]
 
 
 def _kind(about: Mapping[str, Any]) -> str:

@@ -113,6 +113,24 @@ class Run(msgspec.Struct):
     seconds: _Seconds | None = None
 
 
+class _CrossValidated(msgspec.Struct):
+    folds: Count
+    test: dict[str, Any]  # which TESTS reads
+
+
+class _Site(msgspec.Struct):
+    site: Line
+    n: Count
+    test: dict[str, Any] | None  # which TESTS reads
+    why: str | None = None
+    patients: Count = 0
+
+
+class _LeftOut(msgspec.Struct):
+    column: Line
+    sites: list[_Site]
+
+
 class FitHead(Run, kw_only=True):
     """``fit-head``."""
 
@@ -121,6 +139,8 @@ class FitHead(Run, kw_only=True):
     hyperparameters: _Settings
     test: dict[str, Any]  # which TESTS reads
     best_epoch: Annotated[int, Meta(ge=0)] | None = None
+    cross_validated: _CrossValidated | None = None
+    leave_out: _LeftOut | None = None
 
 
 class _Candidate(msgspec.Struct):

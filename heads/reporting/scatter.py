@@ -13,13 +13,14 @@ from .run_reader import Run
 _MOST = 2000  # points; more would hide each other, and make the page large
 
 
-def scatter(run: Run, part: str | None = "test") -> dict[str, Any] | None:
+def scatter(run: Run, part: str | None = "test", table_of: str = "predictions.csv") -> dict[str, Any] | None:
     """The points of a run's ``predictions.csv``, in a box of 100 by 100 that grows downwards; None where it has none.
 
     Parameters
     ----------
     run : of a model that learnt a number.
     part : of the images that are drawn; None takes all.
+    table_of : another table of the run with predictions, such as those by folds.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def scatter(run: Run, part: str | None = "test") -> dict[str, Any] | None:
     DataError
         The table has no such columns, or cells that are no numbers.
     """
-    table = [row for row in run.table("predictions.csv") if part is None or row.get("part") == part]
+    table = [row for row in run.table(table_of) if part is None or row.get("part") == part]
     if not table:
         return None
     name = run.classes[0]
@@ -40,9 +41,7 @@ def scatter(run: Run, part: str | None = "test") -> dict[str, Any] | None:
         if not np.isfinite(pairs).all():
             raise ValueError("a number that is not finite")
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{run.folder / 'predictions.csv'}: no predicted numbers ({error!r}); make the run anew"
-        ) from error
+        raise DataError(f"{run.folder / table_of}: no predicted numbers ({error!r}); make the run anew") from error
     from matplotlib.ticker import MaxNLocator
 
     ends = float(pairs.min()), float(pairs.max())

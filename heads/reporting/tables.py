@@ -53,7 +53,7 @@ def _most_frequent(test: Mapping[str, Any]) -> float:
 
 
 def model_rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of a leaderboard that a run has: of a baselines run several, else one."""
+    """The rows of a leaderboard that a run has: of a baselines run several, else one, and one by folds where it has."""
     about = run.about
     if run.verb == "baselines":
         return [
@@ -65,7 +65,13 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
         detail = f"{settings_text(about['best_params'])} (best of {about['candidates']})"
         return [_row(run, f"{name}, searched", detail, about["test"], about.get("seconds"))]
     chosen = {key: about["hyperparameters"].get(key) for key in _SETTINGS}
-    return [_row(run, name, settings_text(chosen), about["test"], about.get("seconds"))]
+    detail, seconds = settings_text(chosen), about.get("seconds")
+    rows = [_row(run, name, detail, about["test"], seconds)]
+    rows[0]["leave_out"] = about.get("leave_out")
+    if by_folds := about.get("cross_validated"):
+        title = f"{name}, by {by_folds['folds']} folds of all images"
+        rows.append({**_row(run, title, detail, by_folds["test"], None), "by_folds": True})
+    return rows
 
 
 def _row(run: Run, name: str, detail: str, test: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:

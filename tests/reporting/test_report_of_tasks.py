@@ -32,7 +32,8 @@ def made(tmp_path_factory):
     there = write_findings(folder / "there", patients=40, seed=1)
     options = {**SETTINGS, "by": "sex,view", "cache": cache}
     labels = fit_head(Multilabel(LABELS), **options, per_patient="max", out=runs / "labels")
-    ages = fit_head(Regression("age"), **options, per_patient="mean", out=runs / "ages")
+    besides = {"per_patient": "mean", "cv": 3, "leave_out": "view"}
+    ages = fit_head(Regression("age"), **options, **besides, out=runs / "ages")
     for name, fitted in (("labels", labels), ("ages", ages)):
         evaluate_bundle(fitted.result["bundle"], there, cache=cache, out=runs / f"evaluate-{name}")
     return folder, labels, ages
@@ -47,6 +48,16 @@ def pages(made):
             folder / "runs", bundle=folder / "runs" / name / "bundle", cache=folder / "c", out=folder / f"{name}.html"
         )
     return {name: (folder / f"{name}.html").read_text(encoding="utf-8") for name in ("labels", "ages")}
+
+
+def test_what_folds_and_other_sites_say_stands_on_the_page(made, pages):
+    result, text = made[2].result, text_of(pages["ages"])
+    test = result["cross_validated"]["test"]
+    assert "by 3 folds of all images" in text
+    assert f"{test['mae']:.3g}" in text
+    assert "each view, left out" in text
+    for site in result["leave_out"]["sites"]:
+        assert f"{site['site']} {site['n']} {site['patients']}" in text
 
 
 def text_of(html: str) -> str:
@@ -96,10 +107,10 @@ def test_figures_of_a_number_are_in_its_unit_with_the_sign_of_the_bias(made, pag
     assert 'href="#mistakes"' not in pages["ages"]
 
 
-def test_every_test_image_is_a_dot_where_its_numbers_are(made, pages):
+def test_every_image_is_a_dot_where_its_numbers_are(made, pages):
     drawing = re.search(r'<figure class="dots">.*?</svg>', pages["ages"], re.DOTALL)[0]
     dots = np.array(re.findall(r'<circle cx="([\d.-]+)" cy="([\d.-]+)"', drawing), float)
-    rows = [row for row in rows_of(made[0] / "runs/ages/predictions.csv") if row["part"] == "test"]
+    rows = rows_of(made[0] / "runs/ages/cross_validated/predictions.csv")  # of the row that is first
     true, said = (np.array([float(row[name]) for row in rows]) for name in ("age", "age predicted"))
     assert len(dots) == len(rows)
     order = np.argsort(true, kind="stable")
