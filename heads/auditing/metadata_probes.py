@@ -101,10 +101,9 @@ def told_by(column: Column, question: Question, measure: Measure) -> tuple[Quest
     y, codes = asked.y, column.codes[asked.rows]
     if len(np.unique(codes)) < 2:
         return None
-    n_classes = int(y.max()) + 1 if y.dtype.kind in "iu" else 0
     return asked, held_out(
         asked.folds,
-        lambda learnt, held: measure.shares(y[learnt], codes[learnt], len(column.values), n_classes)[codes[held]],
+        lambda learnt, held: measure.shares(y[learnt], codes[learnt], len(column.values), asked.n_classes)[codes[held]],
     )
 
 

@@ -50,6 +50,11 @@ class Question:
     seed: int
 
     @property
+    def n_classes(self) -> int:
+        """How many classes there are; 0 where the answer is a number."""
+        return int(self.y.max()) + 1 if self.y.dtype.kind in "iu" else 0
+
+    @property
     def answerable(self) -> bool:
         """Whether each stratum has rows of two groups or more, as folds need."""
         return _fewest(self.strata, self.groups) > 1
@@ -81,7 +86,7 @@ class Measure:
     name : of the score.
     agreement : its kind in :mod:`heads.evaluation.label_permutation`.
     forest : of so many trees, from a seed.
-    given : what a fitted forest says of rows.
+    given : what a fitted forest says of rows, from how many classes there are.
     shares : what categories say: from targets of rows learnt from, their categories, and the numbers of categories and
         of classes.
     judged : what is given as what a permutation test takes.
@@ -91,7 +96,7 @@ class Measure:
     name: str
     agreement: Agreement
     forest: Callable[[int, int], RandomForestClassifier | RandomForestRegressor]
-    given: Callable[[RandomForestClassifier | RandomForestRegressor, np.ndarray], np.ndarray]
+    given: Callable[[RandomForestClassifier | RandomForestRegressor, np.ndarray, int], np.ndarray]
     shares: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
     judged: Callable[[np.ndarray], np.ndarray]
     score: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[float, Interval, float | None]]
@@ -170,6 +175,13 @@ def _mean_numbers(y: np.ndarray, codes: np.ndarray, n_codes: int, _: int) -> np.
     return np.asarray((sums + y.mean()) / (sizes + 1))
 
 
+def _probabilities(forest: RandomForestClassifier, X: np.ndarray, n_classes: int) -> np.ndarray:
+    """Of every class; 0 of one that the rows learnt from had none of, since all of its groups were held out."""
+    probabilities = np.zeros((len(X), n_classes))
+    probabilities[:, forest.classes_] = forest.predict_proba(X)
+    return probabilities
+
+
 def _in_order(said: np.ndarray) -> np.ndarray:
     """Which category says more, from 1 on.
 
@@ -213,7 +225,7 @@ MEASURES: dict[str, Measure] = {
         "balanced accuracy",
         "recalls",
         _classifier,
-        lambda forest, X: forest.predict_proba(X),
+        _probabilities,
         _class_shares,
         lambda given: given.argmax(axis=1),
         _recalls,
@@ -222,7 +234,7 @@ MEASURES: dict[str, Measure] = {
         "ROC area",
         "area",
         _classifier,
-        lambda forest, X: forest.predict_proba(X)[:, 1],
+        lambda *fitted: _probabilities(*fitted)[:, 1],
         lambda *learnt: _in_order(_class_shares(*learnt)[:, 1]),
         lambda given: given,
         _area,
@@ -231,7 +243,7 @@ MEASURES: dict[str, Measure] = {
         "rank correlation",
         "ranks",
         _regressor,
-        lambda forest, X: forest.predict(X),
+        lambda forest, X, _: forest.predict(X),
         lambda *learnt: _in_order(_mean_numbers(*learnt)),
         lambda given: given,
         _ranks,

@@ -127,10 +127,12 @@ def shortcuts(
 
 def _learnt(measure: Measure, X: np.ndarray, question: Question, trees: int, seed: int) -> np.ndarray:
     """What a forest gives for each row, learnt from the other folds."""
-    return held_out(
-        question.folds,
-        lambda learnt, held: measure.given(measure.forest(trees, seed).fit(X[learnt], question.y[learnt]), X[held]),
-    )
+
+    def told(learnt: np.ndarray, held: np.ndarray) -> np.ndarray:
+        forest = measure.forest(trees, seed).fit(X[learnt], question.y[learnt])
+        return measure.given(forest, X[held], question.n_classes)
+
+    return held_out(question.folds, told)
 
 
 def chances(measure: Measure, answers: Sequence[tuple[Question, np.ndarray]], seed: int) -> list[float]:

@@ -257,6 +257,14 @@ def _keys(table: Path) -> list[str]:
     return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in open_dataset(table).paths]
 
 
+def test_a_class_whose_groups_are_all_held_out_is_given_nothing():
+    """So rare a label may have all of its patients in one fold."""
+    X, zeros = np.arange(12.0)[:, None], np.zeros(12, int)
+    forest = MEASURES["classes"].forest(2, 0).fit(X, zeros)
+    assert MEASURES["classes"].given(forest, X, 3).tolist() == [[1, 0, 0]] * 12
+    assert MEASURES["labels"].given(forest, X, 2).tolist() == [0] * 12
+
+
 # -- real radiographs ----------------------------------------------------------------------------
 
 

@@ -155,9 +155,11 @@ def metadata_audit(rng: np.random.Generator, kind: str, patients: int, size: int
     images = [np.c_[[normals(rng, patients, size, 0.8) for _ in range(6)]].T for _ in range(3)]
     measure, answers = MEASURES[task.kind], []
     for question in ask(task, y, names, groups, seed):
-        folds = question.folds
         for X in (X[question.rows] for X in images):
-            near = held_out(folds, lambda learnt, held, X=X, y=question.y: _nearest(X[learnt], y[learnt], X[held]))
+            near = held_out(
+                question.folds,
+                lambda learnt, held, X=X, q=question: _nearest(X[learnt], q.y[learnt], X[held], q.n_classes),
+            )
             answers.append((question, near[:, 1] if task.kind == "labels" else near))
         told = (told_by(column, question, measure) for column in worth_asking(columns))
         answers += [one for one in told if one is not None]
@@ -165,12 +167,13 @@ def metadata_audit(rng: np.random.Generator, kind: str, patients: int, size: int
     return least, min((row["p"] for row in confounded(columns, task, y, names, groups, seed)), default=1.0)
 
 
-def _nearest(learnt: np.ndarray, y: np.ndarray, held: np.ndarray) -> np.ndarray:
+def _nearest(learnt: np.ndarray, y: np.ndarray, held: np.ndarray, n_classes: int) -> np.ndarray:
     """What the nearer mean of a class says: a share of each; of numbers, the mean of the five nearest rows."""
     if y.dtype.kind == "f":
         far = ((held[:, None] - learnt[None]) ** 2).sum(axis=2)
         return y[np.argsort(far, axis=1)[:, :5]].mean(axis=1)
-    means = [learnt[y == label].mean(axis=0) for label in range(int(y.max()) + 1)]
+    own = [learnt[y == label] for label in range(n_classes)]
+    means = [rows.mean(axis=0) if len(rows) else np.inf for rows in own]  # of a class that is held out, nothing is near
     near = np.exp(-np.stack([((held - mean) ** 2).sum(axis=1) for mean in means], axis=1) / 2)
     return near / near.sum(axis=1, keepdims=True)
 
