@@ -152,6 +152,8 @@ def predict(
     if out is not None and on_map is None:
         raise UsageError("--out is where a map is drawn; say on which one with --on-map")
     drawn = _map_to_draw_on(on_map, opened, out)
+    if group_regex is not None and per_patient is None:
+        raise UsageError("--group-regex says whose an image is; give --per-patient with it")
     if per_patient is not None:
         check_per_patient(per_patient, opened.task.kind, len(opened.classes))
     given = unlabelled_images(opened, images)

@@ -36,6 +36,11 @@ BAD = {
     "--std": ["", "x", "1,2", "0", "-1", "nan", "1/0"],
     "--label": ["", "nosuch", NUL, TOO_LONG],
     "--classes": ["", ",", "one", "dog,cat", "covid,covid"],
+    "--labels": ["", ",", "nosuch", "a,a", NUL],  # of another task than the default one, and so never good
+    "--label-column": ["", "nosuch", NUL],
+    "--target": ["", "nosuch", NUL],
+    "--by": ["", ",", "nosuch", "nosuch:0-1", NUL],
+    "--leave-out": ["", "nosuch", NUL],
     "--memory": ["", "0", "-1GB", "much", "1QB", "nan"],
     "--weights": ["", "nosuch.h5", "random:x", "random:-1", NUL, "empty", "file.txt"],
     "--layer": ["nosuch", NUL],
@@ -289,6 +294,17 @@ PAIRS = [
     ("audit", {"--group-regex": "("}, 2, "group-regex"),
     ("evaluate", {"--split": "val"}, 3, "val"),
     ("extract", {"--layer": "nosuch"}, 2, "nosuch"),
+    *(
+        (verb, {"--task": "multilabel", "--labels": "a,a"}, 2, "labels")
+        for verb in ("fit-head", "grid", "audit", "tsne")
+    ),
+    *((verb, {"--task": "multilabel", "--labels": "nosuch"}, 3, "nosuch") for verb in ("fit-head", "baselines")),
+    *((verb, {"--task": "multilabel", "--label-column": "nosuch"}, 3, "nosuch") for verb in ("grid", "cache export")),
+    *((verb, {"--task": "regression", "--target": "nosuch"}, 3, "nosuch") for verb in ("fit-head", "audit")),
+    ("grid", {"--task": "regression", "--target": "age"}, 2, "ridge"),  # logistic is of other tasks
+    ("fit-head", {"--task": "regression"}, 2, "target"),
+    ("baselines", {"--task": "multilabel", "--target": "age"}, 2, "target"),
+    ("predict", {"--per-patient": "mean", "--group-regex": "("}, 2, "group-regex"),
 ]
 
 
