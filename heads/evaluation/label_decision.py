@@ -64,9 +64,7 @@ def settle_labels(
         mended = calibrate_labels(outputs, calibration)
         result["calibration"] = dict(zip(features.classes, calibration, strict=True))
         if left:
-            warnings.append(
-                f"calibration: fewer than {_LEAST} validation images with and without {left}: left as it is"
-            )
+            warnings.append(f"calibration: fewer than {_LEAST} validation images with or without {left}: not mended")
     if sensitivity is not None:
         thresholds, points = [], {}
         for label, rows in enumerate(val):

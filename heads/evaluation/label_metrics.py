@@ -13,7 +13,6 @@ from featcache.errors import DataError
 from .average_precisions import average_precision_limits, average_precision_of
 from .clusters import group_codes
 from .intervals import Interval, reach, share_interval
-from .operating_point import choose_threshold
 from .roc_areas import area_limits, area_of
 
 FEWEST = 10  # rows that have a label, and rows that have not, from which on figures of it are told
@@ -127,51 +126,6 @@ def evaluate_labels(
         "mean_average_precision_ci": mean_precision.interval(),
         "labels": labels,
     }
-
-
-def choose_thresholds(
-    y: np.ndarray,
-    probabilities: np.ndarray,
-    sensitivity: float,
-    groups: Sequence[object] | np.ndarray | None,
-    names: Sequence[str],
-) -> tuple[list[dict[str, Any] | None], tuple[str, ...]]:
-    """Of each label, what :func:`heads.evaluation.operating_point.choose_threshold` says on the rows that know it.
-
-    Parameters
-    ----------
-    y, probabilities, groups : as of :func:`scores_of_labels`, of rows that the model did not learn from.
-    sensitivity : the wanted share of each label's rows, more than 0 and at most 1.
-    names : of the labels.
-
-    Returns
-    -------
-    A list, None for a label that no row has, or every one; and warnings.
-
-    Raises
-    ------
-    UsageError
-        A share out of range.
-    DataError
-        As :func:`scores_of_labels`.
-    """
-    y, p = _checked(y, probabilities)
-    chosen: list[dict[str, Any] | None] = []
-    warnings: list[str] = []
-    of_group = group_codes(groups, len(y))
-    for label, name in enumerate(names):
-        rows = np.flatnonzero(~np.isnan(y[:, label]))
-        positive = (y[rows, label] == 1).astype(np.int64)
-        if positive.sum() in (0, len(rows)):
-            known = f"all {len(rows)} have it" if positive.any() else f"of {len(rows)} that know it, none has it"
-            warnings.append(f"threshold of {name}: stays at 0.5; of the validation images {known}")
-            chosen.append(None)
-            continue
-        score = p[rows, label]
-        about, told = choose_threshold(positive, np.c_[1 - score, score], sensitivity, of_group[rows])
-        chosen.append(about)
-        warnings += [text.replace("threshold:", f"threshold of {name}:", 1) for text in told]
-    return chosen, tuple(warnings)
 
 
 def enough(positive: np.ndarray, of_group: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 from featcache.errors import DataError
 from heads.evaluation.average_precisions import average_precision_limits, average_precision_of
 from heads.evaluation.intervals import share_interval
-from heads.evaluation.label_metrics import choose_thresholds, evaluate_labels, scores_of_labels
+from heads.evaluation.label_metrics import evaluate_labels, scores_of_labels
 from heads.evaluation.label_scorer import SCORERS, label_scorer, mean_area
 
 NAMES = ("mass", "oedema", "hernia")
@@ -142,19 +142,6 @@ def test_a_perfect_average_precision_is_not_certainty_and_more_positives_say_mor
         assert high == 1
         lows.append(low)
     assert 0.6 < lows[0] < lows[1] < lows[2] < 1
-
-
-def test_thresholds_find_the_wanted_share_of_each_label():
-    y, p, groups = labels()
-    y[:, 2] = np.where(np.isnan(y[:, 2]), np.nan, 0)
-    chosen, warnings = choose_thresholds(y, p, 0.9, groups, NAMES)
-    assert chosen[2] is None
-    assert any("threshold of hernia: stays at 0.5" in text for text in warnings)
-    for label in (0, 1):
-        known = ~np.isnan(y[:, label])
-        called = p[known, label] >= chosen[label]["value"]
-        assert metrics.recall_score(y[known, label], called) == pytest.approx(chosen[label]["sensitivity"])
-        assert 0.9 <= chosen[label]["sensitivity"] < 0.95
 
 
 def test_arrays_that_do_not_fit():
