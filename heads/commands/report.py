@@ -10,6 +10,7 @@ from featcache.commands.console import Output, human_size, shared_options
 from featcache.commands.options import MEMORY, SEEDS
 
 from .formatting import SYNTHETIC
+from .options import BY
 
 
 @click.command()
@@ -17,6 +18,7 @@ from .formatting import SYNTHETIC
 @click.option("--audit", metavar="DIR", help="The audit's folder. Default: the newest of the same data.")
 @click.option("--bundle", metavar="DIR", help="Whose first dense layer is drawn. Default: the newest head's.")
 @click.option("--no-images", is_flag=True, help="No thumbnails: no image leaves the machine with the page.")
+@BY
 @click.option("--seed", type=SEEDS, default=0, show_default=True, help="Of t-SNE.")
 @MEMORY
 @click.option("--out", metavar="FILE", help="The page [default: report.html beside the runs].")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from . import tables
 from .embedding_map import explore
 from .page import render
 from .run_reader import Collected, Place, Run, collect
+from .subgroups_later import with_subgroups
 from .verdict import judge
 
 _log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ def report(
     bundle: Place | None = None,
     cache: Place = "cache",
     images: bool = True,
+    by: str | None = None,
     out: Place | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -45,6 +48,9 @@ def report(
         Where its features are.
     images : bool, optional
         Whether to add thumbnails; without them no image leaves the machine with the page.
+    by : str, optional
+        Columns of metadata whose subgroups are told apart, ``sex,view,age:0-40-65-``, in place of those that the runs
+        were asked for; of runs that kept what they said of each image, as ``fit-head`` does.
     out : str or path-like, optional
         The file; by default ``report.html`` beside the runs.
     seed : int, optional
@@ -61,7 +67,7 @@ def report(
     DataError
         No runs, or one that cannot be read.
     UsageError
-        Runs on different data, or an ``out`` that is no file.
+        Runs on different data, an ``out`` that is no file, or subgroups that cannot be told apart.
     BundleError
         The bundle named is damaged.
 
@@ -99,6 +105,8 @@ def report(
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file with --out, such as {target / 'report.html'}")
     require_writable(target.absolute().parent, "--out")
+    if by is not None:
+        collected = replace(collected, runs=with_subgroups(collected.runs, by, cache))
     points, missing = _map(collected, bundle, cache, images, seed)
     elsewhere = tables.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)

@@ -60,6 +60,26 @@ def test_what_folds_and_other_sites_say_stands_on_the_page(made, pages):
         assert f"{site['site']} {site['n']} {site['patients']}" in text
 
 
+def test_subgroups_of_runs_that_were_made_without(made, tmp_path):
+    """The same as a run that was asked for them has; a column that is not there is a sentence."""
+    folder = made[0]
+    for name in ("labels", "ages"):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        for file in ("run.json", "predictions.csv", "history.csv"):
+            (run / file).write_bytes((folder / "runs" / name / file).read_bytes())
+    about = json.loads((tmp_path / "runs/labels/run.json").read_text())
+    wanted = about["test"].pop("subgroups")["columns"]["view"]["subgroups"]
+    (tmp_path / "runs/labels/run.json").write_text(json.dumps(about))
+    done = report(tmp_path / "runs" / "labels", by="view", cache=folder / "c", out=tmp_path / "p.html")
+    text = text_of(Path(done["html"]).read_text())
+    for name, part in wanted.items():
+        assert f"{name} {part['images']} {part['patients']}" in text
+    assert any(f"{part['value']:.3f}" in text for part in wanted.values() if part["value"] is not None)
+    with pytest.raises(DataError, match="no such column"):
+        report(tmp_path / "runs", by="ward", cache=folder / "c", out=tmp_path / "q.html")
+
+
 def text_of(html: str) -> str:
     told = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", told))
