@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 
 from heads.evaluation import held_out_ridge
 from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
+from heads.evaluation.ridge_smoother import RidgeSmoother
 
 
 def drawn(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -21,18 +22,15 @@ def drawn(n: int, d: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.n
 def fitted_anew(X: np.ndarray, y: np.ndarray, folds: list[np.ndarray]) -> np.ndarray:
     """The same model by sklearn, once for each fold and penalty."""
     Z = (X - X.mean(0)) / X.std(0)
-    Z = np.c_[Z, np.full(len(Z), np.sqrt((Z**2).sum() / len(Z)))]
     classes = len(np.unique(y))
     weights = len(y) / np.bincount(y)[y] / classes
-    targets = np.eye(classes)[y] - 1 / classes
-    unit = (weights[:, None] * Z**2).sum() / len(y)
+    targets = np.eye(classes)[y]
     best, least = None, np.inf
-    for penalty in held_out_ridge._PENALTIES * unit:
+    for penalty in RidgeSmoother(Z, weights).penalties():
         given = np.empty_like(targets)
         for held in folds:
             rest = np.setdiff1d(np.arange(len(y)), held)
-            model = Ridge(penalty, fit_intercept=False, solver="cholesky")
-            given[held] = model.fit(Z[rest], targets[rest], sample_weight=weights[rest]).predict(Z[held])
+            given[held] = Ridge(penalty, solver="svd").fit(Z[rest], targets[rest], weights[rest]).predict(Z[held])
         error = (weights[:, None] * (targets - given) ** 2).sum()
         if error < least:
             best, least = given, error
