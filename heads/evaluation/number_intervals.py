@@ -15,6 +15,7 @@ from .clusters import alike_scores, effective_number
 from .intervals import Interval
 
 _PRIOR = 8  # groups that the variance of normal errors is worth, against a smaller one that is observed
+_DOUBT = 0.3  # by so much the variance of R2's logarithm is taken to be more, where all of it is seen in one group
 _NORMAL = float(ndtri(0.975))
 # Variances of the mean of one normal number's square, and of its absolute value, in squares of these means.
 SQUARES, ABSOLUTES = 2.0, float(np.pi / 2 - 1)
@@ -24,7 +25,8 @@ def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> In
     """Interval of the mean of numbers that are not negative: that of a gamma variable's scale (Satterthwaite 1946).
 
     Of independent normal errors' squares it is the exact one. Its variance is what the groups show, or what normal
-    errors would have, see :func:`_settled`.
+    errors would have, see :func:`_settled`; where they show more, it is taken to be still more by as much as few groups
+    have large errors, since a few more of those would be the rule among others (compare Johnson's t, 1978).
 
     Parameters
     ----------
@@ -39,9 +41,11 @@ def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> In
     count, mean = int(of_group.max()) + 1, float(values.mean())
     if count < 2 or mean <= 0:
         return None
+    added = np.bincount(of_group, values - mean)
     seen = _over_groups(values - mean, of_group)
     lost = 3 if spread == SQUARES else 2
-    variance = _settled(seen, spread * mean**2 / _worth(values, of_group), count, lost)
+    skewed = max(0.0, _by_few(added))
+    variance = _settled(seen, spread * mean**2 / _worth(values, of_group), count, lost, beyond=1 + skewed)
     shape = mean**2 / variance
     low, high = (mean * shape / float(gammaincinv(shape, tail)) for tail in (0.975, 0.025))
     return min(low, mean), max(high, mean)
@@ -61,7 +65,10 @@ def r2_interval(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
     left, total = float(errors.mean()), float((deviations**2).mean())
     if count < 2 or left <= 0 or total <= 0:
         return None
-    seen = _over_groups(errors / left - deviations**2 / total, of_group)
+    differences = errors / left - deviations**2 / total
+    seen = _over_groups(differences, of_group)
+    added = np.abs(np.bincount(of_group, differences))
+    few = _by_few(added)
     # What both logarithms vary by where errors and y are normal, and how alike the two are.
     parts = [
         float(polygamma(1, max(_worth(values, of_group) - lost, 1.0) / 2))
@@ -69,7 +76,7 @@ def r2_interval(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> I
     ]
     shared = np.corrcoef(y - predicted, y)[0, 1] ** 2 if np.ptp(y - predicted) > 0 else 0.0
     expected = sum(parts) - 2 * float(shared) * float(np.sqrt(parts[0] * parts[1]))
-    reached = _NORMAL * float(np.sqrt(_settled(seen, expected, count, lost=4)))
+    reached = _NORMAL * float(np.sqrt((1 + _DOUBT * few) * _settled(seen, expected, count, lost=4)))
     whole = total + _over_groups(deviations, of_group)
     plain, centre = np.log(left / total), np.log(left / whole)
     return float(1 - np.exp(max(plain, centre + reached))), float(1 - np.exp(min(plain, centre - reached)))
@@ -131,20 +138,26 @@ def _over_groups(deviations: np.ndarray, of_group: np.ndarray) -> float:
     return float(sums @ sums) * len(sums) / (len(sums) - 1)
 
 
+def _by_few(added: np.ndarray) -> float:
+    """The third moment of what groups add, in units of their spread: 1 where all hangs on one group."""
+    spread = float((added**2).sum())
+    return float((added**3).sum()) / spread**1.5 if spread > 0 else 0.0
+
+
 def _worth(values: np.ndarray, of_group: np.ndarray) -> float:
     """How many independent rows these are worth."""
     sizes = np.bincount(of_group)
     return float(len(sizes)) if sizes.max() == 1 else max(1.0, effective_number(sizes, alike_scores(values, of_group)))
 
 
-def _settled(seen: float, expected: float, count: int, lost: int) -> float:
+def _settled(seen: float, expected: float, count: int, lost: int, beyond: float = 1.0) -> float:
     """The variance to be believed: the one seen, widened as Student's t is over the normal; if it is smaller than the
     one expected of normal errors, between the two, the nearer to it the more groups there are.
 
     ``lost`` is by how many the degrees of freedom fall short of the groups: one for a mean, as in Student's t, and more
-    the more skewed is what is averaged, but no more than two fifths. Which holds was found by trying:
-    ``docs/coverage.md``.
+    the more skewed is what is averaged, but no more than two fifths. ``beyond`` multiplies what is larger than
+    expected. Which holds was found by trying: ``docs/coverage.md``.
     """
     freedom = max(1.0, count - lost, 0.6 * (count - 1))
     ratio = seen * float(stdtrit(freedom, 0.975) / _NORMAL) ** 2 / expected
-    return expected * (ratio if ratio > 1 else (count * ratio + _PRIOR) / (count + _PRIOR))
+    return expected * (ratio * beyond if ratio > 1 else (count * ratio + _PRIOR) / (count + _PRIOR))
