@@ -11,7 +11,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
 from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, views_lines, warning_lines, where_line
-from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, SEED
+from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED
 from .parsing import whole_numbers
 from .progress import epochs_shown
 
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 )
 @BY
 @PER_PATIENT
+@PREVALENCE
 @SEED
 @NO_AUDIT
 @OUT

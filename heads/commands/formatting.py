@@ -25,7 +25,7 @@ def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val"
 
 def views_lines(test: dict[str, Any], result: dict[str, Any]) -> list[str]:
     """What a test says of patients and of subgroups, where that was asked for."""
-    lines: list[str] = []
+    lines = _predictive_values(test)
     if "per_patient" in test:
         of = test["per_patient"]
         notes = [f"{of['n']} patients, their images by {of['how']}"]
@@ -34,9 +34,24 @@ def views_lines(test: dict[str, Any], result: dict[str, Any]) -> list[str]:
         if of["left_out"]:
             notes.append(f"{of['left_out']} left out for it")
         lines += ["", f"of patients: {'; '.join(notes)}", *metrics_table({**result, "test": of}, ("test",))[1:]]
+        lines += _predictive_values(of)
     if "subgroups" in test:
         lines += ["", *_subgroups(test["subgroups"])]
     return lines
+
+
+def _predictive_values(test: dict[str, Any]) -> list[str]:
+    """What a call means where what is called is as frequent as it was said to be."""
+    if "predictive_values" not in test:
+        return []
+    found = test["predictive_values"]
+    at = f"at a prevalence of {found['prevalence']:.3g}"
+    wide = max(len(name) for name in (*found["of"], at)) + 2
+    lines = ["", f"{at:<{wide}}{'PPV':>8}{'':<20}{'NPV':>8}   95% interval"]
+    for name, of in found["of"].items():
+        cells = [f"{_number(of[value]):>8}{interval_text(of[f'{value}_ci']):<20}" for value in ("ppv", "npv")]
+        lines.append(f"  {name:<{wide - 2}}{''.join(cells)}".rstrip())
+    return [*lines, "  PPV: of those called, the share who have it; NPV: of the others, the share who have it not"]
 
 
 def _subgroups(found: dict[str, Any]) -> list[str]:

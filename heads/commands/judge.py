@@ -10,7 +10,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
 from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, views_lines, where_line
-from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, SKIP_BAD
+from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
 
 
 @click.command()
@@ -75,6 +75,7 @@ def _said(row: dict[str, Any]) -> str:
 @ON_MAP
 @BY
 @PER_PATIENT
+@PREVALENCE
 @OUT
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from featcache.commands.options import SEEDS
+from featcache.commands.options import SEEDS, Finite
 
 POOLINGS = click.Choice(["flatten", "avg", "max", "cls"])
 POOLING = click.option("--pooling", type=POOLINGS, default="flatten", show_default=True, help="What of the kept map.")
@@ -31,4 +31,10 @@ PER_PATIENT = click.option(
     "--per-patient",
     type=click.Choice(["mean", "max", "noisy-or"]),
     help="Judge patients besides images: how the answers on a patient's images are made one.",
+)
+PREVALENCE = click.option(
+    "--prevalence",
+    type=Finite(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Of two classes, or labels: what a call means where so many have it, such as 0.02.",
 )

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from featcache.errors import UsageError
 from featcache.features.labelled_features import Features
 
 from .patients import check_per_patient, per_patient
+from .predictive_values import predictive_values
 from .subgroup_metrics import subgroup_metrics
 from .subgroups import subgroups
 from .task_metrics import TASK_METRICS, Threshold
@@ -24,10 +26,13 @@ class Views:
     by : columns of metadata, whose subgroups are told apart: ``sex,view,age:0-40-65-``; None for none.
     per_patient : how the images of a patient are made one answer, see :func:`heads.evaluation.patients.per_patient`;
         None leaves patients aside.
+    prevalence : how frequent what is called is where the model is to be used, above 0 and below 1; None leaves aside
+        what a call means there.
     """
 
     by: str | None = None
     per_patient: str | None = None
+    prevalence: float | None = None
 
     def check(self, features: Features) -> None:
         """Raise :class:`UsageError` or :class:`DataError` for what these features do not have, before any work."""
@@ -36,6 +41,14 @@ class Views:
         if self.per_patient is not None:
             count = 1 if features.task.kind == "number" else len(features.classes)
             check_per_patient(self.per_patient, features.task.kind, count)
+        if self.prevalence is not None:
+            if not 0 < self.prevalence < 1:
+                raise UsageError(f"--prevalence {self.prevalence}: expected a share above 0 and below 1, such as 0.02")
+            if not TASK_METRICS[features.task.kind].calls(features.y, features.y, features.classes):
+                raise UsageError(
+                    "--prevalence: expected two classes, or labels that an image has or has not; choose two with "
+                    "--classes"
+                )
 
 
 def judged(
@@ -58,11 +71,14 @@ def judged(
     Returns
     -------
     The metrics of the task; and where asked ``per_patient``, the same of patients, with ``how``, ``mixed`` and
-    ``left_out``; and ``subgroups``, see :func:`heads.evaluation.subgroup_metrics.subgroup_metrics`.
+    ``left_out``; ``subgroups``, see :func:`heads.evaluation.subgroup_metrics.subgroup_metrics`; and
+    ``predictive_values``, the ``prevalence`` and of each name what
+    :func:`heads.evaluation.predictive_values.predictive_values` gives, of patients too.
     """
     measures, kind = TASK_METRICS[features.task.kind], features.task.kind
     y, groups = features.y[rows], features.groups[rows]
     test = measures.evaluate(y, outputs, groups, features.classes, threshold)
+    test |= _at_prevalence(views, features, y, outputs, groups, threshold)
     if views is not None and views.per_patient is not None:
         of = per_patient(outputs, y, groups, views.per_patient, kind)
         test["per_patient"] = {
@@ -71,7 +87,28 @@ def judged(
             "mixed": of.mixed,
             "left_out": of.left_out,
         }
+        test["per_patient"] |= _at_prevalence(views, features, of.y, of.outputs, of.groups, threshold)
     if views is not None and views.by is not None:
         columns = {name: column[rows] for name, column in features.metadata_columns.items()}
         test["subgroups"] = subgroup_metrics(kind, y, outputs, groups, subgroups(columns, views.by), features.classes)
     return test
+
+
+def _at_prevalence(
+    views: Views | None,
+    features: Features,
+    y: np.ndarray,
+    outputs: np.ndarray,
+    groups: np.ndarray,
+    threshold: Threshold,
+) -> dict[str, Any]:
+    if views is None or views.prevalence is None:
+        return {}
+    measures = TASK_METRICS[features.task.kind]
+    of = {
+        name: predictive_values(positive, called, groups[rows], views.prevalence)
+        for name, (rows, positive, called) in measures.calls(
+            y, measures.answers(outputs, threshold), features.classes
+        ).items()
+    }
+    return {"predictive_values": {"prevalence": views.prevalence, "of": of}}

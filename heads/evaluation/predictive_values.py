@@ -7,6 +7,7 @@ the sensitivity and c the specificity.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def predictive_values(
 
     Parameters
     ----------
-    positive : bool array of shape (n,), what is true; some are, and some are not.
+    positive : bool array of shape (n,), what is true.
     called : bool array of shape (n,), what is said.
     groups : n hashable values, or None where each row is its own.
     prevalence : share of those who have it, above 0 and below 1.
@@ -36,8 +37,11 @@ def predictive_values(
     Returns
     -------
     ``ppv``, of those called, the share who have it; ``npv``, of those not called, the share who have it not; a ``_ci``
-    pair beside each; None where none is called, or all are.
+    pair beside each; None where none is called, or all are, or none has it, or all have.
     """
+    told: dict[str, Any] = {"ppv": None, "ppv_ci": None, "npv": None, "npv_ci": None}
+    if positive.all() or not positive.any():
+        return told
     groups = np.arange(len(positive)) if groups is None else np.asarray(groups)
     hit, passed = called[positive], ~called[~positive]
     sensitivity, specificity = float(hit.mean()), float(passed.mean())
@@ -49,7 +53,6 @@ def predictive_values(
     def npv(found: float, spared: float) -> float | None:
         return _share((1 - prevalence) * spared, prevalence * (1 - found))
 
-    told: dict[str, Any] = {}
     for name, value in (("ppv", ppv), ("npv", npv)):
         told[name] = value(sensitivity, specificity)
         ends = _reach(value, (sensitivity, *of_sensitivity), (specificity, *of_specificity))
@@ -72,7 +75,7 @@ def _reach(
         return None
     (a, low_a, high_a), (b, low_b, high_b) = first, second
     below, above = (
-        np.hypot(*(0.0 if moved is None else moved - centre for moved in (value(of_a, b), value(a, of_b))))
+        math.hypot(*(0.0 if moved is None else moved - centre for moved in (value(of_a, b), value(a, of_b))))
         for of_a, of_b in ((low_a, low_b), (high_a, high_b))
     )
-    return max(0.0, centre - float(below)), min(1.0, centre + float(above))
+    return max(0.0, centre - below), min(1.0, centre + above)

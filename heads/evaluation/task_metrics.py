@@ -69,6 +69,12 @@ class TaskMetrics(Protocol):
     def mended(self, outputs: np.ndarray, calibration: Any) -> np.ndarray:
         """Outputs, calibrated as it was settled."""
 
+    def calls(self, y: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, tuple[np.ndarray, ...]]:
+        """Of what an image has or has not, by name: the rows that know, which have it, and which are said to.
+
+        Empty where there is no such thing, as of three classes or a number.
+        """
+
     def margins(self, outputs: np.ndarray, answers: np.ndarray, threshold: Threshold) -> np.ndarray | None:
         """How far each row's answers are from becoming other ones, in log-odds, (n,); None where no answer can."""
 
@@ -122,6 +128,9 @@ class _OfClasses:
 
     def mended(self, outputs: np.ndarray, calibration: Any) -> np.ndarray:
         return calibrate(outputs, calibration)
+
+    def calls(self, y: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, tuple[np.ndarray, ...]]:
+        return {names[1]: (np.arange(len(y)), y == 1, answers == 1)} if len(names) == 2 else {}
 
     def margins(self, outputs: np.ndarray, answers: np.ndarray, threshold: Any) -> np.ndarray | None:
         return margins(outputs, answers, threshold)
@@ -183,6 +192,13 @@ class _OfLabels:
 
     def mended(self, outputs: np.ndarray, calibration: Any) -> np.ndarray:
         return calibrate_labels(outputs, calibration)
+
+    def calls(self, y: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, tuple[np.ndarray, ...]]:
+        known = [np.flatnonzero(~np.isnan(column)) for column in y.T]
+        return {
+            name: (rows, y[rows, label] == 1, answers[rows, label] == 1)
+            for label, (name, rows) in enumerate(zip(names, known, strict=True))
+        }
 
     def margins(self, outputs: np.ndarray, answers: np.ndarray, threshold: Any) -> np.ndarray | None:
         even = np.broadcast_to(0.5 if threshold is None else threshold, answers.shape[1:])
@@ -248,6 +264,9 @@ class _OfNumbers:
 
     def mended(self, outputs: np.ndarray, calibration: Any) -> np.ndarray:
         return outputs
+
+    def calls(self, y: np.ndarray, answers: np.ndarray, names: Sequence[str]) -> dict[str, tuple[np.ndarray, ...]]:
+        return {}
 
     def margins(self, outputs: np.ndarray, answers: np.ndarray, threshold: Any) -> np.ndarray | None:
         return None

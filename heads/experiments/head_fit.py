@@ -92,6 +92,7 @@ def fit_head(
     leave_out: str | None = None,
     by: str | None = None,
     per_patient: str | None = None,
+    prevalence: float | None = None,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -139,6 +140,9 @@ def fit_head(
     per_patient : {"mean", "max", "noisy-or"}, optional
         How the images of a patient are made one answer: ``test`` then has ``per_patient``, the same metrics of
         patients.
+    prevalence : float, optional
+        How frequent the second of two classes, or each label, is where the model is to be used: ``test`` then has
+        ``predictive_values``, what a call means there.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object
@@ -188,7 +192,7 @@ def fit_head(
         group_regex=group_regex,
         cache=cache,
     )
-    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, Views(by, per_patient))
+    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, Views(by, per_patient, prevalence))
     learnt_from = training_data(
         request,
         audit=audit,

@@ -221,6 +221,7 @@ def evaluate_bundle(
     on_map: str | os.PathLike[str] | None = None,
     by: str | None = None,
     per_patient: str | None = None,
+    prevalence: float | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Judge a kept model on labelled images.
@@ -246,6 +247,8 @@ def evaluate_bundle(
         As of :func:`predict`: ``map.png`` and ``map.csv`` show these images on the map of that run, colours being
         their labels.
     by, per_patient : str, optional
+        As of :func:`fit_head`.
+    prevalence : float, optional
         As of :func:`fit_head`.
     out : str or path-like, optional
         Folder for figures, ``predictions.csv`` and ``run.json``; by default a new one in ``runs``.
@@ -313,7 +316,7 @@ def evaluate_bundle(
     known, left_out = known_images(opened, dataset, split)
     features, bad = bundle_features(opened, known, weights, cache, skip_bad)
     features = join_groups(features, cache)
-    views = Views(by, per_patient)
+    views = Views(by, per_patient, prevalence)
     views.check(features)
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.network) as folder:
         probabilities = opened.predict_proba(features)

@@ -15,6 +15,7 @@ from featcache.spec import are_random
 from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
+from .checklist_answers import checklist_answers
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
@@ -98,6 +99,7 @@ def render(
         boards=boards,
         kinds=list(told),
         patients=[{**found, "title": board["title"]} for board in boards for found in board["patients"]],
+        predictive=[{**found, "title": board["title"]} for board in boards for found in board["predictive"]],
         subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
         runs=collected.runs,
         left_out=collected.left_out,
@@ -114,6 +116,9 @@ def render(
         searches=[s for s in (charts.search(run) for run in collected.runs if run.verb == "grid") if s],
         synthetic=synthetic,
         random=any(are_random(str(run.about.get("weights", ""))) for run in collected.runs),
+        checklists=checklist_answers(
+            collected, boards, verdict, elsewhere, points is not None and not points["saliency"]
+        ),
         misses=MAP_ANSWERS[points["kind"]].misses(points) if points else None,
         mark_of={name: i for i, name in enumerate(names)},
         marks=[names.index(name) for name in points["classes"]] if points else [],
@@ -152,6 +157,7 @@ def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
         **board,
         "labels": [result_details.labels_of(row) for row in rows] if kind == "labels" else [],
         "patients": [found for row in rows if (found := result_details.patients_of(row, kind))],
+        "predictive": [found for row in rows if (found := result_details.predictive_of(row))],
         "subgroups": [
             found
             for row in rows

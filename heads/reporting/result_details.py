@@ -71,6 +71,29 @@ def patients_of(row: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
     }
 
 
+def predictive_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What calls mean at a prevalence, of images and of patients where they were judged; None where that was not asked.
+
+    ``prevalence``, and ``rows`` of ``name of ppv npv``, the latter cells or None.
+    """
+    test = row["test"]
+    parts = [("images", test), ("patients", test.get("per_patient") or {})]
+    if "predictive_values" not in test:
+        return None
+    rows = [
+        {"name": name, "of": of, "ppv": cell_of(value, "ppv"), "npv": cell_of(value, "npv")}
+        for of, part in parts
+        for name, value in part.get("predictive_values", {"of": {}})["of"].items()
+    ]
+    return {
+        "model": row["name"],
+        "features": row["features"],
+        "prevalence": test["predictive_values"]["prevalence"],
+        "rows": rows,
+        "axis": Axis(0.0, 1.0),
+    }
+
+
 def subgroups_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """The subgroups of a board's row, column by column; None where it has none.
 

@@ -160,6 +160,8 @@ def _read(folder: Path) -> Run | None:
         kind = _kind(about)
         for test in _tests(about, verb):
             _check_test(test, kind, about.get("classes", ()), where, advice)
+        if kind == "classes" and about.get("threshold"):
+            schema.check(about["threshold"], run_schema.Threshold, f"{where}: its threshold", advice, DataError)
         if about.get("internal") is not None:
             schema.check(about["internal"], run_schema.TESTS[kind], f"{where}: its internal test", advice, DataError)
     finished = about.get("finished") or datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")
@@ -186,6 +188,10 @@ def _check_test(test: Mapping[str, Any], kind: str, names: Sequence[str], where:
     if of_patients is not None:
         schema.check(of_patients, run_schema.TESTS[kind], f"{where}: its test of patients", advice, DataError)
         schema.check(of_patients, run_schema.Patients, f"{where}: its test of patients", advice, DataError)
+    for of in (test, of_patients or {}):
+        if "predictive_values" in of:
+            found = of["predictive_values"]
+            schema.check(found, run_schema.PredictiveValues, f"{where}: its predictive values", advice, DataError)
     if "subgroups" in test:
         schema.check(test["subgroups"], run_schema.Subgroups | None, f"{where}: its subgroups", advice, DataError)
     odd = _ODD[kind](test, names)

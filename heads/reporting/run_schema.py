@@ -50,6 +50,20 @@ class Patients(msgspec.Struct):
     left_out: Count = 0
 
 
+class _Predictive(msgspec.Struct):
+    ppv: Share | None = None
+    ppv_ci: bundle_schema.Pair | None = None
+    npv: Share | None = None
+    npv_ci: bundle_schema.Pair | None = None
+
+
+class PredictiveValues(msgspec.Struct):
+    """What calls mean at a prevalence, by what is called."""
+
+    prevalence: Share
+    of: dict[ClassName, _Predictive]
+
+
 class _Subgroup(msgspec.Struct):
     images: Count
     patients: Count
@@ -131,6 +145,12 @@ class _LeftOut(msgspec.Struct):
     sites: list[_Site]
 
 
+class Threshold(msgspec.Struct):
+    """From which probability on the second of two classes is called."""
+
+    value: Share
+
+
 class FitHead(Run, kw_only=True):
     """``fit-head``."""
 
@@ -141,6 +161,8 @@ class FitHead(Run, kw_only=True):
     best_epoch: Annotated[int, Meta(ge=0)] | None = None
     cross_validated: _CrossValidated | None = None
     leave_out: _LeftOut | None = None
+    threshold: dict[ClassName, Any] | None = None  # of classes Threshold reads it
+    calibration: dict[str, Any] | None = None
 
 
 class _Candidate(msgspec.Struct):

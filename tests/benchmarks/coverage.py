@@ -35,6 +35,7 @@ from heads.evaluation.label_metrics import enough, evaluate_labels
 from heads.evaluation.label_permutation import p_values
 from heads.evaluation.number_metrics import evaluate_numbers
 from heads.evaluation.paired_tests import differences
+from heads.evaluation.predictive_values import predictive_values
 from heads.evaluation.roc_areas import area_interval
 from heads.evaluation.subgroup_metrics import gap_p_value, holm
 from heads.experiments.scouting_rounds import scouting_rounds
@@ -304,6 +305,30 @@ def shares(groups: int, size: int, icc: float, draws: int) -> Row:
     return (groups, size, icc, *cells)
 
 
+def calls(
+    positives: int, negatives: int, size: int, icc: float, ends: tuple[float, float], prevalence: float, draws: int
+) -> Row:
+    """Of patients who have it and patients who have it not, told with such a sensitivity and specificity."""
+    sensitivity, specificity = ends
+    of_all = {  # hits and misses of all that is called, or not
+        "ppv": (prevalence * sensitivity, (1 - prevalence) * (1 - specificity)),
+        "npv": ((1 - prevalence) * specificity, prevalence * (1 - sensitivity)),
+    }
+    truth = {name: right / (right + wrong) for name, (right, wrong) in of_all.items()}
+    rng = np.random.default_rng([positives, negatives, size, int(1000 * prevalence)])
+    told_of: dict[str, list[tuple[float, float]]] = {"ppv": [], "npv": []}
+    positive = np.repeat(np.arange(positives + negatives) < positives, size)
+    groups = np.repeat(np.arange(positives + negatives), size)
+    for _ in range(draws):
+        said = np.r_[hits(rng, positives, size, sensitivity, icc), ~hits(rng, negatives, size, specificity, icc)]
+        of = predictive_values(positive, said, groups, prevalence)
+        for name, intervals in told_of.items():
+            if of[f"{name}_ci"] is not None:
+                intervals.append(of[f"{name}_ci"])
+    cells = ["{:.4g}: {} ({})".format(truth[name], *told(found, truth[name])) for name, found in told_of.items()]
+    return (positives, negatives, size, icc, f"{ends[0]}, {ends[1]}", prevalence, *cells)
+
+
 def averages(positives: int, negatives: int, size: int, icc: float, accuracy: float, draws: int) -> Row:
     """ROC area, balanced accuracy and macro F1 of two classes, each patient of one; counts are of patients."""
     rng = np.random.default_rng([positives, negatives, size, int(10 * icc), int(100 * accuracy)])
@@ -480,6 +505,19 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "averages", averages, (few, many, 1, 0, accuracy, draws)
     for groups, size, icc, accuracy in itertools.product((8, 20, 50), (5, 20), (0, 0.4), (0.8, 0.95)):
         yield "averages", averages, (groups // 2, groups // 2, size, icc, accuracy, draws)
+    for (positives, negatives, size, icc, *ends), prevalence in itertools.product(
+        (
+            (20, 20, 1, 0, 0.9, 0.9),
+            (50, 50, 1, 0, 0.9, 0.95),
+            (100, 400, 1, 0, 0.9, 0.95),
+            (100, 400, 1, 0, 0.99, 0.99),
+            (10, 10, 5, 0.4, 0.9, 0.9),
+            (25, 25, 5, 0.4, 0.9, 0.95),
+            (60, 100, 5, 0.4, 0.8, 0.95),
+        ),
+        (0.02, 0.2, 0.5),
+    ):
+        yield "calls", calls, (positives, negatives, size, icc, tuple(ends), prevalence, draws)
     for mixed, groups, size in itertools.product((False, True), (6, 8, 10, 20, 40), (3, 20)):
         yield "comparisons", comparisons, (groups, size, 0.9, 0.0, mixed, draws)
     for groups, size in itertools.product((10, 40), (3, 20)):
@@ -543,6 +581,10 @@ TITLES = {
     "averages": (
         "ROC area, balanced accuracy, macro F1 of two classes: coverage (mean width)",
         ("groups of each class", "rows a group", "ICC", "area, recalls", "ROC area", "balanced accuracy", "macro F1"),
+    ),
+    "calls": (
+        "Predictive values at a prevalence: the truth, coverage (mean width); patients who have it and who have it not",
+        ("have it", "have it not", "images", "ICC", "sensitivity, specificity", "prevalence", "PPV", "NPV"),
     ),
     "recalls": (
         "Balanced accuracy of independent images: coverage (mean width), exact",

@@ -28,7 +28,7 @@ SETTINGS = {"backbone": "pixels", "units": 16, "batch_norm": True, "learning_rat
 
 @pytest.fixture(scope="module")
 def labels(made):
-    options = {"cv": 3, "by": "sex,view,age:0-40-65-", "per_patient": "max", "sensitivity": 0.9}
+    options = {"cv": 3, "by": "sex,view,age:0-40-65-", "per_patient": "max", "sensitivity": 0.9, "prevalence": 0.02}
     return fit_head(
         Multilabel(LABELS), **SETTINGS, **options, calibration="sigmoid", cache=made / "c", out=made / "labels"
     )
@@ -63,6 +63,17 @@ def test_each_label_is_judged_on_the_rows_that_know_it(labels):
     assert test["mean_roc_auc"] > 0.9
     assert labels.result["cross_validated"]["test"]["n"] == len(features)
     assert labels.result["cross_validated"]["test"]["mean_roc_auc"] > 0.9
+
+
+def test_what_a_call_means_where_few_have_it(labels):
+    test = labels.result["test"]
+    assert test["predictive_values"]["prevalence"] == 0.02
+    for name, of in test["predictive_values"]["of"].items():
+        one = test["labels"][name]
+        right, wrong = 0.02 * one["sensitivity"], 0.98 * (1 - one["specificity"])
+        assert of["ppv"] == pytest.approx(right / (right + wrong))
+        assert of["ppv_ci"][0] <= of["ppv"] <= of["ppv_ci"][1]
+    assert set(test["per_patient"]["predictive_values"]["of"]) == set(LABELS)
 
 
 def test_patients_and_subgroups_stand_beside_images(labels):
@@ -104,8 +115,10 @@ def test_other_images_some_labels_of_which_nobody_noted(labels, made, cli):
     lines = there.read_text().replace("Nodule", "Other").splitlines()
     there.write_text("\n".join(lines) + "\n")
     result = evaluate_bundle(
-        labels.result["bundle"], there, by="sex", per_patient="mean", cache=made / "c", out=made / "e"
+        labels.result["bundle"], there, by="sex", per_patient="mean", prevalence=0.1, cache=made / "c", out=made / "e"
     )
+    assert result["test"]["predictive_values"]["of"]["Nodule"]["ppv"] is None
+    assert 0 < result["test"]["predictive_values"]["of"]["Edema"]["ppv"] < 1
     assert result["test"]["labels"]["Nodule"]["n"] == 0
     assert result["test"]["labels"]["Edema"]["roc_auc"] > 0.9
     assert result["test"]["per_patient"]["n"] == len(

@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     featcache.extract(write_findings(folder / "here", patients=120), "pixels", size=16, cache=cache)
     there = write_findings(folder / "there", patients=40, seed=1)
     options = {**SETTINGS, "by": "sex,view", "cache": cache}
-    labels = fit_head(Multilabel(LABELS), **options, per_patient="max", out=runs / "labels")
+    labels = fit_head(Multilabel(LABELS), **options, per_patient="max", prevalence=0.05, out=runs / "labels")
     besides = {"per_patient": "mean", "cv": 3, "leave_out": "view"}
     ages = fit_head(Regression("age"), **options, **besides, out=runs / "ages")
     for name, fitted in (("labels", labels), ("ages", ages)):
@@ -111,6 +111,13 @@ def test_figures_of_labels_are_the_runs_own(made, pages):
     table = text[text.index("Each label by itself") :]
     assert [table.index(name) for name in order] == sorted(table.index(name) for name in order)
     assert f"{order[0]} {test['labels'][order[0]]['positives']} {test['labels'][order[0]]['n']}" in table
+
+
+def test_what_a_call_means_in_use_stands_by_label(made, pages):
+    found, text = made[1].result["test"]["predictive_values"], text_of(pages["labels"])
+    assert "Of 1,000 people, 50 have it" in text
+    for name, of in found["of"].items():
+        assert f"{name} images {of['ppv']:.3f} {of['ppv_ci'][0]:.2f} to {of['ppv_ci'][1]:.2f}" in text
 
 
 def test_figures_of_a_number_are_in_its_unit_with_the_sign_of_the_bias(made, pages):

@@ -59,3 +59,21 @@ for (const plot of document.querySelectorAll(".plot")) {
   });
   frame.addEventListener("pointerleave", () => read.remove());
 }
+
+// Lists to be copied: by the clipboard, else (where a browser forbids it) by selecting them.
+for (const button of document.querySelectorAll("[data-copies]")) {
+  const text = document.querySelector(`[data-copied="${button.dataset.copies}"]`);
+  const words = button.textContent;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+    } catch {
+      text.closest("details").open = true;
+      getSelection().selectAllChildren(text);
+      button.textContent = "Selected: copy it";
+    }
+    setTimeout(() => { button.textContent = words; }, 3000);
+  });
+}
