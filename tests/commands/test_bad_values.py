@@ -305,8 +305,6 @@ PAIRS = [
     ("fit-head", {"--task": "regression"}, 2, "target"),
     ("baselines", {"--task": "multilabel", "--target": "age"}, 2, "target"),
     ("predict", {"--per-patient": "mean", "--group-regex": "("}, 2, "group-regex"),
-    ("fit-head", {"--prevalence": "0.02"}, 2, "prevalence"),  # of four classes
-    ("evaluate", {"--prevalence": "0.02"}, 2, "prevalence"),
 ]
 
 

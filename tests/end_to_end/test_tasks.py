@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import featcache
 from featcache import Multilabel, Regression
+from featcache.errors import UsageError
 from heads import compare, evaluate_bundle, fit_head, open_bundle, predict, tsne
 
 
@@ -76,6 +77,12 @@ def test_what_a_call_means_where_few_have_it(labels):
     assert set(test["per_patient"]["predictive_values"]["of"]) == set(LABELS)
 
 
+def test_a_prevalence_of_a_number_is_refused(made):
+    with pytest.raises(UsageError, match="--prevalence"):
+        fit_head(Regression("age"), **SETTINGS, prevalence=0.02, cache=made / "c", out=made / "none")
+    assert not (made / "none").exists()
+
+
 def test_patients_and_subgroups_stand_beside_images(labels):
     test, features = labels.result["test"], labels.features
     assert test["per_patient"]["n"] == len(set(features.groups[labels.parts.test]))
@@ -118,7 +125,7 @@ def test_other_images_some_labels_of_which_nobody_noted(labels, made, cli):
         labels.result["bundle"], there, by="sex", per_patient="mean", prevalence=0.1, cache=made / "c", out=made / "e"
     )
     assert result["test"]["predictive_values"]["of"]["Nodule"]["ppv"] is None
-    assert 0 < result["test"]["predictive_values"]["of"]["Edema"]["ppv"] < 1
+    assert 0.5 < result["test"]["predictive_values"]["of"]["Edema"]["ppv"] <= 1
     assert result["test"]["labels"]["Nodule"]["n"] == 0
     assert result["test"]["labels"]["Edema"]["roc_auc"] > 0.9
     assert result["test"]["per_patient"]["n"] == len(
