@@ -10,8 +10,9 @@ import numpy as np
 from featcache.errors import DataError, UsageError
 from featcache.features.labelled_features import Features
 
+from ..evaluation.clusters import group_codes
 from ..evaluation.splits import Partition
-from ..training.rows_aside import rows_aside, whole_strata
+from ..training.rows_aside import groups_aside, whole_strata
 
 MOST = 1000
 
@@ -53,13 +54,13 @@ def divisions(features: Features, parts: Partition, repeats: int, seed: int) -> 
     """
     if repeats == 1:
         return [parts]
-    strata, count = division_strata(features, parts), len(features)
+    strata, groups, count = division_strata(features, parts), group_codes(features.groups, len(features)), len(features)
     judged, watched = len(parts.test) / count, len(parts.val) / (count - len(parts.test))
     made = []
     for number in range(repeats):
         try:
-            rest, test = rows_aside(strata, features.groups, judged, derived_seed(seed, number, 0))
-            train, val = rows_aside(strata[rest], features.groups[rest], watched, derived_seed(seed, number, 1))
+            rest, test = _aside(strata, groups, judged, derived_seed(seed, number, 0))
+            train, val = _aside(strata[rest], groups[rest], watched, derived_seed(seed, number, 1))
         except ValueError as error:
             raise DataError(
                 f"--repeats: the {len(set(features.groups))} patients or other groups cannot be divided anew into "
@@ -81,6 +82,11 @@ def division_digest(features: Features, made: Sequence[Partition]) -> str:
     for parts in made:
         digest.update(b"".join(sorted(features.keys[i] for i in parts.test)) + b"|")
     return digest.hexdigest()[:16]
+
+
+def _aside(strata: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    codes, of_group = (np.unique(values, return_inverse=True)[1] for values in (strata, groups))
+    return groups_aside(codes, of_group, fraction, seed)
 
 
 def _require_every_class(features: Features, parts: Partition) -> None:
