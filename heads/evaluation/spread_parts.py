@@ -72,21 +72,27 @@ class Spread:
         repeats, seeds = self.values.shape
         known = self.values[np.isfinite(self.values).all(axis=1)]
         parts: dict[str, float | None] = dict.fromkeys(PARTS)
+        # Variances below this are rounding alone, as of a model that is the same each time.
+        least = (1e-9 * float(np.abs(known).max())) ** 2 if len(known) else 0.0
+
+        def deviation_of(variance: float) -> float:
+            return math.sqrt(variance) if variance > least else 0.0
+
         interval: list[float] | None = None
         variances = self.test_variances[np.isfinite(self.test_variances)]
         test = float(variances.mean()) if len(variances) else math.nan
         seed = self._seed(known)
         if math.isfinite(test):
-            parts["test_images"] = _deviation(test)
+            parts["test_images"] = deviation_of(test)
         if seeds > 1 and len(known):
-            parts["seed"] = _deviation(seed)
+            parts["seed"] = deviation_of(seed)
         if len(known) > 1 and math.isfinite(test):
             between = float(known.mean(axis=1).var(ddof=1))
             besides = test * (1 - self.judged) + seed / seeds
-            parts["split"] = _deviation(between - besides)
+            parts["split"] = deviation_of(between - besides)
             freedom = len(known) - 1
             ends = (freedom * between / chi2.ppf(tail, freedom) - besides for tail in (0.975, 0.025))
-            interval = [_deviation(end) for end in ends]
+            interval = [deviation_of(end) for end in ends]
         told = [part for part in parts.values() if part is not None]
         whole = parts["test_images"] is not None and parts["split"] is not None
         return {
@@ -167,7 +173,3 @@ def compared(first: np.ndarray, other: np.ndarray, lower_is_better: bool) -> dic
         "of": len(differences),
         "difference": float(differences.mean()),
     }
-
-
-def _deviation(variance: float) -> float:
-    return math.sqrt(max(0.0, variance))

@@ -42,15 +42,16 @@ def spread_chart(spreads: Mapping[str, Mapping[str, Any]], label: str, caption: 
         for number, (part, (_, _)) in enumerate(PARTS.items()):
             deviation, at = spreads[name]["parts"][part], place + (1 - number) * height
             if deviation is None:
-                parts.annotate("not told apart", (0, at), (3, 0), textcoords="offset points", va="center", fontsize=7)
-                continue
-            parts.barh(at, deviation, height * 0.86, color=COLOURS[number])
-            text = "no seed" if part == "seed" and spreads[name]["has_seed"] is False else f"{deviation:.3g}"
-            parts.annotate(text, (deviation, at), (3, 0), textcoords="offset points", va="center", fontsize=7)
+                text = "not told apart"
+            else:
+                parts.barh(at, deviation, height * 0.86, color=COLOURS[number])
+                text = "no seed" if part == "seed" and spreads[name]["has_seed"] is False else f"{deviation:.2g}"
+            parts.annotate(text, (deviation or 0, at), (3, 0), textcoords="offset points", va="center", fontsize=7)
     values.set_yticks(places, names)
     values.set(xlabel=label, ylim=(-0.5, count - 0.5))
     values.grid(axis="x", linewidth=0.3)
     parts.set_yticks(places, [""] * count)
+    parts.locator_params(axis="x", nbins=5)
     parts.set(xlabel="moves it by (standard deviation)", ylim=(-0.5, count - 0.5))
     parts.set_xlim(0, max(parts.get_xlim()[1] * 1.12, 1e-6))
     for axis in (values, parts):
