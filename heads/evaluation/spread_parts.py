@@ -72,8 +72,8 @@ class Spread:
         repeats, seeds = self.values.shape
         known = self.values[np.isfinite(self.values).all(axis=1)]
         parts: dict[str, float | None] = dict.fromkeys(PARTS)
-        # Variances below this are rounding alone, as of a model that is the same each time.
-        least = (1e-9 * float(np.abs(known).max())) ** 2 if len(known) else 0.0
+        # A deviation below a millionth of the values is rounding, as of a model that is the same each time.
+        least = (1e-6 * float(np.abs(known).max())) ** 2 if len(known) else 0.0
 
         def deviation_of(variance: float) -> float:
             return math.sqrt(variance) if variance > least else 0.0
