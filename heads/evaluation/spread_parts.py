@@ -34,7 +34,7 @@ from .clusters import group_codes
 
 # What each part is, in words for whoever reads a result.
 PARTS = {
-    "test_images": ("test images", "which patients it is judged on: other ones, as many, would give another figure"),
+    "test_images": ("test images", "which patients it is judged on: other ones, as many, would give another value"),
     "split": ("split", "which of these patients it learnt from"),
     "seed": ("seed", "chance in the training itself: initial weights, order of batches, dropout, trees"),
 }

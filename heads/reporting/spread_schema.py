@@ -47,6 +47,7 @@ class Spread(msgspec.Struct):
     values: list[list[Finite | None]]
     divisions: Line
     winner: _Winner | None = None
+    split_ci: tuple[_Deviation, _Deviation] | None = None
 
 
 def odd_spread(spread: Mapping[str, Any], kind: str) -> str:

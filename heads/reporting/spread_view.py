@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ def spread_view(board: Mapping[str, Any]) -> dict[str, Any] | None:
     -------
     dict or None
         ``rows``, in the board's order, of ``name features run mean total parts dots has_seed winner repeats seeds``:
-        ``parts`` have ``text`` and ``share`` of the widest of all, ``dots`` are places in a box of 100 by 100; ``axis``;
-        ``explained``, names and words of the parts; ``survives``, of each model but the first that was judged on the
-        same divisions how often the first is better; ``apart``, how many were judged on others.
+        ``parts`` have ``text``, ``share`` of the widest of all, and ``range``, a 95% interval where there is one;
+        ``dots`` are places in a box of 100 by 100. ``axis``; ``explained``, names and words of the parts;
+        ``survives``, of each model but the first that was judged on the same divisions how often the first is better;
+        ``apart``, how many were judged on others.
     """
     rows = [row for row in board["rows"] if row.get("spread")]
     if not rows:
@@ -59,7 +60,11 @@ def _row(row: Mapping[str, Any], table: np.ndarray, axis: Axis, widest: float) -
         "at": None if spread["mean"] is None else _at(spread["mean"], axis),
         "total": _number(spread["total"]),
         "parts": [
-            {"text": _said(spread, part), "share": (spread["parts"][part] or 0.0) / widest if widest else 0.0}
+            {
+                "text": _said(spread, part),
+                "share": (spread["parts"][part] or 0.0) / widest if widest else 0.0,
+                "range": _range(spread) if part == "split" else "",
+            }
             for part in PARTS
         ],
         "dots": _dots(table, axis),
@@ -72,6 +77,10 @@ def _said(spread: Mapping[str, Any], part: str) -> str:
         return "has no seed"
     deviation = spread["parts"][part]
     return "not told apart" if deviation is None else f"± {_number(deviation)}"
+
+
+def _range(spread: Mapping[str, Any]) -> str:
+    return " to ".join(str(_number(end)) for end in spread.get("split_ci") or ())
 
 
 def _survives(first: Mapping[str, Any], other: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -118,7 +127,9 @@ def _at(value: float, axis: Axis) -> float:
 
 
 def _number(value: float | None) -> str | None:
-    """Three digits of a value near 1, and of small ones two that count."""
+    """Three digits behind the point, and of small values two that count."""
     if value is None:
         return None
-    return f"{value:.3f}" if 0.0995 <= abs(value) < 100 or value == 0 else f"{value:.2g}" if abs(value) < 1 else f"{value:.4g}"
+    if value == 0 or 0.01 <= abs(value) < 100:
+        return f"{value:.3f}"
+    return f"{value:.2g}" if abs(value) < 1 else f"{value:.4g}"

@@ -20,10 +20,10 @@ _SETTINGS = ("units", "activation", "dropout", "batch_norm", "learning_rate", "e
 def leaderboards(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One table for each set of classes or labels, and each number: rows, the best first, and what all charts share.
 
-    A row has ``name detail run verb finished cells n seconds test``, and ``spread`` where its run has one; a cell is a metric with its interval, in the
-    order of :data:`heads.reporting.shown_metrics.SHOWN`, None where there is no such metric. ``axes`` are where the
-    charts of each metric begin and end, and ``chance`` the share of the most frequent class in the tests, None where
-    there are no classes.
+    A row has ``name detail run verb finished cells n seconds test``, and ``spread`` where its run has one; a cell is a
+    metric with its interval, in the order of :data:`heads.reporting.shown_metrics.SHOWN`, None where there is no such
+    metric. ``axes`` are where the charts of each metric begin and end, and ``chance`` the share of the most frequent
+    class in the tests, None where there are no classes.
     """
     tables: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for run in runs:

@@ -2,8 +2,8 @@
 
     pytest tests/benchmarks/test_spread_speed.py -s
 
-Heads of 256 units, 30 epochs in batches of 32, on 400 rows of which 240 are learnt; each round times both. What either
-gives is the same to the last bit that the test looks at.
+Heads of 256 units, 30 epochs in batches of 32, on 400 rows of which 240 are learnt; each round times both. Both
+give the same probabilities.
 """
 
 from __future__ import annotations
@@ -59,6 +59,6 @@ def test_one_stack_against_fits_in_turn(columns):
     ratios = [turn / stack for stack, turn in zip(times["stack"][1:], times["turn"][1:], strict=True)]
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     print(  # noqa: T201
-        f"\n{columns} columns: {REPEATS * SEEDS} heads {medians['stack']:.2f} s in one stack, {medians['turn']:.2f} s in "
-        f"turn: {medians['turn'] / medians['stack']:.1f} times ({min(ratios):.1f} to {max(ratios):.1f})"
+        f"\n{columns} columns: {REPEATS * SEEDS} heads {medians['stack']:.2f} s in one stack, "
+        f"{medians['turn']:.2f} s in turn: {medians['turn'] / medians['stack']:.1f} times ({min(ratios):.1f} to {max(ratios):.1f})"
     )

@@ -94,7 +94,19 @@ def test_all_values_are_those_of_single_fits(kept, tmp_path, monkeypatch):
 
 
 def test_of_one_division_the_first_value_is_the_runs_own(kept, tmp_path, cli):
-    call = ["fit-head", "--cache", kept, "--backbone", "pixels", "--pooling", "flatten", "--no-audit", "--epochs", "4", "--batch-norm"]
+    call = [
+        "fit-head",
+        "--cache",
+        kept,
+        "--backbone",
+        "pixels",
+        "--pooling",
+        "flatten",
+        "--no-audit",
+        "--epochs",
+        "4",
+        "--batch-norm",
+    ]
     done = cli(*call, "--seed", "5", "--seeds", "3", "--out", "o", "--json")
     assert done.code == 0, done.err
     spread = done.json["spread"]
@@ -161,7 +173,18 @@ def test_a_board_says_which_order_survives_and_what_has_no_seed(kept, tmp_path, 
 
 
 def test_seeds_alone_of_a_convex_model_give_no_spread(kept, cli):
-    call = ["grid", "--cache", kept, "--backbone", "pixels", "--pooling", "flatten", "--no-audit", "--model", "logistic"]
+    call = [
+        "grid",
+        "--cache",
+        kept,
+        "--backbone",
+        "pixels",
+        "--pooling",
+        "flatten",
+        "--no-audit",
+        "--model",
+        "logistic",
+    ]
     text = cli(*call, "--param", "C=0.01,1", "--seeds", "4", "--out", "o").out
     assert "this model has no seed: it gives the same each time" in text
 
