@@ -1,5 +1,4 @@
-"""``--seeds`` and ``--repeats`` through the verbs: what is drawn anew, what comes of it, and that it is what single fits
-would give."""
+"""``--seeds`` and ``--repeats`` through the verbs: what is drawn anew, and that it is what single fits would give."""
 
 from __future__ import annotations
 
@@ -254,5 +253,5 @@ def test_too_few_patients_and_too_many_draws_end_in_a_sentence(kept, tmp_path):
     with (rare / "data.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split", "group"), *rows])
     featcache.extract(rare / "data.csv", "pixels", size=8, cache=rare / "cache")
-    with pytest.raises(DataError, match="leave --repeats out|leave the class out"):
+    with pytest.raises(DataError, match=r"leave --repeats out|leave the class out"):
         baselines(**options(rare / "cache", tmp_path / "o"), models=["dummy"], cv=2, repeats=3)
