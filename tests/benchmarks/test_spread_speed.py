@@ -17,7 +17,7 @@ import pytest
 from heads import DenseHeadClassifier
 from heads.experiments.repeated_fits import Fit, head_outputs
 
-ROUNDS, ROWS, REPEATS, SEEDS = 5, 400, 10, 5
+ROUNDS, ROWS, REPEATS, SEEDS = 3, 400, 10, 5
 
 
 class Rows:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 import featcache
@@ -17,6 +19,7 @@ from featcache.errors import DataError, UsageError
 from heads import DenseHeadClassifier, baselines, fit_head, grid
 from heads.evaluation.splits import partition
 from heads.experiments import repeated_fits
+from heads.experiments.baseline_models import TABLES
 from heads.experiments.divisions import derived_seed, division_digest, divisions
 
 PATIENTS, SEEDS, REPEATS = 60, 2, 3
@@ -144,6 +147,11 @@ def test_a_board_says_which_order_survives_and_what_has_no_seed(kept, tmp_path, 
     call = ["baselines", "--cache", kept, "--backbone", "pixels", "--no-audit", "--cv", "3", "--repeats", "4"]
     call += ["--seeds", "2", "--models", "logistic,lda,random-forest,dummy"]
     monkeypatch.setattr("heads.experiments.baseline_search.os.cpu_count", lambda: 1)
+    forest = TABLES["classes"]["random-forest"]
+    trees = {name: 10 for name in forest.model.get_params() if name.split("__")[-1] == "n_estimators"}
+    monkeypatch.setitem(
+        TABLES["classes"], "random-forest", replace(forest, model=clone(forest.model).set_params(**trees))
+    )
     done = cli(*call, "--out", "o")
     assert done.code == 0, done.err
     board = json.loads((tmp_path / "o" / "run.json").read_text())
