@@ -11,8 +11,9 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 
 from .formatting import interval_text, kind_of, warning_lines, where_line
-from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED
+from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED, repeats
 from .parsing import names
+from .spread_lines import board_spread_lines
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 @click.option("--cv", type=FOLDS, default=5, show_default=True, help="Folds, groups kept whole.")
 @SCHEDULER
 @SEED
+@repeats
 @NO_AUDIT
 @OUT
 @shared_options
@@ -53,7 +55,8 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
         on_test = f"{'–' if value is None else format(value, '.4f'):>9}"
         on_test += f"{interval_text(test.get(f'{score.metric}_ci')):<17}"
         lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
-    output.result(result, *lines, *_sample_lines(result), *warning_lines(result), where_line(result))
+    lines += [*_sample_lines(result), *board_spread_lines(result)]
+    output.result(result, *lines, *warning_lines(result), where_line(result))
 
 
 def _sample_lines(result: dict[str, Any]) -> list[str]:

@@ -11,9 +11,10 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
 from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, views_lines, warning_lines, where_line
-from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED
+from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED, repeats
 from .parsing import whole_numbers
 from .progress import epochs_shown
+from .spread_lines import spread_lines
 
 if TYPE_CHECKING:
     from ..training.epoch_estimator import Layer
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 @PER_PATIENT
 @PREVALENCE
 @SEED
+@repeats
 @NO_AUDIT
 @OUT
 @shared_options
@@ -98,6 +100,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *metrics_table(result),
         *views_lines(result["test"], result),
         *_held_out(result),
+        *spread_lines(result),
         *_settled(result),
         *precision_lines(result["precision"], kind_of(result)),
         *warning_lines(result),

@@ -11,9 +11,10 @@ from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TA
 from featcache.errors import UsageError
 
 from .formatting import kind_of, metrics_table, warning_lines, where_line
-from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED
+from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED, repeats
 from .parsing import param_values
 from .progress import cells_shown
+from .spread_lines import spread_lines
 
 
 @click.command()
@@ -40,6 +41,7 @@ from .progress import cells_shown
 @click.option("--restart", is_flag=True, help="Forget the cells of an earlier search.")
 @SCHEDULER
 @SEED
+@repeats
 @NO_AUDIT
 @OUT
 @shared_options
@@ -74,4 +76,4 @@ def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | N
     if "nested" in result:
         outer = result["nested"]
         lines.append(f"nested cross-validation: {TASK_METRICS[kind_of(result)].headline(outer)}")
-    output.result(result, *lines, *warning_lines(result), where_line(result))
+    output.result(result, *lines, *spread_lines(result), *warning_lines(result), where_line(result))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from featcache.commands.options import SEEDS, Finite
@@ -19,6 +22,24 @@ OUT = click.option("--out", metavar="DIR", help="Folder for the results [default
 SEED = click.option(
     "--seed", type=SEEDS, default=0, show_default=True, help="Of initial weights, batches, dropout and splits."
 )
+_DRAWS = click.IntRange(1, 1000)
+
+
+def repeats(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--seeds`` and ``--repeats``: how far the result is one draw of several."""
+    several = click.option(
+        "--seeds", type=_DRAWS, default=1, show_default=True, help="Besides: so many seeds, and what they change."
+    )
+    anew = click.option(
+        "--repeats",
+        type=_DRAWS,
+        default=1,
+        show_default=True,
+        help="Besides: so many new divisions of all patients, and what they change.",
+    )
+    return several(anew(command))
+
+
 BUNDLE_WEIGHTS = click.option(
     "--weights", metavar="W", help="imagenet or FILE: the network's weights, where the bundle holds none."
 )

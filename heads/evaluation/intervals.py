@@ -105,9 +105,14 @@ def mean_interval(values: np.ndarray, of_group: np.ndarray) -> Interval:
     of_group : int array of shape (n,), groups counted from 0, two or more.
     """
     count, mean = int(of_group.max()) + 1, float(values.mean())
-    deviations = np.bincount(of_group, values - mean) / len(values)
+    deviations = np.bincount(of_group, mean_influence(values))
     reached = float(t.ppf(1 - _TAIL, count - 1) * np.sqrt(deviations @ deviations * count / (count - 1)))
     return mean - reached, mean + reached
+
+
+def mean_influence(values: np.ndarray) -> np.ndarray:
+    """What each row adds to the mean of all, array of shape (n,): its deviation, divided by n."""
+    return (values - np.mean(values)) / len(values)
 
 
 class Shares:

@@ -128,6 +128,24 @@ def evaluate_labels(
     }
 
 
+def area_influence(y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """What each row adds to ``mean_roc_auc`` of :func:`scores_of_labels`, linearised, array of shape (n,).
+
+    Parameters
+    ----------
+    y, probabilities : as of :func:`scores_of_labels`.
+    """
+    added, told = np.zeros(len(y)), 0
+    for label in range(y.shape[1]):
+        rows = np.flatnonzero(~np.isnan(y[:, label]))
+        positive = y[rows, label] == 1
+        if enough(positive, np.arange(len(rows))):
+            area = area_of(positive, probabilities[rows, label])
+            added[rows] += (area.ranked - area.value) / np.where(positive, positive.sum(), (~positive).sum())
+            told += 1
+    return added / max(1, told)
+
+
 def enough(positive: np.ndarray, of_group: np.ndarray) -> bool:
     """Whether figures of a label are told: at least 10 rows of 2 groups have it, and as many have it not."""
     return all(own.sum() >= FEWEST and len(np.unique(of_group[own])) >= 2 for own in (positive, ~positive))

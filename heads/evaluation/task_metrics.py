@@ -21,6 +21,7 @@ from .answer_margins import margins
 from .calibration import calibrate
 from .canvas import save_figure
 from .decision import Settled, settle
+from .intervals import mean_influence
 from .label_decision import calibrate_labels, settle_labels, two_columns
 from .reliability import reliability_bins
 from .splits import Partition
@@ -94,6 +95,10 @@ class TaskMetrics(Protocol):
     def headline(self, test: Test) -> Headline:
         """What stands for them all."""
 
+    def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """What each row adds to the headline metric, linearised, (n,): the sum is 0, and the sum of squares over
+        independent rows its variance."""
+
     def draw(
         self,
         folder: Path,
@@ -145,6 +150,9 @@ class _OfClasses:
 
     def headline(self, test: Test) -> Headline:
         return Headline("accuracy", test["accuracy"], test.get("accuracy_ci"))
+
+    def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return mean_influence(self.answers(outputs) == y)
 
     def draw(
         self,
@@ -219,6 +227,9 @@ class _OfLabels:
     def headline(self, test: Test) -> Headline:
         return Headline("mean ROC area", test["mean_roc_auc"], test.get("mean_roc_auc_ci"))
 
+    def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return label_metrics.area_influence(y, outputs)
+
     def draw(
         self,
         folder: Path,
@@ -281,6 +292,9 @@ class _OfNumbers:
 
     def headline(self, test: Test) -> Headline:
         return Headline("mean absolute error", test["mae"], test.get("mae_ci"))
+
+    def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        return mean_influence(np.abs(outputs - y))
 
     def draw(
         self,

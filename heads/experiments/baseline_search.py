@@ -54,9 +54,7 @@ def search(
     scoring: Any = None,
 ) -> Searched:
     """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
-    jobs = os.cpu_count() or 1
-    if memory.limit() is not None:
-        jobs = affordable_processes(jobs, memory.available(), X.nbytes)
+    jobs = side_by_side(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         space = {name: list(values) for name, values in grid.items()}
@@ -66,6 +64,12 @@ def search(
     results = searching.cv_results_
     score, std = float(results["mean_test_score"][best]), float(results["std_test_score"][best])
     return Searched(dict(searching.best_params_), score, std, searching)
+
+
+def side_by_side(X: np.ndarray) -> int:
+    """How many models may be fitted at once on such rows: one a core, as far as memory allows."""
+    jobs = os.cpu_count() or 1
+    return jobs if memory.limit() is None else affordable_processes(jobs, memory.available(), X.nbytes)
 
 
 @dataclass(frozen=True)

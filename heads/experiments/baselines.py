@@ -13,9 +13,11 @@ from featcache.system.timer import Stopwatch
 from ..bundles.saving import save_bundle
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
 from ..evaluation.task_metrics import TASK_METRICS
-from .baseline_models import chosen_baselines
-from .baseline_search import model_rows
-from .leaderboard import rank_baselines, write_leaderboard
+from .baseline_models import Baseline, chosen_baselines
+from .baseline_search import ModelRows, model_rows, side_by_side
+from .divisions import check_counts
+from .leaderboard import Leaderboard, rank_baselines, write_leaderboard
+from .spread import Repeats, against_first, planned
 from .training_data import training_data
 
 
@@ -33,6 +35,8 @@ def baselines(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     audit: bool = False,
+    seeds: int = 1,
+    repeats: int = 1,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """The leaderboard: each model with the best of its grid, cross-validated on the training rows, and on test.
@@ -64,6 +68,12 @@ def baselines(
         ``runs``.
     audit : bool, optional
         As in :func:`heads.fit_head`.
+    seeds : int, optional
+        Besides, fit each model with the values found with so many seeds on each division, 1 to 1,000. ``spread`` then
+        says how far the headline metric moves with each part of chance: :mod:`heads.evaluation.spread_parts`.
+    repeats : int, optional
+        And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
+        Models are then compared with the first on the same divisions and seeds.
     on_row : callable, optional
         Called with each row as it is done.
 
@@ -74,7 +84,7 @@ def baselines(
         ``score_name`` names: ``accuracy``, ``mean_roc_auc`` or ``neg_mean_absolute_error``;
         ``bundle`` of the first; ``reduced``, what was done where the features do not fit in memory (see
         :mod:`heads.search.streaming_pca`), or None. ``n`` and ``columns`` are what a model learnt from: fewer rows
-        for those whose cost grows with their square.
+        for those whose cost grows with their square. With ``seeds`` or ``repeats`` each row has ``spread``.
 
     Raises
     ------
@@ -102,6 +112,7 @@ def baselines(
     """
     learns = as_task(task, classes)
     chosen = chosen_baselines(models, learns)
+    check_counts(seeds, repeats)
     require_out(out)
     watch = Stopwatch()
     request = FeatureRequest(
@@ -115,6 +126,7 @@ def baselines(
     learnt_from = training_data(request, audit=audit, seed=seed, watch=watch)
     features, test = learnt_from.features, learnt_from.parts.test
     train, folds = learnt_from.folds(cv, seed)
+    repeated = planned(learnt_from, seeds, repeats, seed, in_memory=True)
     warnings = list(learnt_from.warnings)
     with run_folder(out, "baselines", learns.name, features.spec.network) as folder:
         seen = model_rows(features, train, chosen, seed)
@@ -133,6 +145,9 @@ def baselines(
             warnings=warnings,
         )
         watch.lap("bundle")
+        if repeated is not None:
+            _add_spreads(repeated, board, chosen, seen)
+            watch.lap("spread")
         result = {
             **stamp("baselines", features, {"train": train, "test": test}),
             "task": learns.name,
@@ -153,5 +168,24 @@ def baselines(
             "bundle": str(bundle),
         }
         write_leaderboard(folder, board.rows, features, train, test)
+        if repeated is not None:
+            spreads = {row["name"]: row["spread"] for row in board.rows}
+            repeated.write(folder, spreads, f"{features.feature_set}, {features.pooling}, {learns.name}")
         write_json(folder / "run.json", result)
         return result
+
+
+def _add_spreads(repeated: Repeats, board: Leaderboard, chosen: Sequence[Baseline], seen: ModelRows) -> None:
+    """Give each row its ``spread``, and but for the first ``against_first`` in it."""
+    by_name = {baseline.name: baseline for baseline in chosen}
+    spreads = {}
+    for row in board.rows:
+        name, X = row["name"], seen.seen_by(by_name[row["name"]])
+        model = seen.unfitted(by_name[name], repeated.seed).set_params(**board.found[name])
+        spreads[name] = repeated.of_model(model, X, side_by_side(X))
+        row["spread"] = repeated.about(spreads[name])
+    first, *others = (row["name"] for row in board.rows)
+    rows = {row["name"]: row for row in board.rows}
+    for name in others:
+        kind = seen.features.task.kind
+        rows[name]["spread"]["against_first"] = against_first(spreads[first], spreads[name], first, kind)

@@ -24,9 +24,11 @@ from ..evaluation.run_folder import require_out, run_folder, stamp
 from ..evaluation.splits import Partition
 from ..evaluation.task_metrics import TASK_METRICS
 from ..training.epoch_estimator import EpochEstimator, Layer, OnEpoch
+from .divisions import check_counts
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
 from .held_out import cross_validated, each_left_out
+from .spread import Repeats, planned
 from .training_data import TrainingData, training_data
 
 
@@ -70,6 +72,7 @@ class _Wishes:
     cv: int | None
     leave_out: str | None
     views: Views
+    repeated: Repeats | None
 
 
 def fit_head(
@@ -93,6 +96,8 @@ def fit_head(
     by: str | None = None,
     per_patient: str | None = None,
     prevalence: float | None = None,
+    seeds: int = 1,
+    repeats: int = 1,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -143,6 +148,12 @@ def fit_head(
     prevalence : float, optional
         How frequent the second of two classes, or each label, is where the model is to be used: ``test`` then has
         ``predictive_values``, what a call means there.
+    seeds : int, optional
+        Besides, train the same head with so many seeds on each division, 1 to 1,000. ``spread`` then
+        says how far the headline metric moves with each part of chance: :mod:`heads.evaluation.spread_parts`.
+    repeats : int, optional
+        And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
+        Calibration and ``sensitivity`` play no part in it.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object
@@ -180,6 +191,7 @@ def fit_head(
     learns = as_task(task, classes)
     estimator = head_model(learns, model, seed, settings)
     check_wishes(calibration, sensitivity)
+    check_counts(seeds, repeats)
     if cv is not None and cv < 2:
         raise UsageError(f"--cv {cv}: expected at least 2 folds")
     require_out(out)
@@ -192,7 +204,6 @@ def fit_head(
         group_regex=group_regex,
         cache=cache,
     )
-    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, Views(by, per_patient, prevalence))
     learnt_from = training_data(
         request,
         audit=audit,
@@ -202,7 +213,10 @@ def fit_head(
         validation_fraction=validation_fraction,
     )
     features = learnt_from.features
-    wishes.views.check(features)
+    repeated = planned(learnt_from, seeds, repeats, seed, in_memory=False)
+    views = Views(by, per_patient, prevalence)
+    views.check(features)
+    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, views, repeated)
     if learns.kind == "classes":
         check_wishes(calibration, sensitivity, len(features.classes))
     with run_folder(out, "fit-head", learns.name, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
@@ -268,6 +282,9 @@ def _fit(
         warnings=warnings,
     )
     watch.lap("bundle")
+    if wishes.repeated is not None:
+        name = "own CNN" if wishes.model == "own-cnn" else features.feature_set
+        wishes.repeated.write(folder, {wishes.model: result["spread"]}, f"{name}, {result['task']}")
     write_head_run(folder, result, fitting.history_, learnt_from, settled, watch, held_out)
     return Fitted(result, estimator, features, parts, settled.probabilities, layers)
 
@@ -296,6 +313,10 @@ def _besides(
     if wishes.leave_out is not None:
         found["leave_out"] = each_left_out(estimator, features, wishes.leave_out, wishes.seed)
         watch.lap("leave out")
+    if wishes.repeated is not None:
+        spread = wishes.repeated.of_head(estimator, watched=True)
+        found["spread"] = wishes.repeated.about(spread)
+        watch.lap("spread")
     return found, outputs
 
 

@@ -25,11 +25,15 @@ from ..evaluation.task_metrics import TASK_METRICS
 from ..search.search_cv import Progress
 from ..training.checked_rows import rows_of
 from .baseline_models import short_names
+from .divisions import check_counts
+from .head_models import HEADS
 from .reference import BEST
 from .search_plan import PRESET, SAMPLE_GRID, SearchPlan, Values, check_method, plan_search
 from .search_results import draw_results, write_results
 from .search_run import SearchLog, SearchRows, nested_estimate, require_rows_for_halving, run_search, search_rows
 from .search_scores import SCORES
+from .searched_spread import spread_of_search
+from .spread import Repeats, planned
 from .training_data import TrainingData, training_data
 
 _log = logging.getLogger(__name__)
@@ -47,6 +51,7 @@ class _Asked:
     restart: bool
     memory: int | None
     reference_best: Mapping[str, Any] | None
+    repeated: Repeats | None = None
 
     def options(self, feature_set: str) -> dict[str, Any]:
         """Parameters of the search beside the plan's."""
@@ -90,6 +95,8 @@ def grid(
     restart: bool = False,
     out: str | os.PathLike[str] | None = None,
     audit: bool = False,
+    seeds: int = 1,
+    repeats: int = 1,
     on_cell: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Search by cross-validation on the training rows, refit the best on all of them, and judge it on test.
@@ -139,6 +146,12 @@ def grid(
         Folder for the results; None makes one in ``runs``.
     audit : bool, optional
         As in :func:`heads.fit_head`.
+    seeds : int, optional
+        Besides, fit the best candidate with so many seeds on each division, 1 to 1,000. ``spread`` then
+        says how far the headline metric moves with each part of chance: :mod:`heads.evaluation.spread_parts`.
+    repeats : int, optional
+        And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
+        ``spread`` then has ``winner`` besides: how often the best candidate stays first among the best five.
     on_cell : callable, optional
         Called after each finished cell with a :class:`heads.search.search_cv.Progress`.
 
@@ -176,6 +189,7 @@ def grid(
     """
     learns = as_task(task, classes)
     check_method(method, iterations)
+    check_counts(seeds, repeats)
     on_sample = pooling is None and model == "dense" and _is_sample(data, cache)
     if on_sample and params is None and preset is None and method == "exact":
         params = SAMPLE_GRID
@@ -204,6 +218,8 @@ def grid(
             PRESET,
             f"{math.prod(features.map_shape):,}",
         )
+    repeated = planned(learnt_from, seeds, repeats, seed, in_memory=model not in HEADS)
+    asked = replace(asked, repeated=repeated)
     rows = search_rows(learnt_from, model, cv, seed)
     if not force:
         require_rows_for_halving(plan, rows)
@@ -275,7 +291,7 @@ def _warnings(done: _Done) -> list[str]:
 
 
 def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, watch: Stopwatch) -> None:
-    """The files of the run; ``result`` gains ``top``, and ``nested`` where that is asked for."""
+    """The files of the run; ``result`` gains ``top``, and where asked ``nested`` and ``spread``."""
     features, rows, search = done.learnt_from.features, done.rows, done.search
     title = f"{features.feature_set}, {asked.model}, {asked.request.learns.name}"
     result["top"] = write_results(folder, search)
@@ -286,6 +302,10 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
         options = asked.options(features.feature_set)
         result["nested"] = nested_estimate(asked.plan, rows, features, asked.cv, done.log, options)
         watch.lap("nested")
+    if asked.repeated is not None:
+        result["spread"] = spread_of_search(asked.repeated, search, asked.model)
+        asked.repeated.write(folder, {asked.model: result["spread"]}, f"{title}, best of {result['candidates']}")
+        watch.lap("spread")
     save_bundle(
         folder / "bundle",
         search.best_estimator_ if rows.reduced is None else rows.reduced.whole(search.best_estimator_),

@@ -34,10 +34,11 @@ class Standing:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows, best first by ``cv_score``, and the first of them with its search."""
+    """Rows, best first by ``cv_score``, the first of them with its search, and by name the best values of each grid."""
 
     rows: list[dict[str, Any]]
     best: Standing
+    found: dict[str, dict[str, Any]]
 
 
 def rank_baselines(
@@ -69,16 +70,18 @@ def rank_baselines(
     """
     rows: list[dict[str, Any]] = []
     best: Standing | None = None
+    found: dict[str, dict[str, Any]] = {}
     for baseline in chosen:
         standing = _judged(baseline, seen, train, folds, test, seed)
         rows.append(standing.row)
+        found[baseline.name] = standing.searched.best_params
         if best is None or standing.row["cv_score"] > best.row["cv_score"]:
             best = standing
         on_row(standing.row)
         del standing  # a forest is not to stay beside the next
     if best is None:
         raise ValueError("no baseline is chosen; expected at least one")
-    return Leaderboard(sorted(rows, key=lambda row: -row["cv_score"]), best)
+    return Leaderboard(sorted(rows, key=lambda row: -row["cv_score"]), best, found)
 
 
 def _judged(

@@ -20,6 +20,7 @@ from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
 from .shown_metrics import title_of
+from .spread_view import spread_view
 from .verdict import Verdict
 
 _CURVES, _MATRICES, _LISTED = 8, 3, 200
@@ -101,6 +102,7 @@ def render(
         patients=[{**found, "title": board["title"]} for board in boards for found in board["patients"]],
         predictive=[{**found, "title": board["title"]} for board in boards for found in board["predictive"]],
         subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
+        spreads=[view for view in map(spread_view, boards) if view],
         runs=collected.runs,
         left_out=collected.left_out,
         audit=audit_view(collected, images),

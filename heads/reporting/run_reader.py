@@ -15,6 +15,7 @@ from featcache.system import schema
 
 from ..evaluation.run_folder import read_table
 from . import run_schema
+from .spread_schema import odd_spread
 
 FITTED = ("fit-head", "grid", "baselines")
 _VERBS = (*FITTED, "evaluate", "audit")
@@ -162,6 +163,9 @@ def _read(folder: Path) -> Run | None:
             _check_test(test, kind, about.get("classes", ()), where, advice)
         if kind == "classes" and about.get("threshold"):
             schema.check(about["threshold"], run_schema.Threshold, f"{where}: its threshold", advice, DataError)
+        for spread in filter(None, (found.get("spread") for found in (about, *about.get("rows", ())))):
+            if odd := odd_spread(spread, kind):
+                raise DataError(f"{where}. {advice}: {odd}")
         if about.get("internal") is not None:
             schema.check(about["internal"], run_schema.TESTS[kind], f"{where}: its internal test", advice, DataError)
     finished = about.get("finished") or datetime.fromtimestamp(path.stat().st_mtime).isoformat(timespec="seconds")

@@ -10,6 +10,7 @@ from msgspec import Meta
 from featcache.system.schema import ClassName, Count, Finite, Line, Place, Share
 
 from ..bundles import bundle_schema
+from .spread_schema import Spread
 
 _Settings = dict[str, Any]
 _Seconds = Annotated[float, Meta(ge=0, le=1e12)]
@@ -163,6 +164,7 @@ class FitHead(Run, kw_only=True):
     leave_out: _LeftOut | None = None
     threshold: dict[ClassName, Any] | None = None  # of classes Threshold reads it
     calibration: dict[str, Any] | None = None
+    spread: Spread | None = None
 
 
 class _Candidate(msgspec.Struct):
@@ -186,6 +188,7 @@ class Grid(Run, kw_only=True):
     best_std: float | None = None
     tied: Count = 1
     top: list[_Candidate] = []
+    spread: Spread | None = None
 
 
 class _Row(msgspec.Struct):
@@ -193,6 +196,7 @@ class _Row(msgspec.Struct):
     best_params: _Settings
     test: dict[str, Any]  # which TESTS reads
     seconds: _Seconds | None = None
+    spread: Spread | None = None
 
 
 class Baselines(Run, kw_only=True):

@@ -20,10 +20,10 @@ _SETTINGS = ("units", "activation", "dropout", "batch_norm", "learning_rate", "e
 def leaderboards(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One table for each set of classes or labels, and each number: rows, the best first, and what all charts share.
 
-    A row has ``name detail run verb finished cells n seconds test``; a cell is a metric with its interval, in the
-    order of :data:`heads.reporting.shown_metrics.SHOWN`, None where there is no such metric. ``axes`` are where the
-    charts of each metric begin and end, and ``chance`` the share of the most frequent class in the tests, None where
-    there are no classes.
+    A row has ``name detail run verb finished cells n seconds test``, and ``spread`` where its run has one; a cell is a
+    metric with its interval, in the order of :data:`heads.reporting.shown_metrics.SHOWN`, None where there is no such
+    metric. ``axes`` are where the charts of each metric begin and end, and ``chance`` the share of the most frequent
+    class in the tests, None where there are no classes.
     """
     tables: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for run in runs:
@@ -57,17 +57,21 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     about = run.about
     if run.verb == "baselines":
         return [
-            _row(run, str(row["name"]), settings_text(row["best_params"]), row["test"], row.get("seconds"))
+            {
+                **_row(run, str(row["name"]), settings_text(row["best_params"]), row["test"], row.get("seconds")),
+                "spread": row.get("spread"),
+            }
             for row in about["rows"]
         ]
     name = MODEL_TITLES.get(about["model"], about["model"])
     if run.verb == "grid":
         detail = f"{settings_text(about['best_params'])} (best of {about['candidates']})"
-        return [_row(run, f"{name}, searched", detail, about["test"], about.get("seconds"))]
+        searched = _row(run, f"{name}, searched", detail, about["test"], about.get("seconds"))
+        return [{**searched, "spread": about.get("spread")}]
     chosen = {key: about["hyperparameters"].get(key) for key in _SETTINGS}
     detail, seconds = settings_text(chosen), about.get("seconds")
     rows = [_row(run, name, detail, about["test"], seconds)]
-    rows[0]["leave_out"] = about.get("leave_out")
+    rows[0] |= {"leave_out": about.get("leave_out"), "spread": about.get("spread")}
     if by_folds := about.get("cross_validated"):
         title = f"{name}, by {by_folds['folds']} folds of all images"
         rows.append({**_row(run, title, detail, by_folds["test"], None), "by_folds": True})

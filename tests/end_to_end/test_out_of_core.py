@@ -189,6 +189,20 @@ def _one(model: str) -> dict[str, list]:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_repeats_of_a_head_are_those_in_memory_and_classical_models_have_none(place, short, monkeypatch, tmp_path):
+    repeated = {"cache": place / "cache", "seeds": 2, "repeats": 2}
+    for verb, model in ((baselines, {"models": ["knn"]}), (grid, {"model": "knn", "params": _one("knn")})):
+        with pytest.raises(UsageError, match="features do not fit in memory"):
+            verb("binary", **model, **repeated, out=tmp_path / verb.__name__)
+    head = {"epochs": 2, "units": 8}
+    lazy = fit_head("binary", **repeated, **head, out=tmp_path / "lazy").result["spread"]
+    monkeypatch.undo()
+    whole = fit_head("binary", **repeated, **head, out=tmp_path / "whole").result["spread"]
+    assert np.unique(whole["values"]).size > 1
+    np.testing.assert_allclose(lazy["values"], whole["values"], atol=0.009)  # an image of 120
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_search_of_heads_is_that_in_memory(place, short, monkeypatch, tmp_path):
     params = {"epochs": [1, 2], "units": [8]}
     lazy = grid("binary", params=params, cache=place / "cache", cv=2, out=tmp_path / "lazy", nested=True)
