@@ -26,6 +26,7 @@ _SOLVERS = ("auto", "svd", "cholesky")  # those that solve, where others come ne
 _LEAST = 1e-8  # of the largest squared singular value: of a penalty below, rounding shows in the sixth digit
 _ROUNDING = 64 * np.finfo(np.float64).eps
 _DECOMPOSED = 10  # times as long as the rows' products takes a decomposition by singular values
+_A_FIT = 1_000_000  # multiplications that sklearn's own checks before a fit last as long as
 _AT_ONCE = 20_000_000  # numbers in the targets of so many folds as are solved for together
 
 Fold = tuple[np.ndarray, np.ndarray]
@@ -86,7 +87,9 @@ def _family(
     penalties = {float(model.alpha) for model in models.values()}
     left_out = {number: _left_out(first, folds[number][0], y) for number in {fold for _, fold in models}}
     fits = _DECOMPOSED if shares_penalties(first) else len(penalties)
-    without = _that_pay({fold: rows for fold, rows in left_out.items() if rows is not None}, X.shape, len(penalties), fits)
+    without = _that_pay(
+        {fold: rows for fold, rows in left_out.items() if rows is not None}, X.shape, len(penalties), fits
+    )
     targets = _targets(first, y)
     if not without or targets is None:
         return
@@ -140,7 +143,8 @@ def _that_pay(
 
     def saved(count: int) -> float:
         rest = n - count
-        return fits * rest * d * min(rest, d) - penalties * count**2 * (min(n, d) + count / 3)
+        ordinary = fits * rest * d * min(rest, d) + penalties * _A_FIT
+        return ordinary - penalties * count**2 * (min(n, d) + count / 3)
 
     paying = {fold: rows for fold, rows in without.items() if saved(len(rows)) > 0}
     decomposition = n * d * min(n, d) + _DECOMPOSED * min(n, d) ** 3
