@@ -83,7 +83,7 @@ def test_searches():
             folds = cv.get_n_splits(X, target, patients)
             return np.array([results[f"split{fold}_test_score"] for fold in range(folds)])
 
-        said, ours, theirs = turns(lambda: searched(FastGridSearchCV), lambda: searched(GridSearchCV), 3)  # noqa: B023
+        said, ours, theirs = turns(lambda: searched(FastGridSearchCV), lambda: searched(GridSearchCV), 3)
         difference = float(np.abs(ours - theirs).max())
         print(f"{name}: {said}; scores differ by {difference:.1g}")  # noqa: T201
         assert difference < 1e-9
