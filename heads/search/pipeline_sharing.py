@@ -15,13 +15,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 
 from ..training.checked_rows import rows_of
-from ..training.epoch_estimator import EpochEstimator
+from ..training.label_wise import takes_groups
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 from .gram_projection import isometric
 from .projectable_models import approximate, keeps_the_precision, made_ready, projects
 from .projection_check import answers_alike
 from .ridge_folds import fit_without_folds, leaves_out
 from .ridge_sharing import fit_penalties, shares_penalties
+
+_COPIES = 5  # of the rows as float64, that ridges of all folds hold at once
 
 
 def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -75,7 +77,8 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
     wide = rows.shape[1] > len(rows)
     projected = isometric(rows) if wide and any(may_be_projected(model) for model in last.values()) else None
     y, weight, groups = problem.y[order], problem.weights(order), problem.groups_of(order)
-    ridges = [] if _learnt(before) else [cell for cell in group if leaves_out(last[cell])]
+    room = problem.room > _COPIES * rows.size * np.dtype(np.float64).itemsize
+    ridges = [] if _learnt(before) or not room else [cell for cell in group if leaves_out(last[cell])]
     for cells in grouped(ridges, lambda cell: may_be_projected(last[cell])):
         X = projected if projected is not None and may_be_projected(last[cells[0]]) else rows
         models = {cell: last[cell] for cell in cells}
@@ -101,7 +104,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
                 fit_penalties(models, X[train], y[train], of_rows)
             else:
                 besides = {} if of_rows is None else {"sample_weight": of_rows}
-                if groups is not None and isinstance(models[0], EpochEstimator):
+                if groups is not None and takes_groups(models[0]):
                     besides["groups"] = groups[train]
                 models[0].fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test

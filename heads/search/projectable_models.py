@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, SVR
 
+from ..training.calibrated_ridge import CalibratedRidgeClassifier
 from ..training.label_wise import LabelWiseClassifier
 
 _KERNELS = ("linear", "rbf", "poly", "polynomial", "sigmoid")
@@ -107,6 +108,7 @@ def _scaled_target(model: TransformedTargetRegressor) -> bool:
 
 _KNOWN: dict[type, Callable[[Any], bool]] = {
     CalibratedClassifierCV: _calibrated,
+    CalibratedRidgeClassifier: lambda _: True,
     KernelRidge: _kernel,
     KNeighborsClassifier: _neighbours,
     KNeighborsRegressor: _neighbours,
