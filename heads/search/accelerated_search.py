@@ -116,9 +116,8 @@ class AcceleratedSearch(_Search):
         if name != "groups":  # a pipeline's last step, which sklearn hands it to by this name
             return {name: np.asarray(groups), **params}
         grids = self._grids()
-        asked = {key for grid in grids for key in grid} | {
-            key for key in _WATCHING if getattr(self.estimator, key, None)
-        }
+        watching = {key for key in _WATCHING if getattr(self.estimator, key, None)}
+        asked = {key for grid in grids for key in grid} | watching
         if asked.isdisjoint(_WATCHING):
             return params
         raise UsageError(
