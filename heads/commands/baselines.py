@@ -36,6 +36,7 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     from featcache.extraction.dask_workers import searching_on
 
     from ..experiments.baselines import baselines
+    from ..experiments.influence import influence_sentence
     from ..experiments.search_scores import SCORES
 
     def show(row: dict[str, Any]) -> None:
@@ -53,6 +54,8 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
         on_test = f"{'–' if value is None else format(value, '.4f'):>9}"
         on_test += f"{interval_text(test.get(f'{score.metric}_ci')):<17}"
         lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
+    if result["influence"]:
+        lines += [influence_sentence(result["influence"])]
     output.result(result, *lines, *_sample_lines(result), *warning_lines(result), where_line(result))
 
 

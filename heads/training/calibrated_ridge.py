@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from ..evaluation.clusters import group_codes, rows_of_groups
 from ..evaluation.ridge_smoother import RidgeSmoother
 
 _SHARPEST = 1e4  # the priors keep it far from that
@@ -136,10 +137,9 @@ def _each_group(count: int, groups: Any) -> list[np.ndarray]:
     """Positions of the rows of each group; of each row where there are no two groups."""
     if groups is not None:
         check_consistent_length(np.empty(count), groups)
-        names, of_row = np.unique(np.asarray(groups), return_inverse=True)
-        if len(names) > 1:
-            order = np.argsort(of_row, kind="stable")
-            return np.split(order, np.cumsum(np.bincount(of_row))[:-1])
+        found = rows_of_groups(group_codes(groups, count))
+        if len(found) > 1:
+            return found
     return list(np.arange(count)[:, None])
 
 
