@@ -35,8 +35,8 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     """The leaderboard of classical models, each tuned on its own grid."""
     from featcache.extraction.dask_workers import searching_on
 
+    from ..evaluation.ridge_influence import influence_sentence
     from ..experiments.baselines import baselines
-    from ..experiments.influence import influence_sentence
     from ..experiments.search_scores import SCORES
 
     def show(row: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ rows with those learnt from, for each patient in turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,3 +104,16 @@ def shortened(influence: dict[str, Any]) -> dict[str, Any]:
     patients = influence["patients"]
     most = max(patients, key=lambda patient: abs(patient["change"]))
     return {**influence, "groups": len(patients), "most": most, "patients": patients[:_MOST]}
+
+
+def influence_sentence(influence: Mapping[str, Any]) -> str:
+    """It in one sentence."""
+    metric = {"accuracy": "accuracy", "mae": "mean absolute error"}[influence["metric"]]
+    most, value = influence["most"], influence["value"]
+    images = "1 image" if most["images"] == 1 else f"{most['images']} images"
+    if not most["change"]:
+        return f"ridge: without any one of {influence['groups']} patients in training, its {metric} on test is the same"
+    return (
+        f"ridge: without patient {most['group']} ({images}) in training, its {metric} on test would be "
+        f"{value + most['change']:.3f} in place of {value:.3f}; no other one of {influence['groups']} changes it more"
+    )

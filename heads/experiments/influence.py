@@ -57,16 +57,3 @@ def influence_of_patients(
     table = [[patient[name] for name in header] for patient in found["patients"]]
     write_table(folder / "influence.csv", header, table)
     return {"model": NAME, "penalty": penalty, **shortened(found)}
-
-
-def influence_sentence(influence: Mapping[str, Any]) -> str:
-    """It in one sentence."""
-    metric = {"accuracy": "accuracy", "mae": "mean absolute error"}[influence["metric"]]
-    most, value = influence["most"], influence["value"]
-    images = "1 image" if most["images"] == 1 else f"{most['images']} images"
-    if not most["change"]:
-        return f"ridge: without any one of {influence['groups']} patients in training, its {metric} on test is the same"
-    return (
-        f"ridge: without patient {most['group']} ({images}) in training, its {metric} on test would be "
-        f"{value + most['change']:.3f} in place of {value:.3f}; no other one of {influence['groups']} changes it more"
-    )
