@@ -32,14 +32,14 @@ def rows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def turns(ours: Callable[[], Any], theirs: Callable[[], Any], share: float = 1) -> tuple[str, Any, Any]:
-    """Seconds of both, and what they gave; the others did a share of the work."""
+    """Seconds of the processor for both, and what they gave; the others did a share of the work."""
     taken: tuple[list[float], list[float]] = ([], [])
     given: list[Any] = [None, None]
     for _ in range(TURNS):
         for place, run in enumerate((ours, theirs)):
-            started = time.perf_counter()
+            started = time.process_time()
             given[place] = run()
-            taken[place].append(time.perf_counter() - started)
+            taken[place].append(time.process_time() - started)
     mine, plain = median(taken[0]), median(taken[1]) / share
     return f"{mine:.2f} s against {plain:.1f} s, {plain / mine:.0f} times", *given
 
