@@ -108,12 +108,13 @@ def shortened(influence: dict[str, Any]) -> dict[str, Any]:
 
 def influence_sentence(influence: Mapping[str, Any]) -> str:
     """It in one sentence."""
+    among = f"{influence['groups']} patients or groups"
     metric = {"accuracy": "accuracy", "mae": "mean absolute error"}[influence["metric"]]
     most, value = influence["most"], influence["value"]
     images = "1 image" if most["images"] == 1 else f"{most['images']} images"
     if not most["change"]:
-        return f"ridge: without any one of {influence['groups']} patients in training, its {metric} on test is the same"
+        return f"ridge: without any one of {among} in training, its {metric} on test is the same"
     return (
-        f"ridge: without patient {most['group']} ({images}) in training, its {metric} on test would be "
-        f"{value + most['change']:.3f} in place of {value:.3f}; no other one of {influence['groups']} changes it more"
+        f"ridge: without {most['group']} ({images}) in training, its {metric} on test would be "
+        f"{value + most['change']:.3f} in place of {value:.3f}; no other one of {among} changes it more"
     )

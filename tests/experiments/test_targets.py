@@ -218,7 +218,7 @@ def test_the_verbs(kept, cli):
     shown = cli("baselines", *common, *number, "--models", "ridge,dummy")
     assert shown.code == 0, shown.err
     assert "by mean absolute error (less is better)" in shown.out
-    assert "ridge: without patient p" in shown.out
+    assert "ridge: without p" in shown.out
     assert "in training, its mean absolute error on test would be" in shown.out
     shown = cli("grid", *common, *number, "--model", "ridge", "--param", "alpha=0.1,1", "--nested")
     assert shown.code == 0, shown.err

@@ -405,11 +405,11 @@ def test_the_patient_that_a_ridge_owes_most_to(tmp_path):
     report(write_runs(tmp_path / "runs", baselines_1={**BOARD, "influence": OWED}, baselines_2=BOARD))
     html = (tmp_path / "runs" / "report.html").read_text()
     text = text_of(html).replace("&lt;", "<").replace("&gt;", ">")
-    said = f"ridge: without patient {HOSTILE} (3 images) in training, its mean absolute error on test would be 6.720 in"
-    assert text.count(f"{said} place of 6.320; no other one of 30 changes it more") == 1
+    said = f"ridge: without {HOSTILE} (3 images) in training, its mean absolute error on test would be 6.720 in"
+    assert text.count(f"{said} place of 6.320; no other one of 30 patients or groups changes it more") == 1
     assert "<img src=x" not in html
     report(write_runs(tmp_path / "same", b={**BOARD, "influence": {**OWED, "most": {**OWED["most"], "change": 0}}}))
-    same = "ridge: without any one of 30 patients in training, its mean absolute error on test is the same"
+    same = "ridge: without any one of 30 patients or groups in training, its mean absolute error on test is the same"
     assert same in text_of((tmp_path / "same" / "report.html").read_text())
 
 
