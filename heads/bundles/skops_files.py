@@ -19,10 +19,11 @@ from featcache.errors import BundleError
 
 from .model_checks import check_model, check_tree
 
-# Beyond what skops trusts by itself: the insides of sklearn's own estimators, and nothing that can run code. Those that
-# skops leaves out since they may be unsound are checked here.
+# Beyond what skops trusts by itself: a ridge of this package, the insides of sklearn's own estimators, and nothing that
+# can run code. Those that skops leaves out since they may be unsound are checked here.
 _TRUSTED = frozenset(
     [
+        "heads.training.calibrated_ridge.CalibratedRidgeClassifier",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",

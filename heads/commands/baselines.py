@@ -37,6 +37,7 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     """The leaderboard of classical models, each tuned on its own grid."""
     from featcache.extraction.dask_workers import searching_on
 
+    from ..evaluation.ridge_influence import influence_sentence
     from ..experiments.baselines import baselines
     from ..experiments.search_scores import SCORES
 
@@ -55,6 +56,8 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
         on_test = f"{'–' if value is None else format(value, '.4f'):>9}"
         on_test += f"{interval_text(test.get(f'{score.metric}_ci')):<17}"
         lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
+    if result["influence"]:
+        lines += [influence_sentence(result["influence"])]
     lines += [*_sample_lines(result), *board_spread_lines(result)]
     output.result(result, *lines, *warning_lines(result), where_line(result))
 

@@ -25,6 +25,11 @@ def group_codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.
     return np.unique(groups if groups.dtype.kind in "iu" else groups.astype(str), return_inverse=True)[1]
 
 
+def rows_of_groups(codes: np.ndarray) -> list[np.ndarray]:
+    """Positions of the rows of each group, groups counted from 0, all of which there are."""
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+
+
 def alike_hits(hits: np.ndarray, sizes: np.ndarray) -> float:
     """Intra-class correlation of what is right or wrong: its mean given the data, under a beta-binomial model.
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg
 
 _PENALTIES = np.logspace(-3, 3, 13)  # in units of the mean squared length of a centred row
+_NOTHING = 64 * np.finfo(np.float64).eps  # a direction with less than this part of the largest square is rounding
 
 
 class RidgeSmoother:
@@ -24,28 +25,37 @@ class RidgeSmoother:
     ----------
     X : array of shape (n, d); computed with in float64.
     weight : how much each row counts, array of shape (n,) of numbers above 0; None counts all alike.
+    intercept : whether there is one; without it the rows are taken as they stand.
     """
 
-    def __init__(self, X: np.ndarray, weight: np.ndarray | None = None) -> None:
+    def __init__(self, X: np.ndarray, weight: np.ndarray | None = None, *, intercept: bool = True) -> None:
         rows = np.asarray(X, np.float64)
         weight = np.ones(len(rows)) if weight is None else np.asarray(weight, np.float64)
         self._roots = np.sqrt(weight)[:, None]
-        self._level = self._roots / np.sqrt(weight.sum())  # the direction of the intercept
-        self._middle = np.average(rows, axis=0, weights=weight)
+        self._level = self._roots / np.sqrt(weight.sum()) * intercept  # the direction of the intercept
+        self._middle = np.average(rows, axis=0, weights=weight) * intercept
         self._rows = self._roots * (rows - self._middle)
         count, columns = rows.shape
-        if count <= columns:
-            squares, directions = linalg.eigh(self._rows @ self._rows.T)
+        if count <= columns + intercept:
+            products = self._rows @ self._rows.T
+            # Lifted above all others, the intercept's direction is the last; what is left spans all that is beside it,
+            # and no error is a difference of large numbers.
+            products += (np.linalg.norm(products) or 1.0) * (self._level @ self._level.T)
+            squares, directions = linalg.eigh(products)
+            self._directions, squares = directions[:, : count - intercept], squares[: count - intercept]
+            self._squares = np.where(squares > _NOTHING * squares.max(initial=0.0), squares, 0.0)
         else:
             squares, axes = linalg.eigh(self._rows.T @ self._rows)
-            there = squares > 1e-12 * max(squares.max(), np.finfo(float).tiny)
-            squares, directions = squares[there], (self._rows @ axes[:, there]) / np.sqrt(squares[there])
-        # An intercept alone is left of what is smaller: it would be noise of the decomposition.
-        there = squares > 1e-12 * max(squares.max(initial=0.0), np.finfo(float).tiny)
-        self._directions, self._squares = directions[:, there], squares[there]
+            there = squares > _NOTHING * squares.max()
+            self._squares = squares[there]
+            self._directions = (self._rows @ axes[:, there]) / np.sqrt(self._squares)
         self._unit = float(self._squares.sum() / weight.sum()) or 1.0
-        # No error is left then but what the penalty leaves, and none of it is to drown in rounding.
-        self._spans_all = len(self._squares) == count - 1
+        self._spans_all = len(self._squares) == count - intercept
+
+    @property
+    def largest(self) -> float:
+        """The largest squared singular value: penalties are weak or strong beside it."""
+        return float(self._squares.max(initial=0.0))
 
     def penalties(self) -> np.ndarray:
         """A ladder of penalties that suits these rows, the weakest first."""
@@ -110,9 +120,33 @@ class RidgeSmoother:
         """
         targets = np.asarray(targets, np.float64).reshape(len(self._rows), -1)
         along = self._directions.T @ (self._roots * targets)
-        slopes = self._rows.T @ (self._directions @ (along / (self._squares + penalty)[:, None]))
-        level = (self._level * self._roots * targets).sum(axis=0) / (self._level * self._roots).sum()
-        return slopes, level - self._middle @ slopes
+        slopes = self._rows.T @ (self._directions @ (self._gains(penalty)[:, None] * along))
+        return slopes, self._average(targets) - self._middle @ slopes
+
+    def answers(self, X: np.ndarray, penalty: float) -> np.ndarray:
+        """What other rows are given by the model of all is ``answers @ targets``.
+
+        Parameters
+        ----------
+        X : array of shape (k, d).
+        penalty : above 0.
+
+        Returns
+        -------
+        Array of shape (k, n).
+        """
+        along = (np.asarray(X, np.float64) - self._middle) @ (self._rows.T @ self._directions)
+        slopes = (along * self._gains(penalty)) @ self._directions.T
+        return np.asarray((slopes + (self._level / np.sqrt(np.square(self._roots).sum())).T) * self._roots.T)
+
+    def _average(self, targets: np.ndarray) -> np.ndarray:
+        """Of the targets as the rows count; 0 without an intercept."""
+        scale = np.sqrt(np.square(self._roots).sum())
+        return np.asarray((self._level * self._roots * targets).sum(axis=0) / scale)
+
+    def _gains(self, penalty: float) -> np.ndarray:
+        """What a slope is of a target along each direction, beside the rows' own extent; no slope is of rounding."""
+        return np.where(self._squares > 0, 1 / (self._squares + penalty), 0.0)
 
     def _lost(self, penalty: float) -> np.ndarray:
         """The share of a target along each direction that the model does not follow."""

@@ -28,6 +28,7 @@ from xgboost import XGBClassifier, XGBRegressor
 from featcache.data.tasks import Task
 from featcache.errors import UsageError
 
+from ..training.calibrated_ridge import CalibratedRidgeClassifier
 from ..training.label_wise import LabelWiseClassifier
 
 
@@ -80,6 +81,7 @@ def _each(grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
 
 
 _C = (0.1, 1, 10, 100, 1000)
+_RIDGE: dict[str, Sequence[float]] = {"model__alpha": (0.001, 0.01, 0.1, 1, 10, 100)}
 _SVM = {"model__estimator__C": _C}
 _RBF_SVM = {**_SVM, "model__estimator__gamma": (0.1, 1, 10)}
 _KNN = {"model__n_neighbors": (1, 3, 5, 9, 15), "model__weights": ("uniform", "distance")}
@@ -88,6 +90,7 @@ _FOREST = {"max_features": ("sqrt", 0.02)}
 _BOOSTING = {"model__learning_rate": (0.03, 0.1, 0.3)}
 _OF_CLASSES = (
     Baseline("logistic", _scaled(LogisticRegression(max_iter=5000)), {"model__C": (1, 10, 100, 1000, 10_000)}),
+    Baseline("ridge", _scaled(CalibratedRidgeClassifier()), _RIDGE),
     Baseline("svm-linear", _calibrated(SVC(kernel="linear")), _SVM, quadratic=True),
     Baseline("svm-rbf", _calibrated(SVC(kernel="rbf")), _RBF_SVM, quadratic=True),
     # Not isometric: copies are at equal distances, and a projection's last digits would choose between them.
@@ -103,6 +106,7 @@ _OF_CLASSES = (
 # forests and boostings.
 _OF_LABELS = (
     Baseline("logistic", _scaled(LabelWiseClassifier(LogisticRegression(max_iter=5000))), _each({"model__C": _C[1:]})),
+    Baseline("ridge", _scaled(LabelWiseClassifier(CalibratedRidgeClassifier())), _each(_RIDGE)),
     Baseline("knn", _scaled(LabelWiseClassifier(KNeighborsClassifier(algorithm="brute"))), _each(_KNN), False),
     Baseline(
         "lda", _components(LabelWiseClassifier(LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"))), _LDA
@@ -129,7 +133,7 @@ _OF_LABELS = (
 )
 _OF_A_NUMBER = (
     # By singular values, which bear features in float32 under small penalties; the normal equations square their error.
-    Baseline("ridge", _scaled(Ridge(solver="svd")), {"model__alpha": (0.001, 0.01, 0.1, 1, 10, 100)}),
+    Baseline("ridge", _scaled(Ridge(solver="svd")), _RIDGE),
     # Targets of deviation 1, so that one grid suits ages and millimetres.
     Baseline(
         "svr",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
 
 from featcache.features.labelled_features import Features
 from featcache.features.stored_rows import StoredRows
@@ -20,6 +21,7 @@ from featcache.system import memory
 from ..search.gram_projection import isometric
 from ..search.streaming_pca import MOST_ROWS, Reduced, reduce_columns
 from ..search.worker_processes import affordable_processes
+from ..training.label_wise import takes_groups
 from .baseline_models import Baseline, with_seed
 
 _log = logging.getLogger(__name__)
@@ -52,14 +54,16 @@ def search(
     y: np.ndarray,
     folds: Sequence[tuple[Any, Any]],
     scoring: Any = None,
+    groups: np.ndarray | None = None,
 ) -> Searched:
-    """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows."""
+    """Try a grid by cross-validation, all cores busy as far as memory allows, and fit the best on all rows; ``groups``
+    of the rows are for models that leave them out whole within what they learn from."""
     jobs = side_by_side(X)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         space = {name: list(values) for name, values in grid.items()}
         searching = GridSearchCV(model, space, cv=folds, n_jobs=jobs, scoring=scoring)
-        searching.fit(X, y)
+        searching.fit(X, y, **fit_groups(model, groups))
     best = searching.best_index_
     results = searching.cv_results_
     score, std = float(results["mean_test_score"][best]), float(results["std_test_score"][best])
@@ -70,6 +74,12 @@ def side_by_side(X: np.ndarray) -> int:
     """How many models may be fitted at once on such rows: one a core, as far as memory allows."""
     jobs = os.cpu_count() or 1
     return jobs if memory.limit() is None else affordable_processes(jobs, memory.available(), X.nbytes)
+
+
+def fit_groups(model: Any, groups: np.ndarray | None) -> dict[str, np.ndarray]:
+    """What ``fit`` of a model is given of groups."""
+    last, step = (model.steps[-1][1], f"{model.steps[-1][0]}__") if isinstance(model, Pipeline) else (model, "")
+    return {f"{step}groups": groups} if groups is not None and takes_groups(last) else {}
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ class ModelRows:
         model = with_seed(baseline.model, seed).set_params(**searched.best_params)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return model.fit(np.asarray(self.features.X)[train], self.features.y[train])
+            groups = fit_groups(model, self.features.groups[train])
+            return model.fit(np.asarray(self.features.X)[train], self.features.y[train], **groups)
 
 
 def model_rows(features: Features, train: np.ndarray, chosen: Sequence[Baseline], seed: int) -> ModelRows:

@@ -16,6 +16,7 @@ from ..evaluation.task_metrics import TASK_METRICS
 from .baseline_models import Baseline, chosen_baselines
 from .baseline_search import ModelRows, model_rows, side_by_side
 from .divisions import check_counts
+from .influence import influence_of_patients
 from .leaderboard import Leaderboard, rank_baselines, write_leaderboard
 from .spread import Repeats, against_first, planned
 from .training_data import training_data
@@ -85,6 +86,9 @@ def baselines(
         ``bundle`` of the first; ``reduced``, what was done where the features do not fit in memory (see
         :mod:`heads.search.streaming_pca`), or None. ``n`` and ``columns`` are what a model learnt from: fewer rows
         for those whose cost grows with their square. With ``seeds`` or ``repeats`` each row has ``spread``.
+        ``influence`` is what the ridge's metric on test becomes without single patients in training: ``metric value
+        range groups most patients``, the ten whose leaving out changes the squared error most; ``influence.csv`` has
+        all. None without the ridge, for several labels, and for features that do not fit in memory.
 
     Raises
     ------
@@ -135,6 +139,8 @@ def baselines(
         watch.lap("project")
         board = rank_baselines(chosen, seen, train, folds, test, seed=seed, on_row=on_row)
         watch.lap("search")
+        influence = influence_of_patients(folder, chosen, seen, board.rows, train, test)
+        watch.lap("influence")
         bundle = save_bundle(
             folder / "bundle",
             seen.refitted(board.best.baseline, board.best.searched, train, seed),
@@ -162,6 +168,7 @@ def baselines(
             "phases": watch.phases,
             "score_name": TASK_METRICS[learns.kind].score_name,
             "rows": board.rows,
+            "influence": influence,
             "reduced": seen.reduced and seen.reduced.about(),
             "made": learnt_from.made_with_folds,
             "run": str(folder),

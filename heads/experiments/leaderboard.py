@@ -94,7 +94,8 @@ def _judged(
     if baseline.quadratic and seen.reduced is not None:
         taken, folds = sampled(merged(features.strata[train], np.arange(len(train)), 2), folds, seed)
     of_rows = X[train[taken]], y[taken]
-    searched = search(seen.unfitted(baseline, seed), baseline.grid, *of_rows, folds, SCORES[kind].scoring)
+    groups = features.groups[train[taken]]
+    searched = search(seen.unfitted(baseline, seed), baseline.grid, *of_rows, folds, SCORES[kind].scoring, groups)
     seconds = time.perf_counter() - started
     outputs = TASK_METRICS[kind].outputs(searched.search, X[test])
     row = {

@@ -23,6 +23,7 @@ from ..training.checked_rows import rows_of
 from ..training.dense_head import DenseHead
 from ..training.train_spec import Job
 from ..training.training_state import used_columns
+from .baseline_search import fit_groups
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,18 @@ def _most_columns(X: Any, jobs: Sequence[Job]) -> int:
     return max(X.shape[1] if own is None else int(own.sum()) for own in used)
 
 
-def model_outputs(X: np.ndarray, y: np.ndarray, kind: str, fits: Sequence[Fit], jobs: int) -> list[np.ndarray]:
-    """What each classical model gives the rows that it is judged on, so many of them fitted side by side."""
-    fitted = Parallel(n_jobs=min(jobs, max(1, len(fits))))(delayed(_fitted_output)(X, y, kind, fit) for fit in fits)
+def model_outputs(X: np.ndarray, features: Features, fits: Sequence[Fit], jobs: int) -> list[np.ndarray]:
+    """What each classical model gives the rows that it is judged on, so many of them fitted side by side; ``X`` are the
+    features as the model sees them."""
+    y, groups, kind = features.y, features.groups, features.task.kind
+    fitted = Parallel(n_jobs=min(jobs, max(1, len(fits))))(
+        delayed(_fitted_output)(X, y, groups, kind, fit) for fit in fits
+    )
     return list(fitted)
 
 
-def _fitted_output(X: np.ndarray, y: np.ndarray, kind: str, fit: Fit) -> np.ndarray:
+def _fitted_output(X: np.ndarray, y: np.ndarray, groups: np.ndarray, kind: str, fit: Fit) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fit.model.fit(X[fit.learnt], y[fit.learnt])
+        fit.model.fit(X[fit.learnt], y[fit.learnt], **fit_groups(fit.model, groups[fit.learnt]))
         return TASK_METRICS[kind].outputs(fit.model, X[fit.judged])

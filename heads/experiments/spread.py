@@ -87,7 +87,7 @@ class Repeats:
 
         Whether it has a seed at all is found by trying two on the first division; one without is fitted once on each.
         """
-        seeds, y, kind = seeds or self.seeds, self.features.y, self.features.task.kind
+        seeds = seeds or self.seeds
 
         def outputs_of(places: Sequence[tuple[int, int]]) -> list[np.ndarray]:
             fits = [
@@ -98,7 +98,7 @@ class Repeats:
                 )
                 for repeat, number in places
             ]
-            return model_outputs(X, y, kind, fits, jobs)
+            return model_outputs(X, self.features, fits, jobs)
 
         tried = outputs_of([(0, number) for number in range(min(2, seeds))])
         has_seed = _differ(*tried) if seeds > 1 else None

@@ -31,6 +31,7 @@ from featcache.errors import UsageError
 
 from ..evaluation.calibration import LEAST
 from ..training.architectures import BN_EPSILON
+from ..training.calibrated_ridge import CalibratedRidgeClassifier
 from ..training.dense_head import DenseHead
 from ..training.dense_head_classifier import DenseHeadClassifier
 from ..training.dense_head_multilabel_classifier import DenseHeadMultilabelClassifier
@@ -40,8 +41,9 @@ from .calibration_graph import calibrated
 from .graph_parts import add, affine, column, row
 
 EXPORTABLE = (
-    "the dense head; LogisticRegression, LinearDiscriminantAnalysis, SGDClassifier(loss='log_loss'), or a linear SVM "
-    "calibrated by sigmoid, or such a one for each label; Ridge, LinearRegression, Lasso, ElasticNet or LinearSVR; "
+    "the dense head; LogisticRegression, LinearDiscriminantAnalysis, SGDClassifier(loss='log_loss'), the ridge of the "
+    "baselines, or a linear SVM calibrated by sigmoid, or such a one for each label; Ridge, LinearRegression, Lasso, "
+    "ElasticNet or LinearSVR; "
     "alone or in a pipeline behind StandardScaler, MinMaxScaler, MaxAbsScaler, Normalizer or PCA"
 )
 
@@ -267,6 +269,7 @@ _MODELS: dict[type, Callable[[Any, Any], Any]] = {
     LinearDiscriminantAnalysis: _softmax_model,
     SGDClassifier: _sgd,
     CalibratedClassifierCV: _calibrated_svm,
+    CalibratedRidgeClassifier: _softmax_model,
 }
 
 

@@ -43,6 +43,7 @@ from featcache.errors import UsageError
 from featcache.features.pooling import pool
 from featcache.features.stored_rows import StoredRows
 
+from ..training.calibrated_ridge import CalibratedRidgeClassifier
 from ..training.cnn_classifier import OwnCNNClassifier
 from ..training.dense_head import DenseHead
 from ..training.dense_head_classifier import DenseHeadClassifier
@@ -50,7 +51,10 @@ from ..training.label_wise import LabelWiseClassifier
 
 _BLOCK_BYTES = 64 << 20
 _IMAGES = 16  # through the own CNN at a time: their maps are some five times as large
-_LINEAR = (LogisticRegression, RidgeClassifier, SGDClassifier, LinearSVC, LinearDiscriminantAnalysis)
+_LINEAR = (
+    *(LogisticRegression, RidgeClassifier, CalibratedRidgeClassifier),
+    *(SGDClassifier, LinearSVC, LinearDiscriminantAnalysis),
+)
 _LINEAR_NUMBERS = (Ridge, LinearRegression, Lasso, ElasticNet, LinearSVR)
 _ORDERS = {"l1": 1, "l2": 2, "max": np.inf}
 _Gradient = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -12,6 +12,7 @@ from typing import Any
 import featcache
 from featcache.spec import are_random
 
+from ..evaluation.ridge_influence import influence_sentence
 from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
@@ -167,6 +168,11 @@ def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
             if found
         ],
         "scatter": drawn,
+        "influence": [
+            f"{influence_sentence(run.about['influence'])} ({run.about['feature_set']})."
+            for run in runs
+            if (run.kind, run.classes) == (kind, board["classes"]) and run.about.get("influence")
+        ],
     }
 
 

@@ -199,11 +199,27 @@ class _Row(msgspec.Struct):
     spread: Spread | None = None
 
 
+class _Patient(msgspec.Struct):
+    group: str
+    images: Count
+    change: Finite
+
+
+class Influence(msgspec.Struct):
+    """As :func:`heads.evaluation.ridge_influence.shortened` gives it."""
+
+    metric: Literal["accuracy", "mae"]
+    value: Finite
+    groups: Count
+    most: _Patient
+
+
 class Baselines(Run, kw_only=True):
     """``baselines``."""
 
     feature_set: str
     rows: Annotated[list[_Row], Meta(min_length=1)]
+    influence: Influence | None = None
 
 
 class Evaluate(Run, kw_only=True):

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 
 from featcache.errors import UsageError
 
-from ..training.epoch_estimator import EpochEstimator
+from ..training.label_wise import takes_groups
 from . import sklearn_hooks
 from .cell_run import OnCell, SearchRequest, results_of
 from .cells import OnEstimate
@@ -116,7 +116,8 @@ class AcceleratedSearch(_Search):
         if name != "groups":  # a pipeline's last step, which sklearn hands it to by this name
             return {name: np.asarray(groups), **params}
         grids = self._grids()
-        asked = {key for grid in grids for key in grid} | {key for key in _WATCHING if getattr(self.estimator, key)}
+        watching = {key for key in _WATCHING if getattr(self.estimator, key, None)}
+        asked = {key for grid in grids for key in grid} | watching
         if asked.isdisjoint(_WATCHING):
             return params
         raise UsageError(
@@ -138,10 +139,10 @@ class AcceleratedSearch(_Search):
         """What the model's ``fit`` calls groups; empty where it takes none, or candidates replace it."""
         model = self.estimator
         if not isinstance(model, Pipeline):
-            return "groups" if isinstance(model, EpochEstimator) else ""
+            return "groups" if takes_groups(model) else ""
         step, last = model.steps[-1]
         replaced = any(step in grid for grid in self._grids())
-        return f"{step}__groups" if isinstance(last, EpochEstimator) and not replaced else ""
+        return f"{step}__groups" if takes_groups(last) and not replaced else ""
 
     def _grids(self) -> list[Mapping[str, Any]]:
         grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", None) or {}

@@ -1,6 +1,6 @@
 """Pipelines whose transformers are fitted once for each fold, not once for each candidate; models that see rows through
 inner products or distances alone, which get n coordinates (:mod:`heads.search.gram_projection`); and ridges of several
-penalties (:mod:`heads.search.ridge_sharing`)."""
+folds (:mod:`heads.search.ridge_folds`) or penalties (:mod:`heads.search.ridge_sharing`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer
 
 from ..training.checked_rows import rows_of
-from ..training.epoch_estimator import EpochEstimator
+from ..training.label_wise import takes_groups
 from .cells import Cell, FittedCell, OnFitted, Problem, else_left_to_sklearn, grouped
 from .gram_projection import isometric
 from .projectable_models import approximate, keeps_the_precision, made_ready, projects
 from .projection_check import answers_alike
+from .ridge_folds import fit_without_folds, leaves_out
 from .ridge_sharing import fit_penalties, shares_penalties
+
+_COPIES = 5  # of the rows as float64, that ridges of all folds hold at once
 
 
 def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
@@ -30,18 +34,25 @@ def _steps(model: Any) -> tuple[list[tuple[str, Any]], Any]:
 def fit_pipelines(problem: Problem, todo: Sequence[Cell], done: OnFitted) -> None:
     def transformers(cell: Cell) -> tuple[Any, int]:
         before, _ = _steps(problem.models[cell[0]])
-        # Without transformers one projection serves all folds: it looks at no label, and keeps every product.
-        return joblib.hash([(name, type(step), step.get_params()) for name, step in before]), cell[1] if before else -1
+        # Where none learns from rows, one projection serves all folds: it looks at no label, and keeps every product.
+        fold = cell[1] if _learnt(before) else -1
+        return joblib.hash([(name, type(step), step.get_params()) for name, step in before]), fold
 
     for group in grouped(todo, transformers):
         with else_left_to_sklearn():
             _after_transformers(problem, group, done)
 
 
+def _learnt(before: Sequence[tuple[str, Any]]) -> bool:
+    """Whether what stands before a model makes of a row hangs on other rows."""
+    return any(type(step) is not Normalizer for _, step in before)
+
+
 def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted) -> None:
     before, _ = _steps(problem.models[group[0][0]])
     since = time.perf_counter()
-    if before:
+    ready: set[Cell] = set()
+    if _learnt(before):
         train, test = problem.folds[group[0][1]]
         order = np.concatenate([train, test])
         parts = [rows_of(problem.X, train), rows_of(problem.X, test)]
@@ -54,6 +65,8 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
     else:
         order = np.arange(len(problem.y))
         rows = _dense(problem.X)
+        for _, step in before:
+            rows = _dense(clone(step).fit_transform(rows, problem.y))
         places = {fold: problem.folds[fold] for _, fold in group}
 
     def may_be_projected(model: Any) -> bool:
@@ -63,11 +76,20 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
     last = {cell: _steps(problem.models[cell[0]])[1] for cell in group}
     wide = rows.shape[1] > len(rows)
     projected = isometric(rows) if wide and any(may_be_projected(model) for model in last.values()) else None
+    y, weight, groups = problem.y[order], problem.weights(order), problem.groups_of(order)
+    room = problem.room > _COPIES * rows.size * np.dtype(np.float64).itemsize
+    ridges = [] if _learnt(before) or not room else [cell for cell in group if leaves_out(last[cell])]
+    for cells in grouped(ridges, lambda cell: may_be_projected(last[cell])):
+        X = projected if projected is not None and may_be_projected(last[cells[0]]) else rows
+        models = {cell: last[cell] for cell in cells}
+        for fitted_cell in fit_without_folds(models, places, X, y, weight, problem.on_train):
+            done(fitted_cell)
+            ready.add(fitted_cell.cell)
+    group = [cell for cell in group if cell not in ready]
     units = grouped(group, lambda cell: _fitted_with(cell, last[cell]))
-    if projected is None and not before and len(units) == len(group):
+    if not group or (projected is None and not before and len(units) == len(group)):
         return  # nothing to be won
     shared = (time.perf_counter() - since) / len(group)
-    y, weight, groups = problem.y[order], problem.weights(order), problem.groups_of(order)
 
     def fit(cells: Sequence[Cell]) -> list[FittedCell]:
         models = [_steps(problem.candidate(number))[1] for number, _ in cells]
@@ -82,7 +104,7 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
                 fit_penalties(models, X[train], y[train], of_rows)
             else:
                 besides = {} if of_rows is None else {"sample_weight": of_rows}
-                if groups is not None and isinstance(models[0], EpochEstimator):
+                if groups is not None and takes_groups(models[0]):
                     besides["groups"] = groups[train]
                 models[0].fit(X[train], y[train], **besides)
             judged = np.concatenate([train, test]) if problem.on_train else test
@@ -94,10 +116,10 @@ def _after_transformers(problem: Problem, group: Sequence[Cell], done: OnFitted)
         return [FittedCell(cell, model, X, train, test, seconds) for cell, model in zip(cells, models, strict=True)]
 
     # Threads: these fits spend their time in compiled code, and the rows need no copy in another process.
-    for ready in joblib.Parallel(problem.jobs_of(rows.nbytes), backend="threading", return_as="generator")(
+    for fitted in joblib.Parallel(problem.jobs_of(rows.nbytes), backend="threading", return_as="generator")(
         joblib.delayed(fit)(cells) for cells in units
     ):
-        for fitted_cell in ready:
+        for fitted_cell in fitted:
             done(fitted_cell)
 
 

@@ -14,11 +14,12 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.svm import SVC, SVR
 
+from ..training.calibrated_ridge import CalibratedRidgeClassifier
 from ..training.label_wise import LabelWiseClassifier
 
 _KERNELS = ("linear", "rbf", "poly", "polynomial", "sigmoid")
 # A penalty below this part of the rows' squares leaves the solution to the last digits of their products.
-_LEAST_PENALTY = 1e-10
+LEAST_PENALTY = 1e-10
 
 
 def projects(model: Any) -> bool:
@@ -52,7 +53,7 @@ def made_ready(model: Any, rows: np.ndarray, train: np.ndarray) -> bool:
     inner = _inner(model)
     if isinstance(inner, Ridge | KernelRidge):
         largest = float(np.square(rows[train], dtype=np.float64).sum())
-        if np.min(inner.alpha) < _LEAST_PENALTY * largest:
+        if np.min(inner.alpha) < LEAST_PENALTY * largest:
             return False
     if getattr(inner, "kernel", "linear") == "linear":
         return True
@@ -107,6 +108,7 @@ def _scaled_target(model: TransformedTargetRegressor) -> bool:
 
 _KNOWN: dict[type, Callable[[Any], bool]] = {
     CalibratedClassifierCV: _calibrated,
+    CalibratedRidgeClassifier: lambda _: True,
     KernelRidge: _kernel,
     KNeighborsClassifier: _neighbours,
     KNeighborsRegressor: _neighbours,

@@ -13,9 +13,17 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from .calibrated_ridge import CalibratedRidgeClassifier
 from .checked_rows import checked_weight
+from .epoch_estimator import EpochEstimator
 
 _NOTHING_KNOWN = 0.5
+_WITH_GROUPS = (EpochEstimator, CalibratedRidgeClassifier)
+
+
+def takes_groups(model: Any) -> bool:
+    """Whether a model of this package makes use of groups in its ``fit``."""
+    return isinstance(model.estimator if isinstance(model, LabelWiseClassifier) else model, _WITH_GROUPS)
 
 
 def _gives_probabilities(model: LabelWiseClassifier) -> bool:
@@ -67,7 +75,7 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.estimator = estimator
         self.n_jobs = n_jobs
 
-    def fit(self, X: Any, Y: Any, sample_weight: Any = None) -> LabelWiseClassifier:
+    def fit(self, X: Any, Y: Any, sample_weight: Any = None, groups: Any = None) -> LabelWiseClassifier:
         """Fit a classifier for each label.
 
         Parameters
@@ -78,6 +86,8 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             1, 0, or NaN where it is not known.
         sample_weight : array-like of shape (n_samples,), optional
             Weights of the rows; only where the classifier's own ``fit`` takes them.
+        groups : array-like of shape (n_samples,), optional
+            Which rows belong together; for classifiers of this package alone whose ``fit`` takes them.
 
         Returns
         -------
@@ -101,6 +111,8 @@ class LabelWiseClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             # All rows as they stand where all know it: a copy of them for each label would be large.
             rows, own = (X, slice(None)) if len(known) == len(y) else (X[known], known)
             besides = {} if weight is None else {"sample_weight": weight[own]}
+            if groups is not None and takes_groups(self.estimator):
+                besides["groups"] = np.asarray(groups)[own]
             return clone(self.estimator).fit(rows, y[own].astype(np.int64), **besides)
 
         self.models_ = joblib.Parallel(self.n_jobs, prefer="threads")(joblib.delayed(learnt)(y) for y in Y.T)

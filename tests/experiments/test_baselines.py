@@ -74,6 +74,9 @@ def test_every_row_of_the_table_is_judged(leaderboard):
         low, high = row["test"]["accuracy_ci"]
         assert low <= row["test"]["accuracy"] <= high
         assert row["seconds"] >= 0
+    ridge = next(row for row in result["rows"] if row["name"] == "ridge")
+    assert result["influence"]["value"] == ridge["test"]["accuracy"]
+    assert result["influence"]["penalty"] == ridge["best_params"]["alpha"]
     table = pd.read_csv(folder / "run" / "leaderboard.csv")
     assert list(table["name"]) == [row["name"] for row in result["rows"]]
     assert (folder / "run" / "leaderboard.png").stat().st_size > 10_000

@@ -106,6 +106,16 @@ def test_every_row_of_the_table_is_judged_and_the_best_is_kept(kept, task, metri
         assert by_name["ridge"]["test"]["mae"] < 0.75 * by_name["dummy"]["test"]["mae"]
         error = mean_absolute_error(test.y, bundle.predict_proba(test))
         assert error == pytest.approx(rows[0]["test"]["mae"], rel=1e-4)
+    influence = result["influence"]
+    if task is LABELS:
+        assert influence is None
+        assert not (tmp_path / "run" / "influence.csv").exists()
+    else:
+        # One model in two ways: by sklearn's solver, and by the closed form.
+        assert influence["value"] == pytest.approx(by_name["ridge"]["test"]["mae"], rel=1e-6)
+        every = pd.read_csv(tmp_path / "run" / "influence.csv")
+        assert len(every) == influence["groups"] == len(set(f.split("train").groups))
+        assert list(every["group"][:10]) == [patient["group"] for patient in influence["patients"]]
     table = pd.read_csv(tmp_path / "run" / "leaderboard.csv")
     assert list(table["name"]) == [row["name"] for row in rows]
     np.testing.assert_allclose(table[f"test_{metric}"], [row["test"][metric] for row in rows])
@@ -208,6 +218,8 @@ def test_the_verbs(kept, cli):
     shown = cli("baselines", *common, *number, "--models", "ridge,dummy")
     assert shown.code == 0, shown.err
     assert "by mean absolute error (less is better)" in shown.out
+    assert "ridge: without p" in shown.out
+    assert "in training, its mean absolute error on test would be" in shown.out
     shown = cli("grid", *common, *number, "--model", "ridge", "--param", "alpha=0.1,1", "--nested")
     assert shown.code == 0, shown.err
     assert "nested cross-validation: mean absolute error" in shown.out

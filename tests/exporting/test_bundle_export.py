@@ -29,6 +29,7 @@ from heads.bundles.bundle import open_bundle
 from heads.bundles.saving import save_bundle
 from heads.evaluation.calibration import fit_calibration
 from heads.exporting import bundle_export
+from heads.training.calibrated_ridge import CalibratedRidgeClassifier
 
 NAMES = {"binary": ("covid", "normal"), "three": ("covid", "normal", "ä <&>")}
 SVM = CalibratedClassifierCV(SVC(kernel="linear"), ensemble=False)
@@ -50,6 +51,8 @@ CASES = {
     "two of lda": ("binary", "flatten", make_pipeline(MinMaxScaler(), LinearDiscriminantAnalysis()), None, "xml"),
     "svm": ("binary", "flatten", make_pipeline(Normalizer("l1"), SVM), "temperature", "onnx"),
     "svm of three": ("three", "max", CalibratedClassifierCV(LinearSVC(), ensemble=False), None, "xml"),
+    "ridge": ("binary", "max", make_pipeline(Normalizer(), CalibratedRidgeClassifier(0.1)), None, "onnx"),
+    "ridge of three": ("three", "avg", make_pipeline(Normalizer(), CalibratedRidgeClassifier()), "sigmoid", "xml"),
     "sgd": ("three", "avg", make_pipeline(MaxAbsScaler(), SGDClassifier("log_loss", random_state=0)), None, "onnx"),
 }
 

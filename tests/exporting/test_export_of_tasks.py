@@ -24,6 +24,7 @@ from heads import DenseHeadMultilabelClassifier, DenseHeadRegressor, LabelWiseCl
 from heads.bundles.saving import save_bundle
 from heads.evaluation.calibration import fit_calibration
 from heads.evaluation.label_decision import two_columns
+from heads.training.calibrated_ridge import CalibratedRidgeClassifier
 
 SVM = CalibratedClassifierCV(LinearSVC(), ensemble=False)
 # Name: model, how labels are calibrated, form.
@@ -35,6 +36,7 @@ OF_LABELS = {
         "xml",
     ),
     "label by label": (make_pipeline(StandardScaler(), LabelWiseClassifier(LogisticRegression())), "sigmoid", "onnx"),
+    "ridges": (make_pipeline(Normalizer(), LabelWiseClassifier(CalibratedRidgeClassifier())), None, "onnx"),
     "support vectors": (LabelWiseClassifier(make_pipeline(Normalizer(), SVM)), "temperature", "xml"),
 }
 OF_NUMBERS = {

@@ -23,6 +23,7 @@ from featcache.errors import UsageError
 from featcache.features.pooling import pool
 from heads import DenseHeadMultilabelClassifier, DenseHeadRegressor, LabelWiseClassifier, fit_head, saliency
 from heads.inference.class_activation import contributions
+from heads.training.calibrated_ridge import CalibratedRidgeClassifier
 
 SIDE, CHANNELS = 3, 6
 
@@ -59,6 +60,7 @@ LABEL_MODELS = {
     "dense": DenseHeadMultilabelClassifier(8, activation="tanh", epochs=3, random_state=0),
     "normalised": DenseHeadMultilabelClassifier((6, 4), activation="gelu", batch_norm=True, epochs=3, random_state=0),
     "label-wise": make_pipeline(StandardScaler(), PCA(5), LabelWiseClassifier(LogisticRegression())),
+    "ridges": make_pipeline(StandardScaler(), LabelWiseClassifier(CalibratedRidgeClassifier(0.1))),
     "pipelines": LabelWiseClassifier(make_pipeline(StandardScaler(), LogisticRegression())),
 }
 

@@ -400,6 +400,26 @@ def test_searches_say_what_they_are_scored_by(tmp_path):
     assert "-80.250" in text
 
 
+BOARD = {
+    **{name: NUMBER[name] for name in ("task", "learns", "classes", "feature_set")},
+    "verb": "baselines",
+    "rows": [{"name": "ridge", "best_params": {"alpha": 1}, "test": NUMBER_TEST}],
+}
+OWED = {"metric": "mae", "value": 6.32, "groups": 30, "most": {"group": HOSTILE, "images": 3, "change": 0.4}}
+
+
+def test_the_patient_that_a_ridge_owes_most_to(tmp_path):
+    report(write_runs(tmp_path / "runs", baselines_1={**BOARD, "influence": OWED}, baselines_2=BOARD))
+    html = (tmp_path / "runs" / "report.html").read_text()
+    text = text_of(html).replace("&lt;", "<").replace("&gt;", ">")
+    said = f"ridge: without {HOSTILE} (3 images) in training, its mean absolute error on test would be 6.720 in"
+    assert text.count(f"{said} place of 6.320; no other one of 30 patients or groups changes it more") == 1
+    assert "<img src=x" not in html
+    report(write_runs(tmp_path / "same", b={**BOARD, "influence": {**OWED, "most": {**OWED["most"], "change": 0}}}))
+    same = "ridge: without any one of 30 patients or groups in training, its mean absolute error on test is the same"
+    assert same in text_of((tmp_path / "same" / "report.html").read_text())
+
+
 def spoilt(run: dict, **test: object) -> dict:
     return {**copy.deepcopy(run), "test": {**copy.deepcopy(run["test"]), **test}}
 
@@ -424,6 +444,7 @@ def spoilt(run: dict, **test: object) -> dict:
         (spoilt(NUMBER, subgroups={**SUBGROUPS, "metric": "charm"}), "charm"),
         (spoilt(NUMBER, subgroups={**SUBGROUPS, "columns": {"sex": {"subgroups": {"F": 3}}}}), "subgroups"),
         (spoilt(NUMBER, subgroups="none"), "subgroups"),
+        ({**BOARD, "influence": {**OWED, "most": None}}, "most"),
     ],
 )
 def test_runs_that_are_none_end_in_a_sentence(run, says, tmp_path, cli):
