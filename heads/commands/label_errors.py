@@ -13,7 +13,7 @@ from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 from featcache.data import filesystems
 
 from .formatting import SYNTHETIC, interval_text, kind_of, warning_lines
-from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SEED
+from .options import FOLDS, NO_AUDIT, OUT, POOLING, SEED
 from .parsing import names
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _PRINTED = 20
 @click.command("label-errors")
 @TASK
 @BACKBONE
-@click.option("--pooling", type=POOLINGS, default="avg", show_default=True, help="What of the kept map.")
+@POOLING
 @DATA
 @GROUPS
 @MEMORY

@@ -65,8 +65,8 @@ def chosen_models(models: Sequence[str], task: Task) -> tuple[list[Baseline], bo
 
 
 def out_of_fold(
-    features: Features,
     seen: ModelRows,
+    of_head: Features,
     models: Sequence[str],
     cv: int,
     seed: int,
@@ -76,10 +76,10 @@ def out_of_fold(
 
     Parameters
     ----------
-    features : Features
-        All images, of whatever part.
     seen : ModelRows
-        Their rows as baselines see them.
+        All images, of whatever part, as baselines see them.
+    of_head : Features
+        The same images as the head sees them, which may be pooled otherwise.
     models : sequence of str
         As :func:`chosen_models` takes them.
     cv : int
@@ -99,6 +99,7 @@ def out_of_fold(
     DataError
         A class has fewer groups than folds.
     """
+    features = seen.features
     classes = features.classes if features.task.kind == "classes" else None
     folds = group_folds(features.strata, features.groups, classes, cv, seed)
     for learnt, _ in folds:
@@ -107,10 +108,10 @@ def out_of_fold(
     for name in models:
         started = time.perf_counter()
         if name == _HEAD:
-            found, outputs = cross_validated(head_model(features.task, _HEAD, seed, {}), features, cv, seed)
+            found, outputs = cross_validated(head_model(features.task, _HEAD, seed, {}), of_head, cv, seed)
             test, params = found["test"], {}
         else:
-            outputs, params = _of_baseline(TABLES[features.task.kind][name], features, seen, folds, seed)
+            outputs, params = _of_baseline(TABLES[features.task.kind][name], seen, folds, seed)
             test = judged(features, np.arange(len(features)), outputs)
         done.append(HeldOutModel(name, outputs, test, params, round(time.perf_counter() - started, 2)))
         on_model(done[-1])
@@ -118,16 +119,21 @@ def out_of_fold(
 
 
 def _of_baseline(
-    baseline: Baseline, features: Features, seen: ModelRows, folds: Sequence[Fold], seed: int
+    baseline: Baseline, seen: ModelRows, folds: Sequence[Fold], seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Outputs of a baseline with the best of its grid, which the same folds choose.
 
     That choice has seen every label once, as one of a handful of candidates: too little to learn one by heart.
     """
+    features = seen.features
     X, y, kind = seen.seen_by(baseline), features.y, features.task.kind
-    rows, inner = sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed) if baseline.quadratic else (
-        slice(None),
-        folds,
+    rows, inner = (
+        sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed)
+        if baseline.quadratic
+        else (
+            slice(None),
+            folds,
+        )
     )
     searched = search(seen.unfitted(baseline, seed), baseline.grid, X[rows], y[rows], inner, SCORES[kind].scoring)
     model = searched.search.best_estimator_

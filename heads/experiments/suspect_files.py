@@ -47,8 +47,9 @@ def gallery(suspects: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
         if picture is None:
             axis.text(0.5, 0.5, "no picture", ha="center", va="center", fontsize=8, transform=axis.transAxes)
         else:
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axis.set(xticks=[], yticks=[])
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=_centred(picture))
+        # One square for all, so that what stands above and below them is in line.
+        axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axis.spines[:].set_visible(False)
         axis.set_title(f"{one['label']}\n→ {one['suggested']}", fontsize=8, loc="left")
         copied = "; a copy says so" if one["copy"] is not None else ""
@@ -56,6 +57,13 @@ def gallery(suspects: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     return figure
+
+
+def _centred(picture: np.ndarray) -> tuple[float, float, float, float]:
+    """Where a picture lies in a square of side 1, its aspect kept: left, right, bottom, top."""
+    height, width = picture.shape[:2]
+    across, down = width / max(height, width), height / max(height, width)
+    return (1 - across) / 2, (1 + across) / 2, (1 - down) / 2, (1 + down) / 2
 
 
 def _picture(path: str) -> np.ndarray | None:
