@@ -107,9 +107,10 @@ def out_of_fold(
     done = []
     for name in models:
         started = time.perf_counter()
+        params: dict[str, Any] = {}
         if name == _HEAD:
             found, outputs = cross_validated(head_model(features.task, _HEAD, seed, {}), of_head, cv, seed)
-            test, params = found["test"], {}
+            test = found["test"]
         else:
             outputs, params = _of_baseline(TABLES[features.task.kind][name], seen, folds, seed)
             test = judged(features, np.arange(len(features)), outputs)
@@ -127,15 +128,11 @@ def _of_baseline(
     """
     features = seen.features
     X, y, kind = seen.seen_by(baseline), features.y, features.task.kind
-    rows, inner = (
-        sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed)
-        if baseline.quadratic
-        else (
-            slice(None),
-            folds,
-        )
-    )
-    searched = search(seen.unfitted(baseline, seed), baseline.grid, X[rows], y[rows], inner, SCORES[kind].scoring)
+    some_X, some_y, inner = X, y, folds
+    if baseline.quadratic:
+        rows, inner = sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed)
+        some_X, some_y = X[rows], y[rows]
+    searched = search(seen.unfitted(baseline, seed), baseline.grid, some_X, some_y, inner, SCORES[kind].scoring)
     model = searched.search.best_estimator_
     outputs: np.ndarray | None = None
     with warnings.catch_warnings():

@@ -65,7 +65,7 @@ def test_what_was_made_wrong_is_found_with_the_right_label_in_every_part(sides):
     assert {Path(one["path"]).name: one["suggested"] for one in first} == right
     assert {one["part"] for one in first} == {"train", "val", "test"}
     assert all(0 <= one["score"] <= 1 for one in result["suspects"])
-    assert [one["score"] for one in result["suspects"]] == sorted((one["score"] for one in result["suspects"]))[::-1]
+    assert [one["score"] for one in result["suspects"]] == sorted(one["score"] for one in result["suspects"])[::-1]
     assert result["estimated_wrong"] == pytest.approx(len(right), abs=3)
     assert result["labels"] == 90
     assert any("may be wrong" in text for text in result["warnings"])
@@ -186,7 +186,7 @@ def test_numbers_and_unknown_models_are_refused(sides, tmp_path):
     assert done.code == 2
     assert "numbers" in done.json["error"]
     for models in ([], ["knn", "knn"], ["nosuch"], ["ridge"]):
-        with pytest.raises(UsageError, match="models: .*expected some of dense, logistic"):
+        with pytest.raises(UsageError, match=r"models: .*expected some of dense, logistic"):
             label_errors(models=models, cache=folder / "cache", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
