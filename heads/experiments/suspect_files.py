@@ -45,11 +45,14 @@ def gallery(suspects: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     for axis, one in zip(axes, shown, strict=False):
         picture = _picture(one["path"])
         if picture is None:
-            axis.text(0.5, 0.5, "no picture", ha="center", va="center", fontsize=8, transform=axis.transAxes)
+            axis.text(
+                0.5, 0.5, "no picture", color="white", ha="center", va="center", fontsize=8, transform=axis.transAxes
+            )
         else:
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=_centred(picture))
         # One square for all, so that what stands above and below them is in line.
         axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axis.set_facecolor("black")
         axis.spines[:].set_visible(False)
         axis.set_title(f"{one['label']}\n→ {one['suggested']}", fontsize=8, loc="left")
         copied = "; a copy says so" if one["copy"] is not None else ""

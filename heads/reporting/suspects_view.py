@@ -37,13 +37,12 @@ def _search(run: Run, images: bool) -> dict[str, Any]:
         "finished": run.finished,
         "wrong": about["estimated_wrong"],
         "of": about["labels"],
-        "pairs": about.get("pairs", [])[:_PAIRS],
+        "pairs": [pair for pair in about.get("pairs", ()) if pair["wrong"] >= 0.5][:_PAIRS],
         "asked": asked,
         "left_out": about.get("left_out", []),
-        "several": run.kind == "labels",
         "suspects": suspects,
         "shown": shown,
-        "copies": sum(one["copy"] is not None for one in suspects),
+        "copies": sum(one["copied"] for one in suspects),
     }
 
 
@@ -51,4 +50,4 @@ def _suspect(one: dict[str, Any], root: str) -> dict[str, Any]:
     path = str(one["path"])
     inside = not is_url(path) and path.startswith(root + os.sep)
     name = os.path.relpath(path, root) if inside else path
-    return {"about": None, "part": "", "copy": None, **one, "name": name}
+    return {**one, "name": name, "part": one.get("part", ""), "copied": one.get("copy") is not None}
