@@ -4,7 +4,8 @@ Northcutt, Jiang & Chuang 2021. A class's threshold is the mean probability that
 model is used to say of it where it is there. An image is counted as really of a class where its probability reaches
 that class's threshold; the table of given against so counted classes, scaled to the images that each class has, tells
 how many labels of each class are wrong, and which other class they are likely of. Models that are bold or timid about
-a class shift its threshold with it, so that no probability has to be calibrated.
+a class shift its threshold with it, so that no probability has to be calibrated. Of several thresholds that are reached
+the most probable class counts, as the paper has it.
 
 Labels are int arrays of shape (n,), probabilities arrays of shape (n, n_classes) whose rows add up to 1.
 """
@@ -67,8 +68,8 @@ def likely_classes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def doubts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """How much speaks against each label, float array of shape (n,), from 0 to 1: 1 minus its probability.
 
-    Of labels of real radiographs that were made wrong it ranked more before the right ones than the margin to the
-    likeliest other class, entropies, and probabilities shifted or scaled by the thresholds did.
+    It is the plainest of five ways: neither the margin to the likeliest other class, nor entropies, nor probabilities
+    shifted or scaled by the thresholds ranked labels of real radiographs that were made wrong better by more than chance.
     """
     return 1 - probabilities[np.arange(len(labels)), labels]
 

@@ -25,7 +25,7 @@ from .suspect_files import write_suspects
 from .suspects import QUESTIONS, Suspects, find_suspects
 from .training_data import load_for
 
-# Of those tried on flipped labels of real radiographs these four together ranked best, and each is quick.
+# None of the four ranked flipped labels of real radiographs better than all of them together, and each is quick.
 MODELS = ("logistic", "knn", "lda", "dense")
 _WORTH_A_WORD = 0.03  # share of the labels
 
@@ -54,7 +54,7 @@ def label_errors(
     label is wrong for certain.
 
     A model that cannot tell two classes apart doubts labels that are right. The estimate counts these too, so it is
-    an upper one, and a suggestion is a reason to look, not a correction.
+    rather too high, and a suggestion is a reason to look, not a correction.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def label_errors(
     backbone : str, optional
         A backbone, or the id of a feature set; None takes the one extracted last.
     pooling : {"flatten", "avg", "max", "cls"}, optional
-        How a map becomes a row. The head learns from averages in place of ``flatten``, which is quicker and found more.
+        How a map becomes a row. The head learns from averages in place of ``flatten``, which is quicker.
     classes : sequence of str, optional
         Two or more class names, in place of the task's own.
     data : str or path, optional

@@ -103,9 +103,10 @@ def main() -> None:
             held = out_of_fold(replace(seen, features=own), of_head, models, 5, seed, lambda model: None)
             np.savez(place, each=np.stack([model.outputs for model in held]), y=y, rows=rows)
             sys.stderr.write(f"made {place.name}\n")
+    wide = max(len(kind) for kind, _, _ in settings)
     lines = [
         f"{len(features)} images, {', '.join(models)}, {asked.pooling}, mean of {asked.seeds} seeds",
-        "flipped                share   labels   found   cleanlab   suspects   precision   recall   estimate",
+        f"{'flipped':<{wide}} share   labels   found   cleanlab   suspects   precision   recall   estimate",
     ]
     for kind, _, share in settings:
         places = [_place(kept, kind, share, seed) for seed in range(asked.seeds)]
@@ -115,7 +116,7 @@ def main() -> None:
         ]
         n, own, theirs, count, precision, recall, wrong = np.mean(each, axis=0)
         lines.append(
-            f"{kind[:22]:<22} {share:>5.0%} {n:>8.0f} {own:>7.3f} {theirs:>10.3f} {count:>10.1f} {precision:>11.2f} "
+            f"{kind:<{wide}} {share:>5.0%} {n:>8.0f} {own:>7.3f} {theirs:>10.3f} {count:>10.1f} {precision:>11.2f} "
             f"{recall:>8.2f} {wrong:>10.1f}"
         )
     sys.stdout.write("\n".join(lines) + "\n")
