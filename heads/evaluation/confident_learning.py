@@ -69,7 +69,7 @@ def doubts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """How much speaks against each label, float array of shape (n,), from 0 to 1: 1 minus its probability.
 
     It is the plainest of five ways: neither the margin to the likeliest other class, nor entropies, nor probabilities
-    shifted or scaled by the thresholds ranked labels of real radiographs that were made wrong better by more than chance.
+    shifted or scaled by the thresholds ranked labels of radiographs that were made wrong better by more than chance.
     """
     return 1 - probabilities[np.arange(len(labels)), labels]
 
