@@ -112,7 +112,7 @@ def label_errors(
 
     Examples
     --------
-    One image of twenty stands in the wrong folder:
+    Of forty images, one stands in the wrong folder:
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -122,16 +122,17 @@ def label_errors(
     >>> folder = Path(tempfile.mkdtemp())
     >>> rng = np.random.default_rng(0)
     >>> for number in range(40):
-    ...     label = ("dark", "bright")[number % 2]
-    ...     pixels = rng.normal(60 + 120 * (number % 2), 20, (16, 16)).clip(0, 255).astype(np.uint8)
-    ...     place = folder / "images" / ("dark" if number == 7 else label) / f"{number}.png"
+    ...     label, bright = (("left", np.s_[:, :8]), ("right", np.s_[:, 8:]))[number % 2]
+    ...     pixels = rng.normal(60, 20, (16, 16))
+    ...     pixels[bright] += 100
+    ...     place = folder / "images" / ("left" if number == 7 else label) / f"{number}.png"
     ...     place.parent.mkdir(parents=True, exist_ok=True)
-    ...     Image.fromarray(pixels).save(place)
+    ...     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place)
     >>> extracted = featcache.extract(folder / "images", "pixels", size=8, cache=folder / "cache")
     >>> options = {"backbone": "pixels", "models": ["logistic", "knn"], "cache": folder / "cache"}
     >>> result = heads.label_errors(**options, out=folder / "run")
     >>> [(Path(one["path"]).name, one["label"], one["suggested"]) for one in result["suspects"]]
-    [('7.png', 'dark', 'bright')]
+    [('7.png', 'left', 'right')]
     >>> result["estimated_wrong"]
     1
     """
@@ -209,7 +210,7 @@ def _warnings(found: Suspects) -> list[str]:
         texts.append(f"labels: {copies} {are} contradicted by a copy of the image that is labelled otherwise")
     if wrong > _WORTH_A_WORD * of:
         texts.append(
-            f"labels: up to {wrong:,} of {of:,} ({wrong / of:.0%}) may be wrong, by models that did not learn from "
+            f"labels: about {wrong:,} of {of:,} ({wrong / of:.0%}) may be wrong, by models that did not learn from "
             "them; look at the first suspects. What models cannot tell apart is counted, too"
         )
     if found.left_out:
