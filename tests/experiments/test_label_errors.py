@@ -211,4 +211,4 @@ def test_flipped_labels_of_radiographs_are_found(tmp_path):
         backbone=dataset.feature_set, data=tmp_path / "flipped.csv", cache=tmp_path / "cache", out=tmp_path / "run"
     )
     first = set([one["path"] for one in result["suspects"] if one["copy"] is None][:44])
-    assert len(first & {f.paths[i] for i in flipped}) >= 33
+    assert len(first & {f.paths[i] for i in flipped}) >= 30
