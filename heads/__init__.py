@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .experiments.baselines import baselines as baselines
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
+    from .experiments.label_errors import label_errors as label_errors
     from .experiments.reproduction import reproduce as reproduce
     from .experiments.scout import scout as scout
     from .exporting.bundle_export import export_bundle as export_bundle
@@ -50,6 +51,7 @@ _HOMES = {
     "grid": "experiments.hyperparameter_search",
     "open_bundle": "bundles.bundle",
     "predict": "inference.prediction",
+    "label_errors": "experiments.label_errors",
     "reproduce": "experiments.reproduction",
     "export_bundle": "exporting.bundle_export",
     "scout": "experiments.scout",

@@ -122,6 +122,19 @@ def joined_groups(keys: Sequence[bytes], groups: np.ndarray, cache: str | os.Pat
     return np.array(whole, dtype=object)
 
 
+def linked_pairs(keys: Sequence[bytes], cache: str | os.PathLike[str]) -> list[tuple[int, int]]:
+    """Positions of images that show the same: copies of a file, and the pairs among these that any audit in this cache
+    has found. Records that cannot be read are left out, and named."""
+    places: dict[bytes, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    pairs = [(same[0], other) for same in places.values() for other in same[1:]]
+    for a, b in (link for record in _records(cache, logging.WARNING) for link in record.links):
+        if a != b and a in places and b in places:
+            pairs.append((places[a][0], places[b][0]))
+    return pairs
+
+
 def audit_runs(cache: str | os.PathLike[str]) -> list[str]:
     """Folders of the audits that this cache has records of, as they were called then."""
     return sorted(record.run for record in _records(cache, logging.DEBUG))  # read_record() says what is wrong with one

@@ -24,6 +24,7 @@ from .compare import compare
 from .fit_head import fit_head
 from .grid import grid
 from .judge import evaluate, predict
+from .label_errors import label_errors
 from .report import report
 from .reproduce import reproduce
 from .saliency import saliency
@@ -34,7 +35,7 @@ from .tsne import tsne
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
     *(fit_head, grid, baselines, tsne, reproduce),
-    *(audit, evaluate, predict, compare, saliency, report, bundle_group),
+    *(audit, label_errors, evaluate, predict, compare, saliency, report, bundle_group),
 )
 
 

@@ -129,7 +129,7 @@ def _outputs(estimator: Any, features: Features, folds: Sequence[Fold], seed: in
         if model.patience is not None or model.checkpoint:
             kept, aside = set_aside(features, learnt, model.validation_fraction, seed)
         watched = (rows_of(features.X, aside), features.y[aside]) if len(aside) else None
-        _require_all(features, kept)
+        require_all(features, kept)
         model.fit(rows_of(features.X, kept), features.y[kept], validation_data=watched)
         given = TASK_METRICS[features.task.kind].outputs(model, rows_of(features.X, held))
         if outputs is None:
@@ -139,7 +139,7 @@ def _outputs(estimator: Any, features: Features, folds: Sequence[Fold], seed: in
     return outputs
 
 
-def _require_all(features: Features, rows: np.ndarray) -> None:
+def require_all(features: Features, rows: np.ndarray) -> None:
     """Raise :class:`DataError` where a model could not learn all classes or labels from these rows."""
     counts = features.task.counts(features.y[rows], features.classes)
     missing = [name for name, count in counts.items() if not count]

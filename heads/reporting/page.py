@@ -22,6 +22,7 @@ from .run_reader import Collected, Run
 from .scatter import scatter
 from .shown_metrics import title_of
 from .spread_view import spread_view
+from .suspects_view import suspects_view
 from .verdict import Verdict
 
 _CURVES, _MATRICES, _LISTED = 8, 3, 200
@@ -107,6 +108,7 @@ def render(
         runs=collected.runs,
         left_out=collected.left_out,
         audit=audit_view(collected, images),
+        doubted=suspects_view(collected.label_errors, images),
         audit_kind=collected.audit.kind if collected.audit else "",
         about=_about(first),
         counted=[_about(run) for run in told.values()],

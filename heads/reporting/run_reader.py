@@ -18,7 +18,7 @@ from . import run_schema
 from .spread_schema import odd_spread
 
 FITTED = ("fit-head", "grid", "baselines")
-_VERBS = (*FITTED, "evaluate", "audit")
+_VERBS = (*FITTED, "evaluate", "audit", "label-errors")
 Place = str | os.PathLike[str]
 
 
@@ -70,6 +70,7 @@ class Collected:
     evaluations : judgements of their bundles on other images, newest first.
     audit : the newest audit of the data, if there is one.
     left_out : runs beside these, on other data.
+    label_errors : the newest search for wrong labels of the data for each set of classes or labels, newest first.
     """
 
     data: str
@@ -77,6 +78,7 @@ class Collected:
     evaluations: list[Run]
     audit: Run | None
     left_out: list[Run] = field(default_factory=list)
+    label_errors: list[Run] = field(default_factory=list)
 
 
 def collect(
@@ -113,7 +115,10 @@ def collect(
             "belong in one table; make a report of each"
         )
     evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
-    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others)
+    searched = [run for run in every if run.verb == "label-errors" and run.data == data]
+    newest = {(run.kind, run.classes): run for run in reversed(searched)}
+    doubted = [run for run in searched if run in newest.values()]
+    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others, doubted)
 
 
 def _runs_of(runs: Place | Sequence[Place] | None) -> list[Run]:
@@ -174,8 +179,9 @@ def _read(folder: Path) -> Run | None:
 
 def _tests(about: Mapping[str, Any], verb: str) -> list[Mapping[str, Any]]:
     """Every test of a run."""
-    if verb == "baselines":
-        return [row["test"] for row in about["rows"]]
+    several = {"baselines": "rows", "label-errors": "models"}
+    if verb in several:
+        return [row["test"] for row in about.get(several[verb], ())]
     by_folds, left_out = about.get("cross_validated"), about.get("leave_out")
     tests = [about["test"], *([by_folds["test"]] if by_folds else [])]
     return tests + [site["test"] for site in (left_out["sites"] if left_out else ()) if site["test"] is not None]

@@ -341,4 +341,48 @@ class Audit(Run, kw_only=True):
     against: _Against | None = None
 
 
-VERBS = {"fit-head": FitHead, "grid": Grid, "baselines": Baselines, "evaluate": Evaluate, "audit": Audit}
+class _Suspect(msgspec.Struct):
+    path: Place
+    label: Line
+    suggested: Line
+    score: Share
+    reason: str
+    about: Line | None = None
+    part: str = ""
+    group: str = ""
+    copy: Place | None = None
+
+
+class _Confused(msgspec.Struct):
+    label: Line
+    likely: Line
+    images: Count
+    wrong: Annotated[float, Meta(ge=0)]
+    about: Line | None = None
+
+
+class _Asked(msgspec.Struct):
+    name: Line
+    test: dict[str, Any]  # which TESTS reads
+
+
+class LabelErrors(Run, kw_only=True):
+    """``label-errors``."""
+
+    feature_set: str
+    suspects: list[_Suspect]
+    estimated_wrong: Count
+    labels: Count
+    pairs: list[_Confused] = []
+    left_out: list[str] = []
+    models: list[_Asked] = []
+
+
+VERBS = {
+    "fit-head": FitHead,
+    "grid": Grid,
+    "baselines": Baselines,
+    "evaluate": Evaluate,
+    "audit": Audit,
+    "label-errors": LabelErrors,
+}

@@ -90,6 +90,7 @@ GIVEN = {
     "tsne": {"--pooling": "avg"},
     "reproduce": {"--only": "b-vgg16"},
     "audit": {},
+    "label-errors": {"--pooling": "avg", "--models": "knn"},
     "evaluate": {"BUNDLE": "bundle"},
     "predict": {"BUNDLE": "bundle", "IMAGE": "images"},
     "compare": {"BUNDLE_A": "bundle", "BUNDLE_B": "bundle"},
