@@ -8,9 +8,8 @@ from typing import Any
 
 from featcache.data.filesystems import is_url
 
-from ..evaluation.task_metrics import TASK_METRICS
 from .run_reader import Run
-from .shown_metrics import title_of
+from .shown_metrics import SHOWN, cells, title_of
 from .thumbnails import data_uri, thumbnail
 
 _PICTURES, _SIDE = 20, 160
@@ -25,8 +24,11 @@ def suspects_view(searches: Sequence[Run], images: bool) -> list[dict[str, Any]]
 def _search(run: Run, images: bool) -> dict[str, Any]:
     about = run.about
     suspects = [_suspect(one, run.data) for one in about["suspects"]]
-    headline = TASK_METRICS[run.kind].headline
-    asked = [{"name": model["name"], "headline": headline(model["test"])} for model in about.get("models", ())]
+    metric = SHOWN[run.kind].metrics[0].title
+    asked = [
+        {"name": model["name"], "metric": metric, "cell": cells(model["test"], run.kind)[0]}
+        for model in about.get("models", ())
+    ]
     shown = suspects[:_PICTURES] if images else []
     for one in shown:
         picture = thumbnail(one["path"], _SIDE)

@@ -64,7 +64,7 @@ def test_suspects_are_shown_with_pictures_and_sorted_by_a_click(width, browser, 
     told = shown(page)
     assert "5 of 1,240 labels (0.4%) are estimated to be wrong" in told
     assert "3 are suspect, 1 of them since a copy of the image is labelled otherwise" in told
-    assert "Asked: knn (accuracy 0.900 [0.8, 0.95])" in told
+    assert "Asked: knn (accuracy 0.900, 0.80 to 0.95)" in told
     assert "Likely b among a: 4 of 620." in told
     assert "77" not in told
     assert page.locator("#labels .suspects li").count() == 3
