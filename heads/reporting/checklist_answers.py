@@ -379,6 +379,29 @@ def _shortcuts(told: _Told) -> str:
     return f"{_several(len(probes), 'probe')} asked what tells the answer without the image's subject: {found}."
 
 
+def _spread(told: _Told) -> str:
+    spread = told.row.get("spread")
+    if not spread or spread["mean"] is None:
+        return ""
+    parts = [
+        f"{name.replace('_', ' ')} {deviation:.3f}"
+        for name, deviation in spread["parts"].items()
+        if deviation is not None
+    ]
+    metric = spread["metric"].replace("_", " ")
+    return (
+        f"Over {_several(spread['repeats'], 'division')} of the patients and {_several(spread['seeds'], 'seed')} on "
+        f"each the mean {metric} is {spread['mean']:.3f}; standard deviations: {', '.join(parts)}."
+    )
+
+
+def _label_errors(told: _Told) -> str:
+    found = next((run.about for run in told.collected.label_errors if run.classes == told.run.classes), None)
+    if found is None:
+        return ""
+    return f"Of {_several(found['labels'], 'label')}, {found['estimated_wrong']:,} are estimated to be wrong."
+
+
 def _limitations(told: _Told) -> str:
     return " ".join([f"Can these numbers be trusted? {told.verdict.answer}", *told.verdict.reasons])
 
@@ -423,6 +446,8 @@ FACTS: dict[str, Callable[[_Told], str]] = {
     "differences": _differences,
     "failures": _failures,
     "shortcuts": _shortcuts,
+    "spread": _spread,
+    "label_errors": _label_errors,
     "limitations": _limitations,
     "explanation": _explanation,
 }

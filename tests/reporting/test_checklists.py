@@ -40,6 +40,26 @@ def test_the_items_are_the_checklists_own_and_every_fact_is_asked_for():
     assert {fact for checklist in (CLAIM, TRIPOD_AI) for item in checklist.items for fact in item.facts} == set(FACTS)
 
 
+DOUBTED = {
+    **FIT,
+    "verb": "label-errors",
+    "labels": 80,
+    "estimated_wrong": 3,
+    "suspects": [],
+}
+SPREAD = {
+    "metric": "accuracy",
+    "repeats": 2,
+    "seeds": 1,
+    "has_seed": None,
+    "mean": 0.85,
+    "parts": {"test_images": 0.04, "split": 0.0, "seed": None},
+    "total": 0.04,
+    "values": [[0.8], [0.9]],
+    "divisions": "d",
+}
+
+
 def test_what_the_runs_say_is_said(tmp_path):
     values = {"ppv": 0.31, "ppv_ci": [0.1, 0.6], "npv": None, "npv_ci": None}
     test = {**TEST, "subgroups": SUBGROUPS, "predictive_values": {"prevalence": 0.02, "of": {"b": values}}}
@@ -53,10 +73,11 @@ def test_what_the_runs_say_is_said(tmp_path):
         "calibration": {"method": "temperature"},
         "cross_validated": {"folds": 5, "test": {**TEST, "accuracy": 0.5}},
         "leave_out": {"column": "site", "sites": []},
+        "spread": SPREAD,
     }
     here, there = {"internal": TEST, "trained_on": 40, "bundle": "of fit-1"}, {**TEST, "accuracy": 0.7}
     evaluation = {**FIT, "verb": "evaluate", **here, "test": there, "data": "/data/other"}
-    said = told(tmp_path / "runs", fit_1=fit, evaluate_1=evaluation, audit_1=AUDIT)
+    said = told(tmp_path / "runs", fit_1=fit, evaluate_1=evaluation, audit_1=AUDIT, label_errors_1=DOUBTED)
     tripod, claim = said["TRIPOD+AI"], said["CLAIM"]
     assert "train 40, test 40" in tripod["12a"]
     assert "80 images are of 70 patients or other groups; 1 of them stand" in claim["21"]
@@ -73,6 +94,9 @@ def test_what_the_runs_say_is_said(tmp_path):
     assert "4 of 40 test images are classified wrongly" in claim["37"]
     assert "1 file could not be read" in claim["13"]
     assert "told by file properties" in claim["30"]
+    assert "2 divisions of the patients and 1 seed on each the mean accuracy is 0.850" in claim["29"]
+    assert "test images 0.040, split 0.000." in claim["29"]
+    assert "Of 80 labels, 3 are estimated to be wrong" in claim["18"]
     assert "Not as they stand" in claim["38"]
     for number in ("2", "3a", "17", "18a", "25"):
         assert tripod[number] == OPEN
