@@ -75,25 +75,8 @@ def effective_number(sizes: np.ndarray, alike: float) -> float:
     as Student's t is over the normal (Korn & Graubard 1998 widen all of it). Groups count by their sizes: thirty, ten
     of which have nearly all rows, are few.
     """
+    rows, own = float(sizes.sum()), float((sizes**2).sum() / sizes.sum())
     if len(sizes) < 2:
         return 1.0
-    return _worth(float(sizes.sum()), float((sizes**2).sum() / sizes.sum()), alike)
-
-
-def effective_weighted(weight: np.ndarray, of_group: np.ndarray, alike: float) -> float:
-    """The same of rows that count by weights: of n rows, ``(sum w)^2 / sum w^2`` are left (Kish 1965)."""
-    of_groups, square = np.bincount(of_group, weight), float((weight**2).sum())
-    if np.count_nonzero(of_groups) < 2:
-        return 1.0
-    return _worth(float(weight.sum() ** 2 / square), float((of_groups**2).sum() / square), alike)
-
-
-def kish(weight: np.ndarray, of_group: np.ndarray) -> float:
-    """How many groups that count alike rows with these weights are worth, those of a group counting as one."""
-    of_groups = np.bincount(of_group, weight)
-    return float(of_groups.sum() ** 2 / (of_groups**2).sum())
-
-
-def _worth(rows: float, own: float, alike: float) -> float:
     excess, few = own - 1, (t.ppf(0.975, max(1.0, rows / own - 1)) / _NORMAL) ** 2
     return float(rows / (1 + excess * alike * few))

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from scipy.special import bdtr, bdtrc, betainc
 from scipy.stats import beta, binom, t
 
-from .clusters import alike_hits, effective_number, effective_weighted, group_codes, kish
+from .clusters import alike_hits, effective_number, group_codes
 
 Interval = tuple[float, float]
 _TAIL = 0.025
@@ -53,9 +53,7 @@ def counted(hits: int, count: int) -> Interval:
     return low, high
 
 
-def mean_recall(
-    y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray, weight: np.ndarray | None = None
-) -> Interval:
+def mean_recall(y: np.ndarray, predicted: np.ndarray, of_group: np.ndarray) -> Interval:
     """Interval of the mean of the recalls of the classes that have rows (balanced accuracy).
 
     Each recall has its own interval; how far those reach is then added as :func:`reach` says. A class of five rows, all
@@ -65,10 +63,9 @@ def mean_recall(
     ----------
     y, predicted : int arrays of shape (n,).
     of_group : int array of shape (n,), groups counted from 0.
-    weight : how much each row counts among those of its class, array of shape (n,); None counts all alike.
     """
     of_class = np.unique(y, return_inverse=True)[1]
-    hits = Shares(predicted == y, of_class, of_group, weight)
+    hits = Shares(predicted == y, of_class, of_group)
     # Classes that share no groups are independent; of those that do, unseen errors may fall together.
     low, high = _mean(hits, hits.limits, hits.values, 1.0 if hits.overlap else 0.0)
     # Limits that whole errors push to the ends of their range reach too short when added: one error in each of two
@@ -120,8 +117,6 @@ class Shares:
     ----------
     right : bool array of shape (n,).
     of_class, of_group : int arrays of shape (n,), counted from 0; every class has rows.
-    weight : how much each row counts among those of its class, array of shape (n,) of numbers above 0; None counts all
-        alike.
 
     Attributes
     ----------
@@ -131,20 +126,16 @@ class Shares:
     overlap : whether any group has rows of several classes.
     """
 
-    def __init__(
-        self, right: np.ndarray, of_class: np.ndarray, of_group: np.ndarray, weight: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, right: np.ndarray, of_class: np.ndarray, of_group: np.ndarray) -> None:
         self._of_class, self._of_group = of_class, of_group
         counts = np.bincount(of_class)
         order, ends = np.argsort(of_class, kind="stable"), np.r_[0, np.cumsum(counts)]
         right = np.asarray(right, float)
-        every = np.ones(len(right)) if weight is None else weight
-        self.values = np.bincount(of_class, right * every) / np.bincount(of_class, every)
+        self.values = np.bincount(of_class, right) / counts
         classes = [order[start:stop] for start, stop in itertools.pairwise(ends)]
-        parts = ((right[rows], of_group[rows], None if weight is None else weight[rows]) for rows in classes)
-        numbers, limits = zip(*itertools.starmap(_grouped, parts), strict=True)
+        numbers, limits = zip(*(_grouped(right[rows], of_group[rows]) for rows in classes), strict=True)
         self.numbers, self.limits = np.array(numbers), np.array(limits).T
-        self._deviation = (right - self.values[of_class]) * every
+        self._deviation = right - self.values[of_class]
         cell, of_cell = np.unique(of_group * len(counts) + of_class, return_inverse=True)
         squares = np.bincount(cell % len(counts), np.bincount(of_cell, self._deviation) ** 2, len(counts))
         self.known = squares > 1e-18
@@ -184,28 +175,16 @@ def _mean(hits: Shares, limits: np.ndarray, values: np.ndarray, unseen: float) -
     return max(0.0, float(values.mean()) - low), min(1.0, float(values.mean()) + high)
 
 
-def _grouped(right: np.ndarray, of_group: np.ndarray, weight: np.ndarray | None = None) -> tuple[float, Interval]:
+def _grouped(right: np.ndarray, of_group: np.ndarray) -> tuple[float, Interval]:
     """Independent rows that these are worth, and :func:`share_interval`, of rows whose groups are numbers."""
     _, of_group = np.unique(of_group, return_inverse=True)
     hits, sizes = np.bincount(of_group, right), np.bincount(of_group)
-    if weight is not None:
-        return _weighed(right, of_group, weight, alike_hits(hits, sizes) if sizes.max() > 1 else 0.0)
     if sizes.max() == 1:
         return float(len(hits)), counted(int(hits.sum()), len(hits))
     if hits.sum() in (0, sizes.sum()):
         return float(len(hits)), counted(len(hits) if hits.any() else 0, len(hits))
     number = effective_number(sizes, alike_hits(hits, sizes))
     return number, mid_p(float(hits.sum() / sizes.sum()) * number, number)
-
-
-def _weighed(right: np.ndarray, of_group: np.ndarray, weight: np.ndarray, alike: float) -> tuple[float, Interval]:
-    """The same of rows that do not count alike; where all are right, or all wrong, each group counts once."""
-    share = float(np.average(right, weights=weight))
-    if share in (0.0, 1.0):
-        groups = max(1, int(kish(weight, of_group)))
-        return float(groups), counted(groups if share else 0, groups)
-    number = effective_weighted(weight, of_group, alike)
-    return number, mid_p(share * number, number)
 
 
 def mid_p(hits: float, count: float) -> Interval:

@@ -15,10 +15,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from .clusters import kish
-
 _LOOSE = 100.0  # C: next to no penalty, which a perfect separation needs to end at all
-_LEAST = 1e-4  # of the greatest weight; a row below it counts nothing
+_LEAST = 1e-4  # of the greatest weight; a row below it counts no less
 
 
 @dataclass(frozen=True)
@@ -27,20 +25,32 @@ class Overlap:
 
     Attributes
     ----------
-    weight : array of shape (n,), 1 on average in each class; 0 where a row has no like in the other classes.
-    told : balanced accuracy with which what is known still tells the classes apart where rows count so; chance, unless
-        it separates them.
-    worth : array of shape (n_classes,): groups of each that count alike these are worth (Kish 1965).
-    total : the same of all groups.
+    weight : array of shape (n,) of numbers above 0, 1 on average in each class.
+    told : balanced accuracy with which what is known tells the classes apart, all rows counting alike.
+    left : the same where rows count by their weights; near chance, unless classes hardly overlap.
+    pulls : array of shape (n, m): how each row pulls at the coefficients of the regression that the weights are from.
     """
 
     weight: np.ndarray
     told: float
-    worth: np.ndarray
-    total: float
+    left: float
+    pulls: np.ndarray
+
+    def freed(self, shares: np.ndarray) -> np.ndarray:
+        """What rows add to a weighed mean, without what the weights would take back.
+
+        Had a row been drawn more often, the weights would be others. A mean by weights that are estimated varies as
+        what its rows add, less what of it goes with the pulls (Robins, Rotnitzky & Zhao 1994; Lunceford & Davidian
+        2004).
+
+        Parameters
+        ----------
+        shares : array of shape (n,), what each row adds as if the weights were given.
+        """
+        return np.asarray(shares - self.pulls @ np.linalg.lstsq(self.pulls, shares, rcond=None)[0])
 
 
-def overlap(known: np.ndarray, y: np.ndarray, of_group: np.ndarray) -> Overlap:
+def overlap(known: np.ndarray, y: np.ndarray) -> Overlap:
     """Weigh rows.
 
     The probabilities are those of a logistic regression in which classes count alike. Its likelihood equations balance
@@ -50,7 +60,6 @@ def overlap(known: np.ndarray, y: np.ndarray, of_group: np.ndarray) -> Overlap:
     ----------
     known : array of shape (n, d): what is to be alike in the classes.
     y : int array of shape (n,), classes counted from 0, each of which has rows.
-    of_group : int array of shape (n,), groups counted from 0.
     """
     rows = known - known.mean(axis=0)
     rows = rows / np.maximum(rows.std(axis=0), 1e-9)
@@ -58,14 +67,18 @@ def overlap(known: np.ndarray, y: np.ndarray, of_group: np.ndarray) -> Overlap:
         warnings.simplefilter("ignore", ConvergenceWarning)  # where it is separated, which `told` says
         model = LogisticRegression(C=_LOOSE, class_weight="balanced", max_iter=1000).fit(rows, y)
     shares = np.maximum(model.predict_proba(rows), 1e-12)
-    tilt = 1 / (1 / shares).sum(axis=1)
-    weight = tilt / shares[np.arange(len(y)), y]
-    weight[weight < _LEAST * weight.max()] = 0
-    sums = np.bincount(y, weight)
-    if (sums <= 0).any():
-        return Overlap(np.zeros(len(y)), 1.0, np.zeros(len(sums)), 0.0)
-    weight *= (np.bincount(y) / sums)[y]
-    told = np.bincount(y, weight * (shares.argmax(axis=1) == y)) / np.bincount(y)
-    worth = np.array([kish(weight[y == label], of_group[y == label]) for label in range(len(sums))])
-    evenly = weight / np.bincount(y)[y]
-    return Overlap(weight, float(told.mean()), worth, kish(evenly, of_group))
+    weight = 1 / (1 / shares).sum(axis=1) / shares[np.arange(len(y)), y]
+    weight = np.maximum(weight, _LEAST * weight.max())
+    counts = np.bincount(y)
+    weight *= (counts / np.bincount(y, weight))[y]
+    right = shares.argmax(axis=1) == y
+    told, left = (float((np.bincount(y, right * every) / counts).mean()) for every in (np.ones(len(y)), weight))
+    errors = (np.eye(len(counts))[y] - shares)[:, 1:] / counts[y][:, None]
+    pulls = (errors[:, :, None] * np.column_stack([np.ones(len(y)), rows])[:, None, :]).reshape(len(y), -1)
+    return Overlap(weight, told, left, pulls)
+
+
+def kish(weight: np.ndarray, of_group: np.ndarray) -> float:
+    """How many groups that count alike rows with these weights are worth (Kish 1965), groups counted from 0."""
+    of_groups = np.bincount(of_group, weight)
+    return float(of_groups.sum() ** 2 / (of_groups**2).sum())
