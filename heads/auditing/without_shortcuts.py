@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.held_out_ridge import scaled, whole_group_folds
-from ..evaluation.judged_ridge import HeldOutAnswers
+from ..evaluation.held_out_ridge import held_out_labels, whole_group_folds
 from ..evaluation.overlap_weights import Overlap, kish, overlap
+from ..evaluation.weighed_recall import weighed_recall
 
 _LEAST_PATIENTS = 10  # of each class, that those alike are worth; of fewer nothing is said
 _NEARLY_ALL = 0.9  # of the way from chance to certainty: what the probes then get wrong may be noise of their own
@@ -52,10 +52,9 @@ def without_shortcuts(
         return None
     alike = overlap(np.column_stack([_log_odds(given) for given in answers.values()]), y)
     fewest = min(kish(alike.weight[y == label], of_group[y == label]) for label in range(n_classes))
-    effective = kish(alike.weight / np.bincount(y)[y], of_group)
-    rows, every, folds = scaled(X), np.ones(len(y)), whole_group_folds(y, of_group, seed)
-    usual = HeldOutAnswers(rows, y, folds, every)
-    plain = usual.judged(of_group, every, float(of_group.max()) + 1)
+    folds = whole_group_folds(y, of_group, seed)
+    usual = held_out_labels(X, y, folds)
+    plain, matched = (weighed_recall(y, usual, of_group, weights) for weights in (None, alike))
     found: dict[str, Any] = {
         "plain": plain.score,
         "plain_ci": list(plain.interval()),
@@ -64,21 +63,18 @@ def without_shortcuts(
         "difference": None,
         "difference_ci": None,
         "how": "overlap weights",
-        "matched": {"score": None, "ci": None, "effective_patients": effective, "fewest_patients": fewest},
+        "matched": {"score": None, "ci": None, "effective_patients": matched.worth, "fewest_patients": fewest},
         "probes": list(answers),
         "probes_score": alike.told,
         "n": len(y),
     }
     if fewest >= _LEAST_PATIENTS and _comparable(alike, 1 / n_classes):
-        weighed = (of_group, alike.weight, effective, alike.freed)
-        matched = usual.judged(*weighed)
         found["matched"] |= {"score": matched.score, "ci": list(matched.interval())}
-        net = HeldOutAnswers(rows, y, folds, np.sqrt(alike.weight)).judged(*weighed)
+        net = weighed_recall(y, held_out_labels(X, y, folds, np.sqrt(alike.weight)), of_group, alike)
         found |= {"net": net.score, "net_ci": list(net.interval())}
-        gap = plain.minus(net)
-        reach = max(gap.reach(), 1 / n_classes / fewest)  # a patient more or less, at least
-        low, high = max(-1.0, gap.score - reach), min(1.0, gap.score + reach)
-        found |= {"difference": gap.score, "difference_ci": [low, high]}
+        gap, reach = plain.above(net)
+        reach = max(reach, 1 / n_classes / fewest)  # a patient more or less, at least
+        found |= {"difference": gap, "difference_ci": [max(-1.0, gap - reach), min(1.0, gap + reach)]}
     return found | {"said": _said(found)}
 
 
@@ -96,25 +92,24 @@ def _log_odds(given: np.ndarray) -> np.ndarray:
 
 def _said(found: Mapping[str, Any]) -> str:
     """In a sentence, what comes from what the probes know."""
-    names = _and(found["probes"])
-    one = len(found["probes"]) == 1
+    names, one = _and(found["probes"]), len(found["probes"]) == 1
+    of = f"Of {found['plain']:.2f}"
     if found["net"] is None:
         return (
-            f"Of {found['plain']:.2f} nothing can be said to be more than the shortcut: {names} alone "
-            f"tell{'s' if one else ''} the classes to {found['probes_score']:.0%}, and hardly any images of different "
-            f"classes are alike in {'it' if one else 'them'}, so that nothing is left to compare"
+            f"{of} nothing can be told from the shortcut: {names} alone tell{'s' if one else ''} the classes to "
+            f"{found['probes_score']:.0%}, and hardly any images of different classes are alike in "
+            f"{'it' if one else 'them'}, so that nothing is left to compare"
         )
     low, high = found["difference_ci"]
+    patients = found["matched"]["effective_patients"]
     left = f"{found['net']:.2f} ({found['net_ci'][0]:.2f} to {found['net_ci'][1]:.2f})"
+    left = f"{left} is left where it tells nothing, in what {patients:.0f} patients or other groups are worth"
     gives = f"{names} alone give{'s' if one else ''} away"
     if low > 0:
-        return (
-            f"Of {found['plain']:.2f}, some {found['difference']:.2f} ({low:.2f} to {high:.2f}) comes from what "
-            f"{gives}; {left} is left without it"
-        )
+        return f"{of}, some {found['difference']:.2f} ({low:.2f} to {high:.2f}) comes from what {gives}; {left}"
     return (
-        f"Of {found['plain']:.2f}, no part is shown to come from what {gives}: {left} is left without it, a "
-        f"difference of {found['difference']:.2f} ({low:.2f} to {high:.2f})"
+        f"{of}, no part is shown to come from what {gives} (a difference of {found['difference']:.2f}, {low:.2f} to "
+        f"{high:.2f}); {left}"
     )
 
 
