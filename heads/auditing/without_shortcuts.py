@@ -93,18 +93,19 @@ def _log_odds(given: np.ndarray) -> np.ndarray:
 def _said(found: Mapping[str, Any]) -> str:
     """In a sentence, what comes from what the probes know."""
     names, one = _and(found["probes"]), len(found["probes"]) == 1
-    of = f"Of {found['plain']:.2f}"
+    of = f"Of a balanced accuracy of {found['plain']:.2f}"
     if found["net"] is None:
         return (
-            f"{of} nothing can be told from the shortcut: {names} alone tell{'s' if one else ''} the classes to "
+            f"{of} nothing can be told apart from the shortcut: {names} alone tell{'s' if one else ''} the classes to "
             f"{found['probes_score']:.0%}, and hardly any images of different classes are alike in "
             f"{'it' if one else 'them'}, so that nothing is left to compare"
         )
     low, high = found["difference_ci"]
-    patients = found["matched"]["effective_patients"]
-    left = f"{found['net']:.2f} ({found['net_ci'][0]:.2f} to {found['net_ci'][1]:.2f})"
-    left = f"{left} is left where it tells nothing, in what {patients:.0f} patients or other groups are worth"
     gives = f"{names} alone give{'s' if one else ''} away"
+    left = (
+        f"among images alike in {'it' if one else 'them'}, worth {found['matched']['effective_patients']:.0f} patients "
+        f"or other groups, {found['net']:.2f} ({found['net_ci'][0]:.2f} to {found['net_ci'][1]:.2f}) is left"
+    )
     if low > 0:
         return f"{of}, some {found['difference']:.2f} ({low:.2f} to {high:.2f}) comes from what {gives}; {left}"
     return (

@@ -53,8 +53,8 @@ class Overlap:
 def overlap(known: np.ndarray, y: np.ndarray) -> Overlap:
     """Weigh rows.
 
-    The probabilities are those of a logistic regression in which classes count alike. Its likelihood equations balance
-    the means of all columns exactly where it is not penalised.
+    The probabilities are those of a logistic regression in which classes count alike. Of two classes, its likelihood
+    equations balance the means of all columns exactly where it is not penalised.
 
     Parameters
     ----------
