@@ -201,11 +201,11 @@ def planted(
 
 
 def score_by_chance(
-    rng: np.random.Generator, patients: int, size: int, icc: float, of_image: bool, draws: int = 30
+    rng: np.random.Generator, patients: int, size: int, icc: float, of_image: bool, draws: int = 100
 ) -> float:
     """What ridge classifiers score that learnt from 0.9 of so many patients, where half of either class has the marker:
-    on 4,000 more such."""
-    others, true, _, _ = planted(rng, 4000, 1, icc, (0.5, 0.5), of_image)
+    on 20,000 more such."""
+    others, true, _, _ = planted(rng, 20000, 1, icc, (0.5, 0.5), of_image)
     scores = []
     for _ in range(draws):
         X, y, groups, _ = planted(rng, round(0.45 * patients) * 2, size, icc, (0.5, 0.5), of_image)
@@ -418,7 +418,8 @@ def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
 
 def nets(patients: int, size: int, icc: float, rates: tuple[float, float], of_image: bool, draws: int) -> Row:
     """The truth is what models score for which the marker means nothing, learnt from as many patients as those alike
-    are worth (and beside it, from as many as there are); the difference's, the mean of plain scores minus it."""
+    are worth (and beside it, from as many as there are). The difference's is the mean of plain scores minus it, or 0
+    where the marker means nothing."""
     rng = np.random.default_rng([patients, size, int(10 * icc), *(int(100 * rate) for rate in rates), of_image])
     found = [without_planted(rng, patients, size, icc, rates, of_image) for _ in range(draws)]
     said = [one for one in found if one["net"] is not None]
@@ -432,7 +433,10 @@ def nets(patients: int, size: int, icc: float, rates: tuple[float, float], of_im
     net, gaps = ([tuple(one[name]) for one in said] for name in ("net_ci", "difference_ci"))
     shown = f"{np.mean([low > 0 for low, _ in gaps]):.2f}"
     mean = f"{np.mean([one['net'] for one in said]):.3f}"
-    cells = ["{} ({})".format(*told(net, truth)), "{} ({})".format(*told(gaps, plain - truth))]
+    cells = [
+        "{} ({})".format(*told(net, truth)),
+        "{} ({})".format(*told(gaps, plain - truth if len(set(rates)) == 2 else 0.0)),
+    ]
     return (*beside, f"{plain:.3f}", f"{worth:.0f}", f"{of_all:.3f}", f"{truth:.3f}", mean, *cells, shown, unsaid)
 
 
