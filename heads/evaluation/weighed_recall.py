@@ -11,8 +11,8 @@ from scipy.stats import t
 from .intervals import Interval, mid_p
 from .overlap_weights import Overlap, kish
 
-# Of the variance over who is judged: who is learnt from varies as well. In planted data the variance was 0.9 to 1.4 of
-# that (docs/coverage.md); Nadeau & Bengio (2003) would have 2.1 for ten folds, which is too much here.
+# Of the variance over who is judged: who is learnt from varies as well. By planted data this holds
+# (docs/coverage.md), where 1 was too little; Nadeau & Bengio (2003) would have 2.1 for ten folds.
 _LEARNT = 1.5
 
 
