@@ -80,8 +80,8 @@ def audit(
     -------
     dict
         ``images`` (looked at) ``of`` (there are), ``duplicates near_duplicates split_leaks group_leaks shortcuts
-        confounding absent unbalanced leak_inflation unreadable quality against warnings`` and more, as ``run.json``
-        holds it.
+        without_shortcuts confounding absent unbalanced leak_inflation unreadable quality against warnings`` and more,
+        as ``run.json`` holds it.
 
     Raises
     ------

@@ -18,9 +18,11 @@ from .image_summary import inverted
 from .leakage import FOLDS, leak_inflation
 from .metadata_probes import of_interest
 from .near_duplicates import Pair, exact_duplicates, merged_groups, near_duplicates
-from .shortcut_probes import shortcuts
+from .shortcut_probes import Answer, answers_of, shortcuts
+from .without_shortcuts import without_shortcuts
 
 _FAULTS = ("tiny", "blank", "inverted", "low contrast")
+_ROWS = 5000  # that probes learn from at most: more change no verdict
 _GRAVE = ("label conflict", "across splits")  # kinds of pairs, what misleads most first
 
 
@@ -47,7 +49,17 @@ def examine(
     rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
     described = [_described(dataset, pair, targets) for pair in near]
     columns = of_interest(dataset, task, names)
-    probes = shortcuts(looks, task, y, names, groups, columns, seed)
+    some = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
+    answers = answers_of(
+        [looks[row] for row in some],
+        task,
+        y[some],
+        names,
+        np.asarray(groups, str)[some],
+        {name: column[some] for name, column in columns.items()},
+        seed,
+    )
+    probes = shortcuts(answers, task, seed)
     same = {probe["probe"] for probe in probes if probe["names_label"]}
     findings = {
         "per_split": _per_split(dataset, targets),
@@ -59,6 +71,7 @@ def examine(
         },
         "group_leaks": _group_leaks(dataset),
         "shortcuts": probes,
+        "without_shortcuts": None if mine is None else _without(mine[some], answers, probes, seed),
         "confounding": confounded(columns, task, y, names, groups, seed),
         "absent": absent({name: columns[name] for name in columns if name not in same}, task, y, names, groups),
         "leak_inflation": leak_inflation(rows, _strata(targets, groups), groups, seed),
@@ -120,6 +133,21 @@ def _pairs_once(
     wholes = [images.looks[position].whole for position in once]
     pairs = near_duplicates(squares[once], wholes, None if features is None else features[once])
     return [Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity) for pair in pairs]
+
+
+def _without(
+    X: np.ndarray, answers: Sequence[Answer], probes: Sequence[Mapping[str, Any]], seed: int
+) -> dict[str, Any] | None:
+    """What is left of a score without the probes that are flagged and see no subject; of classes alone."""
+    given = {}
+    for answer, probe in zip(answers, probes, strict=True):
+        if probe["flag"] and not probe["disease_shows"] and probe["measure"] == "balanced accuracy":
+            given[answer.probe] = np.full((len(X), answer.given.shape[1]), np.nan)
+            given[answer.probe][answer.question.rows] = answer.given
+    if not given:
+        return None
+    whole = next(answer.question for answer in answers if len(answer.question.y) == len(X))
+    return without_shortcuts(X, whole.y, whole.groups, given, seed)
 
 
 def _strata(targets: AuditedTargets, groups: Sequence[str]) -> np.ndarray:

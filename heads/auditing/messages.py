@@ -10,6 +10,7 @@ from .subject import words_for
 
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether metrics on these images can be trusted"
 _KINDS = ("shortcut", "column", "leak", "labels", "copies", "images", "balance", "sample")
+_MATTERS = 0.02  # of a score, that comes from a shortcut at least
 _SKEWED = 4  # times as many images of one class as of another
 
 
@@ -17,6 +18,7 @@ def warnings_of(result: Mapping[str, Any]) -> list[str]:
     """The findings of :func:`heads.audit` that a reader of metrics must know, what misleads most first."""
     return [
         *_shortcuts(result),
+        *_without(result),
         *_other_names(result),
         *_leaks(result),
         *_labels(result),
@@ -58,6 +60,12 @@ def _shortcuts(result: Mapping[str, Any]) -> Iterator[str]:
     partly = [probe for probe in flagged if probe["disease_shows"]]
     if partly:
         yield f"shortcut, in part: {_scores(partly)}; some of it may be {words.itself}, where it changes brightness"
+
+
+def _without(result: Mapping[str, Any]) -> Iterator[str]:
+    rest = result["without_shortcuts"]
+    if rest and (rest["net"] is None or rest["difference_ci"][0] > _MATTERS):
+        yield f"shortcut, and the score: {rest['said'][0].lower()}{rest['said'][1:]}"
 
 
 def _other_names(result: Mapping[str, Any]) -> Iterator[str]:

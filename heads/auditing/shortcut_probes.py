@@ -25,7 +25,6 @@ _TREES_A_LABEL = 40  # where several labels are asked for
 _BORDER = 6  # of 64 pixels
 _RARE = 0.01  # of audits of labels that mean nothing, so many may show anything
 _LIFT = 0.2  # of the way from chance to certainty
-_ROWS = 5000  # learn from at most so many images: more change no verdict
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ PROBES = (
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """What one probe says to one question: its rows, and what is given for each of them."""
 
     probe: str
@@ -67,20 +66,57 @@ class _Answer:
     column: Column | None = None
 
 
-def shortcuts(
+def answers_of(
     looks: Sequence[Look],
     task: Task,
     y: np.ndarray,
     names: Sequence[str],
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     columns: Mapping[str, np.ndarray],
     seed: int = 0,
-) -> list[dict[str, Any]]:
-    """What each probe reaches, cross-validated with whole groups.
+) -> list[Answer]:
+    """What each probe says, cross-validated with whole groups.
 
     From what a probe sees of an image a random forest learns in 5 folds, classes counting alike. From a column of the
     metadata, and from whether it is empty, a category's share of each class among the other patients is learnt (of a
     number, its fifths; of a target that is a number, its mean).
+
+    Parameters
+    ----------
+    looks : n looks.
+    task : what is learnt.
+    y : its targets of each image, as :class:`featcache.data.tasks.Targets` holds them.
+    names : of its classes, labels or number.
+    groups : group of each image, which must not be torn apart.
+    columns : metadata by name, arrays of shape (n,).
+    seed : of folds and forests.
+
+    Returns
+    -------
+    An answer of each probe and label; none where a class has fewer than two groups.
+    """
+    asked = ask(task, np.asarray(y), names, groups, seed)
+    measure = MEASURES[task.kind]
+    every = list(worth_asking(dict(columns)))
+    seen = [
+        np.stack([np.asarray(probe.see(look), np.float32) for look in looks]) if asked else np.empty(0)
+        for probe in PROBES
+    ]
+    trees = _TREES if len(asked) == 1 else min(_TREES, _TREES_A_LABEL)
+    answers: list[Answer] = []
+    for question in asked:
+        for probe, X in zip(PROBES, seen, strict=True):
+            given = _learnt(measure, X[question.rows], question, trees, seed)
+            answers.append(Answer(probe.name, question, given, probe.disease_shows))
+        for column in every:
+            told = told_by(column, question, measure)
+            if told is not None:
+                answers.append(Answer(column.name, *told, column=column))
+    return answers
+
+
+def shortcuts(answers: Sequence[Answer], task: Task, seed: int = 0) -> list[dict[str, Any]]:
+    """What each answer is worth.
 
     The score is the balanced accuracy on what was held out; of several labels, each label's area under the ROC curve;
     of a number, the correlation of ranks. The p-value is that of a permutation test that keeps patients as they are
@@ -89,38 +125,12 @@ def shortcuts(
     is so, and the interval of the score lies above chance by a tenth of the way to 1, the score itself by a fifth. A
     column from which the class follows without exception is not flagged but asked about: it may be another name of it.
 
-    Parameters
-    ----------
-    looks : n looks; of more than 5,000, a random 5,000 take part.
-    task : what is learnt.
-    y : its targets of each image, as :class:`featcache.data.tasks.Targets` holds them.
-    names : of its classes, labels or number.
-    groups : group of each image, which must not be torn apart.
-    columns : metadata by name, arrays of shape (n,).
-
     Returns
     -------
-    ``probe label of measure score score_ci accuracy chance p_value flag names_label verdict n`` of each probe and
-    label, ``of`` being ``image`` or ``metadata``; empty where a class has fewer than two groups.
+    ``probe label of measure score score_ci accuracy chance p_value flag names_label verdict n`` of each answer, ``of``
+    being ``image`` or ``metadata``.
     """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
-    asked = ask(task, np.asarray(y)[rows], names, np.asarray(groups, str)[rows], seed)
     measure = MEASURES[task.kind]
-    every = list(worth_asking({name: column[rows] for name, column in columns.items()}))
-    seen = [
-        np.stack([np.asarray(probe.see(looks[row]), np.float32) for row in rows]) if asked else np.empty(0)
-        for probe in PROBES
-    ]
-    trees = _TREES if len(asked) == 1 else min(_TREES, _TREES_A_LABEL)
-    answers: list[_Answer] = []
-    for question in asked:
-        for probe, X in zip(PROBES, seen, strict=True):
-            given = _learnt(measure, X[question.rows], question, trees, seed)
-            answers.append(_Answer(probe.name, question, given, probe.disease_shows))
-        for column in every:
-            told = told_by(column, question, measure)
-            if told is not None:
-                answers.append(_Answer(column.name, *told, column=column))
     p_values = chances(measure, [(one.question, one.given) for one in answers], seed)
     return [_judged(measure, one, p) for one, p in zip(answers, p_values, strict=True)]
 
@@ -158,7 +168,7 @@ def chances(measure: Measure, answers: Sequence[tuple[Question, np.ndarray]], se
     return found.tolist()
 
 
-def _judged(measure: Measure, answer: _Answer, p: float) -> dict[str, Any]:
+def _judged(measure: Measure, answer: Answer, p: float) -> dict[str, Any]:
     question, chance = answer.question, answer.question.chance
     score, interval, accuracy = measure.score(question.y, answer.given, question.groups)
     lift, least = ((value - chance) / (1 - chance) for value in (score, interval[0]))

@@ -41,9 +41,11 @@ def audit(cache: str, output: Output, **options: Any) -> None:
     with status_shown(output) as on_progress:
         result = audit(cache=cache, on_progress=on_progress, **options)
     of = "" if result["of"] == result["images"] else f" (a sample of {result['of']})"
+    rest = result["without_shortcuts"]
     lines = [
         f"{result['images']} images{of} of {', '.join(result['classes'])}; {result['groups']} groups",
         *_probes(result),
+        *([rest["said"]] if rest else ()),
         *_together(result),
     ]
     same, near = len(result["duplicates"]), len(result["near_duplicates"])

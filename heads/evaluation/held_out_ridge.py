@@ -12,7 +12,9 @@ from .ridge_smoother import RidgeSmoother
 FOLDS = 10
 
 
-def held_out_labels(X: np.ndarray, y: np.ndarray, folds: Sequence[np.ndarray]) -> np.ndarray:
+def held_out_labels(
+    X: np.ndarray, y: np.ndarray, folds: Sequence[np.ndarray], weight: np.ndarray | None = None
+) -> np.ndarray:
     """The class that a ridge classifier gives each row, learnt from the other folds; int array of shape (n,).
 
     Columns are scaled to mean 0 and deviation 1 over all rows, which takes no labels; classes count alike. The one
@@ -24,9 +26,12 @@ def held_out_labels(X: np.ndarray, y: np.ndarray, folds: Sequence[np.ndarray]) -
     X : array of shape (n, d).
     y : int array of shape (n,), classes counted from 0.
     folds : positions of the rows of each; every row stands in one.
+    weight : how much each row counts among those of its class, array of shape (n,) of numbers above 0; None counts all
+        alike.
     """
     n_classes = len(np.unique(y))
-    smoother = RidgeSmoother(scaled(X), len(y) / np.bincount(y)[y] / n_classes)
+    every = np.ones(len(y)) if weight is None else weight
+    smoother = RidgeSmoother(scaled(X), every * len(y) / np.bincount(y, every)[y] / n_classes)
     targets = np.eye(int(y.max()) + 1)[y]
     return smoother.held_out(targets, folds, smoother.best_penalty(targets, folds)).argmax(axis=1)
 

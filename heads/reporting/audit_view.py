@@ -25,6 +25,7 @@ _AUDIT: dict[str, Any] = {
     "split_leaks": {},
     "group_leaks": [],
     "shortcuts": [],
+    "without_shortcuts": None,
     "confounding": [],
     "absent": [],
     "unbalanced": [],
@@ -72,6 +73,10 @@ def audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
     audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
     audit["shortcuts"] = [{**_PROBE, **probe} for probe in audit["shortcuts"]]
     audit["probes"] = [table for table in (_probes(audit["shortcuts"], *about) for about in _TABLES) if table]
+    if rest := audit["without_shortcuts"]:
+        rest = {"net": None, "net_ci": None, **rest}
+        ends = [rest["plain_ci"][0], *(rest["net_ci"] or ())]
+        audit |= {"without_shortcuts": rest, "rest_low": math.floor(10 * min(ends)) / 10}
     audit["together"] = [row for row in audit["confounding"] if row["p"] < _SHOWN][:_ROWS]
     if audit["against"]:
         metadata = audit["against"].get("metadata") or {}

@@ -276,6 +276,25 @@ class _Inflation(msgspec.Struct):
     interval: tuple[Finite, Finite] | None = None
 
 
+class _Matched(msgspec.Struct):
+    effective_patients: Finite
+    fewest_patients: Finite
+    score: Share | None = None
+    ci: tuple[Share, Share] | None = None
+
+
+class _Without(msgspec.Struct):
+    plain: Share
+    plain_ci: tuple[Share, Share]
+    matched: _Matched
+    probes: list[str]
+    said: str
+    net: Share | None = None
+    net_ci: tuple[Share, Share] | None = None
+    difference: Finite | None = None
+    difference_ci: tuple[Finite, Finite] | None = None
+
+
 class _BadFile(msgspec.Struct):
     path: Place
     reason: str
@@ -332,6 +351,7 @@ class Audit(Run, kw_only=True):
     split_leaks: dict[str, Count] = {}
     group_leaks: list[_TornGroup] = []
     shortcuts: list[_Probe] = []
+    without_shortcuts: _Without | None = None
     confounding: list[_Together] = []
     absent: list[_Absent] = []
     unbalanced: list[_Unbalanced] = []

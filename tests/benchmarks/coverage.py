@@ -14,6 +14,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import binom, norm, spearmanr, t
@@ -27,6 +28,7 @@ from heads.auditing.leakage import leak_inflation
 from heads.auditing.metadata_probes import told_by, worth_asking
 from heads.auditing.questions import MEASURES, ask, held_out
 from heads.auditing.shortcut_probes import chances
+from heads.auditing.without_shortcuts import without_shortcuts
 from heads.evaluation.average_precisions import average_precision_limits, average_precision_of
 from heads.evaluation.elimination import standings
 from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
@@ -36,6 +38,7 @@ from heads.evaluation.label_permutation import p_values
 from heads.evaluation.number_metrics import evaluate_numbers
 from heads.evaluation.paired_tests import differences
 from heads.evaluation.predictive_values import predictive_values
+from heads.evaluation.ridge_smoother import RidgeSmoother
 from heads.evaluation.roc_areas import area_interval
 from heads.evaluation.subgroup_metrics import gap_p_value, holm
 from heads.experiments.scouting_rounds import scouting_rounds
@@ -177,6 +180,50 @@ def _nearest(learnt: np.ndarray, y: np.ndarray, held: np.ndarray, n_classes: int
     means = [rows.mean(axis=0) if len(rows) else np.inf for rows in own]  # of a class that is held out, nothing is near
     near = np.exp(-np.stack([((held - mean) ** 2).sum(axis=1) for mean in means], axis=1) / 2)
     return near / near.sum(axis=1, keepdims=True)
+
+
+def planted(
+    rng: np.random.Generator, patients: int, size: int, icc: float, rates: tuple[float, float], of_image: bool
+) -> tuple[np.ndarray, ...]:
+    """Features, classes and groups, and what a probe sees. A marker is there as often as the rates of the classes say,
+    in all images of a patient or in each by itself; it shows in some features, as the class does in others."""
+    count = patients * size
+    groups = np.repeat(np.arange(patients), size)
+    y = rng.permutation(np.arange(patients) % 2)[groups]
+    chance = rng.random(count if of_image else patients)
+    marker = (chance if of_image else chance[groups]) < np.where(y == 1, *rates)
+    X, seen = (np.c_[[normals(rng, patients, size, icc) for _ in range(columns)]].T for columns in (40, 6))
+    shows = marker - 0.5
+    X[:, 0] += 1.5 * (y - 0.5)
+    X[:, 1] += 3 * shows
+    X[:, 2] += 0.75 * (y - 0.5) + 1.5 * shows
+    seen[:, :2] += 3.5 * marker[:, None]
+    return X, y, groups, seen
+
+
+def score_by_chance(
+    rng: np.random.Generator, patients: int, size: int, icc: float, of_image: bool, draws: int = 100
+) -> float:
+    """What ridge classifiers score that learnt from 0.9 of so many patients, where half of either class has the marker:
+    on 20,000 more such."""
+    others, true, _, _ = planted(rng, 20000, 1, icc, (0.5, 0.5), of_image)
+    scores = []
+    for _ in range(draws):
+        X, y, groups, _ = planted(rng, round(0.45 * patients) * 2, size, icc, (0.5, 0.5), of_image)
+        smoother, targets = RidgeSmoother(X), np.eye(2)[y]
+        slopes, level = smoother.model(targets, smoother.best_penalty(targets, whole_group_folds(y, groups, 0)))
+        right = (others @ slopes + level).argmax(axis=1) == true
+        scores.append(np.mean([right[true == label].mean() for label in (0, 1)]))
+    return float(np.mean(scores))
+
+
+def without_planted(rng: np.random.Generator, *drawn: Any) -> dict[str, Any]:
+    X, y, groups, seen = planted(rng, *drawn)
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=int(rng.integers(2**31))).split(y, y, groups)
+    given = held_out(list(folds), lambda learnt, held: _nearest(seen[learnt], y[learnt], seen[held], 2))
+    found = without_shortcuts(X, y, groups, {"corners": given}, int(rng.integers(2**31)))
+    assert found is not None
+    return found
 
 
 def patients_alike(
@@ -394,6 +441,30 @@ def inflations(patients: int, size: int, icc: float, draws: int) -> Row:
     return (patients, size, icc, f"{gain.mean():+.3f}", coverage, f"{np.mean(low > 0):.3f}")
 
 
+def nets(patients: int, size: int, icc: float, rates: tuple[float, float], of_image: bool, draws: int) -> Row:
+    """The truth is what models score for which the marker means nothing, learnt from as many patients as those alike
+    are worth (and beside it, from as many as there are). The difference's is the mean of plain scores minus it, or 0
+    where the marker means nothing."""
+    rng = np.random.default_rng([patients, size, int(10 * icc), *(int(100 * rate) for rate in rates), of_image])
+    found = [without_planted(rng, patients, size, icc, rates, of_image) for _ in range(draws)]
+    said = [one for one in found if one["net"] is not None]
+    beside = (patients, size, icc, "{:g}, {:g}".format(*rates), "image" if of_image else "patient", draws)
+    plain = float(np.mean([one["plain"] for one in found]))
+    unsaid = f"{1 - len(said) / draws:.2f}"
+    if not said:
+        return (*beside, f"{plain:.3f}", *[""] * 7, unsaid)
+    worth = float(np.mean([one["matched"]["effective_patients"] for one in said]))
+    of_all, truth = (score_by_chance(rng, number, size, icc, of_image) for number in (patients, round(worth)))
+    net, gaps = ([tuple(one[name]) for one in said] for name in ("net_ci", "difference_ci"))
+    shown = f"{np.mean([low > 0 for low, _ in gaps]):.2f}"
+    mean = f"{np.mean([one['net'] for one in said]):.3f}"
+    cells = [
+        "{} ({})".format(*told(net, truth)),
+        "{} ({})".format(*told(gaps, plain - truth if len(set(rates)) == 2 else 0.0)),
+    ]
+    return (*beside, f"{plain:.3f}", f"{worth:.0f}", f"{of_all:.3f}", f"{truth:.3f}", mean, *cells, shown, unsaid)
+
+
 def races(patients: int, size: int, columns: int, signals: tuple[float, ...], icc: float, draws: int) -> Row:
     """The first network is the best, or as good as any."""
     rng = np.random.default_rng([patients, size, columns, int(10 * signals[-1])])
@@ -530,6 +601,19 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         yield "metadata", metadata_audits, (kind, patients, size, torn, max(1, draws // 4))
     for (patients, size), icc in itertools.product(((10, 6), (20, 6), (20, 20), (50, 6)), (0, 0.5)):
         yield "inflations", inflations, (patients, size, icc, draws)
+    for patients, size, icc, rates, of_image in (
+        (100, 1, 0, (0.9, 0.1), False),
+        (300, 1, 0, (0.9, 0.1), False),
+        (60, 5, 0.4, (0.8, 0.2), False),
+        (100, 4, 0.4, (0.9, 0.1), False),
+        (200, 2, 0.4, (0.8, 0.2), True),
+        (100, 4, 0.4, (0.7, 0.3), False),
+        (40, 5, 0.4, (0.5, 0.5), False),
+        (100, 2, 0.4, (0.5, 0.5), False),
+        (100, 2, 0.4, (1, 0), False),
+        (300, 1, 0, (1, 0), False),
+    ):
+        yield "nets", nets, (patients, size, icc, rates, of_image, max(1, draws // 20))
     for groups, size, icc, prevalence, within, apart in (
         *itertools.product((60, 400), (1,), (0,), (0.3, 0.5), (False,), (1, 2.5)),
         *itertools.product((400,), (1,), (0,), (0.05, 0.1), (False,), (0, 1, 2.5)),
@@ -622,6 +706,13 @@ TITLES = {
     "races": (
         "Networks ranked on more and more patients: how often the best, or one as good, is stopped, and is left alone",
         (*("patients", "images", "ICC", "columns", "signals"), "score of the first", "draws", *_ENDED),
+    ),
+    "nets": (
+        "A planted marker, and the score without it: coverage (mean width) of its interval, and of the difference's",
+        (
+            *("patients", "images", "ICC", "has it", "by", "draws", "plain", "worth", "by chance, of all"),
+            *("by chance, of as many", "net", "net's coverage", "difference's", "difference shown", "nothing said"),
+        ),
     ),
     "inflations": (
         "Accuracy gained by folds that tear patients apart: coverage (mean width) of its interval",

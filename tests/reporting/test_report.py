@@ -311,6 +311,18 @@ def test_the_answer(runs, answer, reasons, tmp_path):
     assert ("On images from elsewhere" in page.text) == ("evaluate_1" in runs)
 
 
+def test_what_is_left_where_nothing_can_be_told(tmp_path):
+    unsaid = {"net": None, "net_ci": None, "difference": None, "difference_ci": None, "said": "nothing can be told"}
+    report(
+        write_runs(
+            tmp_path / "runs", fit_1=FIT, audit_1={**AUDIT, "without_shortcuts": AUDIT["without_shortcuts"] | unsaid}
+        )
+    )
+    text = Page((tmp_path / "runs" / "report.html").read_text()).text
+    assert "What is left without the shortcut? nothing can be told." in text
+    assert "weighed so that" not in text
+
+
 def test_all_that_the_audit_found_is_there(tmp_path):
     report(write_runs(tmp_path / "runs", fit_1=FIT, audit_1=AUDIT))
     html = (tmp_path / "runs" / "report.html").read_text()
@@ -325,6 +337,9 @@ def test_all_that_the_audit_found_is_there(tmp_path):
         "a/4.png",
         "+0.020",
         "+0.010 to +0.030",
+        f"some 0.15 (0.08 to 0.22) comes from what {HOSTILE} alone gives away.",
+        "0.940 0.90 to 0.97",
+        "weighed so that the classes are alike in that 0.790 0.68 to 0.87",
     ):
         assert told in text, told
     assert "<img src=x" not in html
