@@ -1,0 +1,94 @@
+"""A learning curve: how good models are that learnt from ever more patients, each patient judged by others' models.
+
+A model that learnt from a subset of the patients judges all others at once; of the subset's own, what the model
+without each of them gives follows from the same decomposition (:mod:`heads.evaluation.ridge_smoother`). So every
+patient is judged at every size, and the last point is a model of all patients but the one that is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .curve_scores import CURVES
+from .patient_subsets import nested_subsets, strata_of_patients, subset_shares
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What was measured, by target (class, label, or the number).
+
+    Attributes
+    ----------
+    patients, images : arrays of shape (n_sizes,), of the subsets.
+    learnt : array of shape (n_sizes, n_targets): patients with the target that a model learnt from, on average over those
+        that are judged.
+    all_learnt : array of shape (n_sizes,): the same of any patients.
+    values : array of shape (repeats, n_sizes, n_targets).
+    added : array of shape (n_sizes, n_groups, n_targets): what each patient adds to the mean over repeats.
+    judged : bool array of shape (n_targets,), of which there is enough to judge by.
+    """
+
+    patients: np.ndarray
+    images: np.ndarray
+    learnt: np.ndarray
+    all_learnt: np.ndarray
+    values: np.ndarray
+    added: np.ndarray
+    judged: np.ndarray
+
+
+def learning_curve(
+    X: np.ndarray,
+    y: np.ndarray,
+    of_group: np.ndarray,
+    strata: np.ndarray,
+    kind: str,
+    repeats: int,
+    seed: int,
+    on_repeat: Callable[[], None] = lambda: None,
+) -> LearningCurve:
+    """Measure it.
+
+    Parameters
+    ----------
+    X : array of shape (n, d).
+    y, kind : targets, as a task of this kind has them.
+    of_group : int array of shape (n,), patients counted from 0.
+    strata : int array of shape (n,), not negative: of what each subset has its share.
+    repeats : how often patients are put in another order.
+    seed : of these orders.
+    on_repeat : called after each.
+    """
+    measures = CURVES[kind]
+    of_patient = strata_of_patients(strata, of_group)
+    shares = subset_shares(of_patient)
+    groups, targets = len(of_patient), measures.has(y).shape[1]
+    has = np.zeros((groups, targets), bool)
+    np.logical_or.at(has, of_group, measures.has(y))
+    values = np.empty((repeats, len(shares), targets))
+    added = np.zeros((len(shares), groups, targets))
+    seeds = np.random.SeedSequence(seed).generate_state(repeats)
+    for repeat in range(repeats):
+        subsets = nested_subsets(of_patient, shares, int(seeds[repeat]))
+        for size, subset in enumerate(subsets):
+            if subset.all() and repeat:  # there is but one of all
+                values[repeat, size] = values[0, size]
+                added[size] += first_added
+                continue
+            outputs = measures.outputs(X, y, np.flatnonzero(subset[of_group]), of_group)
+            scores = measures.scores(y, outputs)
+            values[repeat, size] = scores.values
+            now = np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
+            added[size] += now
+            if subset.all():
+                first_added = now
+        on_repeat()
+    patients = np.array([subset.sum() for subset in subsets])
+    images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])
+    learnt = np.array([has[subset].sum(axis=0) for subset in subsets]) * 1.0
+    return LearningCurve(
+        patients, images, learnt, patients * (1 - 1 / groups), values, added / repeats, measures.judged(y, of_group)
+    )
