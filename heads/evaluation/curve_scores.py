@@ -47,7 +47,7 @@ class CurveKind(Protocol):
     def has(self, y: np.ndarray) -> np.ndarray:
         """Which rows have which target, bool array of shape (n, n_targets)."""
 
-    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, of_group: np.ndarray) -> np.ndarray:
+    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, folds: np.ndarray) -> np.ndarray:
         """What ridges give every row, array of shape (n, n_outputs): learnt from the rows ``learnt``, positions, and of
         each of those from the other patients'."""
 
@@ -55,17 +55,15 @@ class CurveKind(Protocol):
         """Of all rows."""
 
 
-def _given(X: np.ndarray, targets: np.ndarray, learnt: np.ndarray, of_group: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-    """One ridge, its penalty chosen by what is held out, patient by patient; array of shape (n, n_columns)."""
+def _given(X: np.ndarray, targets: np.ndarray, learnt: np.ndarray, folds: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """One ridge, its penalty chosen by the folds that are held out; array of shape (n, n_columns)."""
     own = targets[learnt]
     smoother = RidgeSmoother(X[learnt], weight)
-    patients = np.unique(of_group[learnt], return_inverse=True)[1]
-    order = np.argsort(patients, kind="stable")
-    folds = np.split(order, np.cumsum(np.bincount(patients))[:-1])
-    penalty = smoother.best_penalty(own, folds)
+    held = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    penalty = smoother.best_penalty(own, held)
     slopes, level = smoother.model(own, penalty)
     given = X @ slopes + level
-    given[learnt] = smoother.held_out(own, folds, penalty)
+    given[learnt] = smoother.held_out(own, held, penalty)
     return np.asarray(given)
 
 
@@ -79,10 +77,10 @@ class _OfClasses:
     def has(self, y: np.ndarray) -> np.ndarray:
         return np.eye(int(y.max()) + 1, dtype=bool)[y]
 
-    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, of_group: np.ndarray) -> np.ndarray:
+    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, folds: np.ndarray) -> np.ndarray:
         own = y[learnt]
         weight = len(own) / np.bincount(own)[own] / len(np.unique(own))  # classes count alike
-        return _given(X, np.eye(int(y.max()) + 1)[y], learnt, of_group, weight)
+        return _given(X, np.eye(int(y.max()) + 1)[y], learnt, folds, weight)
 
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
         has = self.has(y)
@@ -103,13 +101,13 @@ class _OfLabels:
     def has(self, y: np.ndarray) -> np.ndarray:
         return np.asarray(y == 1)
 
-    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, of_group: np.ndarray) -> np.ndarray:
+    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, folds: np.ndarray) -> np.ndarray:
         given = np.zeros(y.shape)
         patterns, which = np.unique(~np.isnan(y[learnt]), axis=1, return_inverse=True)
         for place, known in enumerate(patterns.T):  # labels that are known of the same rows share a decomposition
             columns = np.flatnonzero(which.ravel() == place)
             if known.any():
-                given[:, columns] = _given(X, np.asarray(y[:, columns], np.float64), learnt[known], of_group, None)
+                given[:, columns] = _given(X, np.asarray(y[:, columns], np.float64), learnt[known], folds[known], None)
         return given
 
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
@@ -134,8 +132,8 @@ class _OfNumbers:
     def has(self, y: np.ndarray) -> np.ndarray:
         return np.ones((len(y), 1), bool)
 
-    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, of_group: np.ndarray) -> np.ndarray:
-        return _given(X, y[:, None], learnt, of_group, None)
+    def outputs(self, X: np.ndarray, y: np.ndarray, learnt: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        return _given(X, y[:, None], learnt, folds, None)
 
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
         error = np.abs(outputs - y[:, None])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .curve_scores import CURVES
-from .patient_subsets import nested_subsets, strata_of_patients, subset_shares
+from .patient_subsets import FOLDS, dealt_folds, nested_subsets, strata_of_patients, subset_shares
 
 
 @dataclass(frozen=True)
@@ -74,21 +74,17 @@ def learning_curve(
     for repeat in range(repeats):
         subsets = nested_subsets(of_patient, shares, int(seeds[repeat]))
         for size, subset in enumerate(subsets):
-            if subset.all() and repeat:  # there is but one of all
-                values[repeat, size] = values[0, size]
-                added[size] += first_added
-                continue
-            outputs = measures.outputs(X, y, np.flatnonzero(subset[of_group]), of_group)
+            folds = dealt_folds(of_patient, subset, int(seeds[repeat]))[of_group]
+            learnt_rows = np.flatnonzero(subset[of_group])
+            outputs = measures.outputs(X, y, learnt_rows, folds[learnt_rows])
             scores = measures.scores(y, outputs)
             values[repeat, size] = scores.values
             now = np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
             added[size] += now
-            if subset.all():
-                first_added = now
         on_repeat()
     patients = np.array([subset.sum() for subset in subsets])
     images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])
     learnt = np.array([has[subset].sum(axis=0) for subset in subsets]) * 1.0
     return LearningCurve(
-        patients, images, learnt, patients * (1 - 1 / groups), values, added / repeats, measures.judged(y, of_group)
+        patients, images, learnt, patients * (1 - patients / groups / FOLDS), values, added / repeats, measures.judged(y, of_group)
     )

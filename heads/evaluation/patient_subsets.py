@@ -9,6 +9,7 @@ import numpy as np
 SMALLEST = 0.1  # of the patients of each stratum
 LEAST = 4  # patients of each stratum, where there are as many
 SIZES = 7
+FOLDS = 10
 
 
 def strata_of_patients(strata: np.ndarray, of_group: np.ndarray) -> np.ndarray:
@@ -56,3 +57,14 @@ def nested_subsets(strata: np.ndarray, shares: Sequence[float] | np.ndarray, see
         own = order[strata[order] == stratum]
         place[own], count[own] = np.arange(len(own)), len(own)
     return [place < np.maximum(np.round(share * count), LEAST) for share in shares]
+
+
+def dealt_folds(strata: np.ndarray, subset: np.ndarray, seed: int) -> np.ndarray:
+    """The fold of each patient of a subset, int array of shape (n_groups,); -1 of others. Strata are dealt evenly."""
+    chance = np.random.default_rng(seed).random(len(strata))
+    own = np.flatnonzero(subset)
+    rare = np.bincount(strata[own])
+    count = int(np.clip(rare[rare > 0].min(), 2, FOLDS))
+    folds = np.full(len(strata), -1)
+    folds[own[np.lexsort((chance[own], strata[own]))]] = np.arange(len(own)) % count
+    return folds
