@@ -1,8 +1,10 @@
 """A learning curve: how good models are that learnt from ever more patients, each patient judged by others' models.
 
-A model that learnt from a subset of the patients judges all others at once; of the subset's own, what the model
-without each of them gives follows from the same decomposition (:mod:`heads.evaluation.ridge_smoother`). So every
-patient is judged at every size, and the last point is a model of all patients but the one that is judged.
+A model that learnt from a subset of the patients judges all others at once; the subset's own are judged in folds, a
+tenth of them by what the other nine tenths give, which follows from the same decomposition
+(:mod:`heads.evaluation.ridge_smoother`). So every patient is judged at every size, and the last point is that of all
+patients, cross-validated. Folds and not single patients are left out: without one patient the others are a little more
+of the other classes, and a model that has learnt nothing would be wrong about everyone.
 """
 
 from __future__ import annotations
@@ -23,9 +25,8 @@ class LearningCurve:
     Attributes
     ----------
     patients, images : arrays of shape (n_sizes,), of the subsets.
-    learnt : array of shape (n_sizes, n_targets): patients with the target that a model learnt from, on average over those
-        that are judged.
-    all_learnt : array of shape (n_sizes,): the same of any patients.
+    learnt : array of shape (n_sizes,): patients that a model learnt from, on average over those who are judged.
+    having : int array of shape (n_targets,): patients with the target.
     values : array of shape (repeats, n_sizes, n_targets).
     added : array of shape (n_sizes, n_groups, n_targets): what each patient adds to the mean over repeats.
     judged : bool array of shape (n_targets,), of which there is enough to judge by.
@@ -34,7 +35,7 @@ class LearningCurve:
     patients: np.ndarray
     images: np.ndarray
     learnt: np.ndarray
-    all_learnt: np.ndarray
+    having: np.ndarray
     values: np.ndarray
     added: np.ndarray
     judged: np.ndarray
@@ -84,7 +85,12 @@ def learning_curve(
         on_repeat()
     patients = np.array([subset.sum() for subset in subsets])
     images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])
-    learnt = np.array([has[subset].sum(axis=0) for subset in subsets]) * 1.0
     return LearningCurve(
-        patients, images, learnt, patients * (1 - patients / groups / FOLDS), values, added / repeats, measures.judged(y, of_group)
+        patients,
+        images,
+        patients * (1 - patients / groups / FOLDS),
+        has.sum(axis=0),
+        values,
+        added / repeats,
+        measures.judged(y, of_group),
     )
