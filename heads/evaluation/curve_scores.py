@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import expit
 
-from .label_metrics import enough
+from .intervals import Interval, mean_recall, share_interval
+from .label_metrics import enough, evaluate_labels
+from .number_metrics import evaluate_numbers
 from .ridge_smoother import RidgeSmoother
-from .roc_areas import area_of
+from .roc_areas import area_limits, area_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class CurveKind(Protocol):
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
         """Of all rows."""
 
+    def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
+        """The 95% interval of a target's score as a test has it, or with None that of the headline."""
+
 
 def _given(X: np.ndarray, targets: np.ndarray, learnt: np.ndarray, folds: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """One ridge, its penalty chosen by the folds that are held out; array of shape (n, n_columns)."""
@@ -89,6 +95,13 @@ class _OfClasses:
         values = right.sum(axis=0) / counts
         return Scores(values, (right - has * values) / counts)
 
+    def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
+        predicted = outputs.argmax(axis=1)
+        if target is None:
+            return mean_recall(y, predicted, of_group)
+        own = y == target
+        return share_interval(predicted[own] == target, of_group[own])
+
 
 class _OfLabels:
     metric = "mean_roc_auc"
@@ -121,6 +134,15 @@ class _OfLabels:
                 values[label], added[rows, label] = area.value, (area.ranked - area.value) / counts
         return Scores(values, added)
 
+    def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
+        if target is None:
+            names = [str(label) for label in range(y.shape[1])]
+            low, high = evaluate_labels(y, expit(outputs), of_group, names)["mean_roc_auc_ci"]
+            return low, high
+        own = ~np.isnan(y[:, target])
+        score, groups = outputs[own, target], np.unique(of_group[own], return_inverse=True)[1]
+        return area_limits(area_of(y[own, target] == 1, score), score, groups)
+
 
 class _OfNumbers:
     metric = "mae"
@@ -138,6 +160,10 @@ class _OfNumbers:
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
         error = np.abs(outputs - y[:, None])
         return Scores(error.mean(axis=0), (error - error.mean()) / len(y))
+
+    def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
+        low, high = evaluate_numbers(y, outputs[:, 0], of_group)["mae_ci"]
+        return low, high
 
 
 CURVES: dict[str, CurveKind] = {"classes": _OfClasses(), "labels": _OfLabels(), "number": _OfNumbers()}

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from .curve_scores import CURVES
+from .intervals import Interval
 from .patient_subsets import FOLDS, dealt_folds, nested_subsets, strata_of_patients, subset_shares
 
 
@@ -30,6 +32,8 @@ class LearningCurve:
     values : array of shape (repeats, n_sizes, n_targets).
     added : array of shape (n_sizes, n_groups, n_targets): what each patient adds to the mean over repeats.
     judged : bool array of shape (n_targets,), of which there is enough to judge by.
+    spreads, spread : array of shape (n_targets,), and a number: of each target's score at the largest size, and of the
+        mean of those judged, a standard deviation over patients to be judged by, from their 95% intervals.
     """
 
     patients: np.ndarray
@@ -39,6 +43,8 @@ class LearningCurve:
     values: np.ndarray
     added: np.ndarray
     judged: np.ndarray
+    spreads: np.ndarray
+    spread: float
 
 
 def learning_curve(
@@ -83,6 +89,7 @@ def learning_curve(
             now = np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
             added[size] += now
         on_repeat()
+    judged = measures.judged(y, of_group)
     patients = np.array([subset.sum() for subset in subsets])
     images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])
     return LearningCurve(
@@ -92,5 +99,14 @@ def learning_curve(
         has.sum(axis=0),
         values,
         added / repeats,
-        measures.judged(y, of_group),
+        judged,
+        np.array(
+            [_spread(measures.interval(y, outputs, of_group, i)) if judged[i] else np.nan for i in range(len(judged))]
+        ),
+        _spread(measures.interval(y, outputs, of_group, None)) if judged.any() else np.nan,
     )
+
+
+def _spread(interval: Interval) -> float:
+    """The standard deviation of what has such a 95% interval."""
+    return float((interval[1] - interval[0]) / (2 * ndtri(0.975)))

@@ -25,6 +25,7 @@ _POWERS = np.linspace(0.1, 1.5, 15)
 _ONSETS = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8])  # n0, in units of all patients
 _NODES = ndtri((np.arange(25) + 0.5) / 25)  # of a normal
 _SMALL = 0.6  # of the patients: subsets up to here differ enough to see what another choice of patients does
+_DECAY = 1.5  # of the variance between training sets: 1 were each patient's own share, 2 what pairs of them make
 _MISFIT = 0.05  # of what is left to perfect, where patients become e times as many
 
 
@@ -59,43 +60,37 @@ class Measured:
         return found - far, found, found + far
 
 
-def measured(curve: LearningCurve, targets: np.ndarray, lower_is_better: bool) -> Measured:
-    """The mean figure of some targets.
+def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) -> Measured:
+    """The figure of a target, or with None the mean of those that are judged.
 
     Parameters
     ----------
     curve : what was measured.
-    targets : bool array of shape (n_targets,), or positions.
+    target : its position.
     lower_is_better : of errors, which are turned round.
     """
+    targets = curve.judged if target is None else np.array([target])
+    spread = curve.spread if target is None else float(curve.spreads[target])
     sign = -1 if lower_is_better else 1
     of_repeat = sign * curve.values[:, :, targets].mean(axis=2)
     added = curve.added[:, :, targets].mean(axis=2)
-    repeats, groups = len(of_repeat), added.shape[1]
+    repeats = len(of_repeat)
     values, learnt = of_repeat.mean(axis=0), curve.learnt
-    # Other patients to be judged by, the same at every size ...
-    covariance = added @ added.T * groups / (groups - 1)
-    if not lower_is_better:
-        covariance += max(0.0, _least_variance(curve, targets) - covariance[-1, -1])
+    # Other patients to be judged by, the same at every size; how much they may differ is what the interval of the figure
+    # says, which knows what few patients do not show ...
+    covariance = added @ added.T
+    covariance += max(0.0, spread**2 - covariance[-1, -1])
     # ... other orders of them, which more repeats would average out ...
     between = np.cov(of_repeat.T)
     covariance += between / repeats
-    # ... and others to learn from. Subsets of one size differ by their patients, less so the more of them they share;
-    # what the mean over subsets keeps of that is a sum over all patients, and the same sum at every size.
+    # ... and others to learn from. Subsets of one size differ by their patients, the less so the more of them they share,
+    # and by a power of that size; what is left at the size of all is a step that every size shares.
     share = learnt / learnt[-1]
     small = share < _SMALL
-    differ = np.maximum(np.diag(between)[small] / (1 - share[small]) * learnt[small], 1e-12)
-    kept = np.sqrt(np.exp(np.log(differ).mean()) / learnt * share)
-    covariance += np.outer(kept, kept) + 1e-12 * np.eye(len(values))
+    differ = np.diag(between)[small] / (1 - share[small] ** _DECAY) * share[small] ** _DECAY
+    covariance += np.exp(np.log(np.maximum(differ, 1e-12)).mean()) + 1e-12 * np.eye(len(values))
     room = -values[-1] if lower_is_better else 1 - values[-1]
     return Measured(values, learnt, covariance, max(float(room), 1e-3))
-
-
-def _least_variance(curve: LearningCurve, targets: np.ndarray) -> float:
-    """Of shares of so many patients at the largest size: none of them wrong does not mean that none ever is."""
-    n = curve.having[targets]
-    share = (curve.values[:, -1, targets].mean(axis=0) * n + 0.5) / (n + 1)
-    return float((share * (1 - share) / n).sum() / len(n) ** 2)
 
 
 @dataclass(frozen=True)
@@ -168,5 +163,5 @@ class PowerLaws:
         """Quantiles of normals around these, weighed."""
         values = (middles[:, None] + far * _NODES).ravel()
         order = np.argsort(values)
-        up_to = np.cumsum(np.repeat(self._weight, len(_NODES))[order])
+        up_to = np.cumsum(np.repeat(self._weight / len(_NODES), len(_NODES))[order])
         return np.asarray(values[order][np.searchsorted(up_to, _ENDS)])
