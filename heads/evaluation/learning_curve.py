@@ -17,7 +17,7 @@ from scipy.special import ndtri
 
 from .curve_scores import CURVES
 from .intervals import Interval
-from .patient_subsets import FOLDS, dealt_folds, nested_subsets, strata_of_patients, subset_shares
+from .patient_subsets import dealt_folds, nested_subsets, strata_of_patients, subset_shares
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LearningCurve:
     spread: float
 
 
-def learning_curve(
+def measure_curve(
     X: np.ndarray,
     y: np.ndarray,
     of_group: np.ndarray,
@@ -77,11 +77,13 @@ def learning_curve(
     np.logical_or.at(has, of_group, measures.has(y))
     values = np.empty((repeats, len(shares), targets))
     added = np.zeros((len(shares), groups, targets))
+    counts = np.empty(len(shares))
     seeds = np.random.SeedSequence(seed).generate_state(repeats)
     for repeat in range(repeats):
         subsets = nested_subsets(of_patient, shares, int(seeds[repeat]))
         for size, subset in enumerate(subsets):
             folds = dealt_folds(of_patient, subset, int(seeds[repeat]))[of_group]
+            counts[size] = folds.max() + 1
             learnt_rows = np.flatnonzero(subset[of_group])
             outputs = measures.outputs(X, y, learnt_rows, folds[learnt_rows])
             scores = measures.scores(y, outputs)
@@ -95,7 +97,7 @@ def learning_curve(
     return LearningCurve(
         patients,
         images,
-        patients * (1 - patients / groups / FOLDS),
+        patients * (1 - patients / groups / counts),
         has.sum(axis=0),
         values,
         added / repeats,

@@ -60,11 +60,20 @@ def nested_subsets(strata: np.ndarray, shares: Sequence[float] | np.ndarray, see
 
 
 def dealt_folds(strata: np.ndarray, subset: np.ndarray, seed: int) -> np.ndarray:
-    """The fold of each patient of a subset, int array of shape (n_groups,); -1 of others. Strata are dealt evenly."""
+    """The fold of each patient of a subset, int array of shape (n_groups,); -1 of others.
+
+    Strata are dealt evenly: to ten folds, or as many as the rarest has patients.
+
+    Parameters
+    ----------
+    strata : int array of shape (n_groups,), of patients; each has two or more of the subset.
+    subset : bool array of shape (n_groups,).
+    seed : of who goes where.
+    """
     chance = np.random.default_rng(seed).random(len(strata))
     own = np.flatnonzero(subset)
-    rare = np.bincount(strata[own])
-    count = int(np.clip(rare[rare > 0].min(), 2, FOLDS))
+    there = np.bincount(strata[own])
+    count = int(np.clip(there[there > 0].min(), 2, FOLDS))
     folds = np.full(len(strata), -1)
     folds[own[np.lexsort((chance[own], strata[own]))]] = np.arange(len(own)) % count
     return folds
