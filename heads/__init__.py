@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .experiments.baselines import baselines as baselines
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
+    from .experiments.learning_curve import learning_curve as learning_curve
     from .experiments.reproduction import reproduce as reproduce
     from .experiments.scout import scout as scout
     from .exporting.bundle_export import export_bundle as export_bundle
@@ -52,6 +53,7 @@ _HOMES = {
     "predict": "inference.prediction",
     "reproduce": "experiments.reproduction",
     "export_bundle": "exporting.bundle_export",
+    "learning_curve": "experiments.learning_curve",
     "scout": "experiments.scout",
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",

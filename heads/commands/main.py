@@ -24,6 +24,7 @@ from .compare import compare
 from .fit_head import fit_head
 from .grid import grid
 from .judge import evaluate, predict
+from .learning_curve import learning_curve
 from .report import report
 from .reproduce import reproduce
 from .saliency import saliency
@@ -33,7 +34,7 @@ from .tsne import tsne
 
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
-    *(fit_head, grid, baselines, tsne, reproduce),
+    *(fit_head, grid, baselines, learning_curve, tsne, reproduce),
     *(audit, evaluate, predict, compare, saliency, report, bundle_group),
 )
 

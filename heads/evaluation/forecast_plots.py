@@ -30,7 +30,7 @@ def forecast_chart(told: Mapping[str, Any], law: Sequence[Mapping[str, float]], 
     caption : what it is of.
     """
     each = [(name, one) for name, one in told["classes"].items() if one.get("curve")]
-    each = sorted(each, key=lambda item: -item[1]["patients"])[:_SHAPES]
+    each = sorted(each, key=lambda item: -item[1]["patients"])[:_SHAPES] if len(told["classes"]) > 1 else []
     figure, axes = canvas(9.4 if each else 5.6, 4.0, caption, columns=2 if each else 1)
     _headline(axes[0], told, law)
     if each:

@@ -55,7 +55,7 @@ def measure_curve(
     kind: str,
     repeats: int,
     seed: int,
-    on_repeat: Callable[[], None] = lambda: None,
+    on_repeat: Callable[[int], None] = lambda done: None,
 ) -> LearningCurve:
     """Measure it.
 
@@ -67,7 +67,7 @@ def measure_curve(
     strata : int array of shape (n,), not negative: of what each subset has its share.
     repeats : how often patients are put in another order.
     seed : of these orders.
-    on_repeat : called after each.
+    on_repeat : called after each with how many are done.
     """
     measures = CURVES[kind]
     of_patient = strata_of_patients(strata, of_group)
@@ -90,7 +90,7 @@ def measure_curve(
             values[repeat, size] = scores.values
             now = np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
             added[size] += now
-        on_repeat()
+        on_repeat(repeat + 1)
     judged = measures.judged(y, of_group)
     patients = np.array([subset.sum() for subset in subsets])
     images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])

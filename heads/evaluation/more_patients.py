@@ -39,12 +39,12 @@ def what_more_buys(curve: LearningCurve, kind: str, classes: Sequence[str], more
     few = _too_few(curve, kind, classes)
     told = _told(curve, None, lower, _NAMES[of.metric], more, few)
     each: dict[str, Any] = {}
-    for place, name in enumerate(classes if kind != "number" else ()):
+    for place, name in enumerate(classes):
         if not curve.judged[place]:
             each[name] = {"patients": int(curve.having[place]), "cannot_say": "too few patients to judge it by"}
             continue
-        own = _told(curve, place, lower, f"{_OF_ONE[of.of_target]} of {name}", more, few)
-        own.pop("law")
+        own = _told(curve, place, lower, f"{_OF_ONE[of.of_target]} of {name}", more, few) if len(classes) > 1 else told
+        own = {key: value for key, value in own.items() if key != "law"}
         each[name] = {"patients": int(curve.having[place]), **own}
     return {
         "metric": of.metric,

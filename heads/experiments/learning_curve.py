@@ -146,7 +146,6 @@ def learning_curve(
             **stamp("learning-curve", features),
             "task": learns.name,
             "learns": about_task(features.task),
-            "classes_named": list(features.classes),
             "warnings": warnings,
             "synthetic": features.synthetic,
             "repeats": repeats,
@@ -181,7 +180,7 @@ def _write(folder: Path, result: dict[str, Any], law: list[dict[str, float]], fe
     """The tables and the picture, and ``run.json``."""
     figures = [(result["metric"], result)] + [
         (f"{result['of_each']} of {name}", one) for name, one in result["classes"].items() if one.get("curve")
-    ]
+    ] * (len(result["classes"]) > 1)
     rows: list[list[Any]] = []
     for name, one in figures:
         for point in one["curve"]:

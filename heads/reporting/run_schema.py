@@ -100,7 +100,7 @@ class Run(msgspec.Struct):
     verb: str | None = None
     finished: str | None = None
     data: Place = ""
-    classes: list[ClassName] = []
+    classes: list[ClassName] | dict[ClassName, Any] = []
     learns: Learns = msgspec.field(default_factory=Learns)
     weights: str = ""
     pooling: str | None = None
