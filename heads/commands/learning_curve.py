@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import click
@@ -13,8 +12,6 @@ from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, SEEDS, TA
 from .formatting import interval_text, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLINGS
 from .parsing import whole_numbers
-
-_log = logging.getLogger(__name__)
 
 
 @click.command("learning-curve")
@@ -47,7 +44,6 @@ def learning_curve(cache: str, output: Output, more: str | None, repeats: int, *
         more=asked,
         repeats=repeats,
         cache=cache,
-        on_repeat=lambda done: _log.info("learning-curve: %d of %d orders of the patients", done, repeats),
         **options,
     )
     called = result["metric"].replace("_", " ")
@@ -76,5 +72,5 @@ def _classes(result: dict[str, Any]) -> list[str]:
             said = f"{first['gain']:+.2f} ({low:+.2f} to {high:+.2f}) from {first['more']:,} more patients of all kinds"
         lines.append(f"  {result['of_each'].replace('_', ' ')} of {name:<{wide}}{one['patients']:>6} patients   {said}")
     if result["most_to_gain"] is not None:
-        lines.append(f"most to gain: {result['most_to_gain']}")
+        lines.append(f"most to gain, of those that can be told: {result['most_to_gain']}")
     return lines

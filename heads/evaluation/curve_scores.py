@@ -61,7 +61,9 @@ class CurveKind(Protocol):
         """The 95% interval of a target's score as a test has it, or with None that of the headline."""
 
 
-def _given(X: np.ndarray, targets: np.ndarray, learnt: np.ndarray, folds: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+def _given(
+    X: np.ndarray, targets: np.ndarray, learnt: np.ndarray, folds: np.ndarray, weight: np.ndarray | None
+) -> np.ndarray:
     """One ridge, its penalty chosen by the folds that are held out; array of shape (n, n_columns)."""
     own = targets[learnt]
     smoother = RidgeSmoother(X[learnt], weight)

@@ -22,10 +22,11 @@ FEWEST = 20  # patients
 _ENDS = (0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2)
 _RISES = np.linspace(0, 1, 61)  # from the last figure to the limit, in units of what is left to perfect
 _POWERS = np.linspace(0.1, 1.5, 15)
-_ONSETS = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8])  # n0, in units of all patients
+_ONSETS = np.array([0, 0.1, 0.3, 0.8, 2])  # n0, in units of all patients
+_BEGUN = 0.4  # weight of the last of these from which on a curve has only begun
 _NODES = ndtri((np.arange(25) + 0.5) / 25)  # of a normal
 _SMALL = 0.6  # of the patients: subsets up to here differ enough to see what another choice of patients does
-_DECAY = 1.5  # of the variance between training sets: 1 were each patient's own share, 2 what pairs of them make
+_DECAY = 1.25  # of the variance between training sets: 1 were each patient's own share, 2 what pairs of them make
 _MISFIT = 0.05  # of what is left to perfect, where patients become e times as many
 
 
@@ -147,6 +148,10 @@ class PowerLaws:
         others = of.covariance[-1, -1] / (times - 1)  # variance of the figure of the new ones
         far = np.sqrt((1 - keep) ** 2 * (self._doubt + others) + apart**2)
         return Forecast(self._spread(middle, far), self._spread(gained, apart))
+
+    def only_begun(self) -> bool:
+        """Whether much speaks for the laws that begin slowest: where such a curve ends is not to be seen yet."""
+        return bool(self._weight[self._onset == _ONSETS[-1]].sum() > _BEGUN)
 
     def likeliest(self) -> dict[str, float]:
         """``a``, ``b``, ``c`` and ``n0`` of the law that passes best, higher being better."""

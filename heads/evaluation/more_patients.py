@@ -13,6 +13,7 @@ from .learning_forecast import FARTHEST, Measured, PowerLaws, measured
 
 FEWEST = 20  # patients, and of each class or label
 FEWEST_OF_EACH = 5
+_COUNTS = 0.005  # of a gain: less is none
 _DRAWN = 40  # points of a law, as drawn
 _NAMES = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
 _OF_ONE = {"recall": "recall", "roc_auc": "ROC area", "mae": "mean absolute error"}
@@ -80,15 +81,18 @@ def _told(
         {"patients": int(n), "images": int(images), "score": sign * float(value), "low": low, "high": high}
         for n, images, value, (low, high) in zip(curve.patients, curve.images, of.values, ends, strict=True)
     ]
+    laws = PowerLaws(of)
     why = few or _flat(of, curve, name, lower)
+    if why is None and laws.only_begun():
+        why = f"the {name} has only begun to {'fall' if lower else 'rise'}, and where that ends cannot be seen yet"
     if why is not None:
         said = f"Cannot say what more patients would buy: {why}."
         nothing = [_unsaid(extra, patients, said) for extra in more]
         return {"curve": points, "fit": None, "law": [], "forecast": nothing, "cannot_say": why, "said": said}
-    laws = PowerLaws(of)
     best = laws.likeliest()
     limit = _within(laws.limit()[None, [0, 2]], lower)[0]
     forecast = [_forecast(laws, extra, patients, name, points[-1]["score"], lower) for extra in more]
+    farthest = max([asked["patients"] for asked in forecast if asked["score"] is not None], default=patients)
     return {
         "curve": points,
         "fit": {
@@ -97,7 +101,7 @@ def _told(
             "a": max(0.0, -best["a"]) if lower else best["a"],
             "a_ci": list(limit),
         },
-        "law": _law(laws, curve, max(patients + extra for extra in more), lower),
+        "law": _law(laws, curve, farthest, lower),
         "forecast": forecast,
         "cannot_say": None,
         "said": forecast[0]["said"],
@@ -105,12 +109,13 @@ def _told(
 
 
 def _law(laws: PowerLaws, curve: LearningCurve, farthest: int, lower: bool) -> list[dict[str, float]]:
-    """The law from the smallest subset to the farthest forecast, or as far as one goes."""
+    """The law from the smallest subset to the farthest forecast."""
     all_of_them = int(curve.patients[-1])
-    farthest = min(max(farthest, all_of_them + 1), FARTHEST * all_of_them)
-    ends = np.geomspace(curve.patients[0], all_of_them, _DRAWN), np.geomspace(all_of_them, farthest, _DRAWN)
+    until, beyond = (
+        np.geomspace(start, end, _DRAWN) for start, end in ((curve.patients[0], all_of_them), (all_of_them, farthest))
+    )
     drawn = []
-    for n in np.r_[ends[0], ends[1][1:]]:
+    for n in np.r_[until, beyond[1:] if farthest > all_of_them else []]:
         # Of a subset's patients some are always held out, of all of them the most.
         learnt = np.interp(n, curve.patients, curve.learnt) if n < all_of_them else curve.learnt[-1] * n / all_of_them
         low, middle, high = laws.at(float(learnt / curve.learnt[-1]))
@@ -180,9 +185,9 @@ def _sentence(
     way = "lower" if lower else "raise"
     low, then, high = map(_plain, score)
     after = f"measured with all {patients:,} it would be {low} to {high}, with {_plain(now)} now"
-    if least > 0.005 * (abs(now) if lower else 1):
+    if least > _COUNTS * (abs(now) if lower else 1):
         said = f"would {way} the {name} by some {_plain(middle)} ({_plain(least)} to {_plain(most)})"
-    elif most < 0.01 * (abs(now) if lower else 1):
+    elif most < 2 * _COUNTS * (abs(now) if lower else 1):
         said = f"would hardly change the {name}: by {_signed(-most if lower else most)} at most"
     else:
         least, most = (-most, -least) if lower else (least, most)
@@ -193,13 +198,13 @@ def _sentence(
 
 
 def _most_to_gain(each: dict[str, Any]) -> str | None:
-    """Whose figure rises most, of those that are shown to rise, by the nearest forecast."""
+    """Whose figure rises most, by the first forecast, of those that are shown to rise by something that counts."""
     gains = {
         name: one["forecast"][0]["gain"]
         for name, one in each.items()
-        if one.get("forecast") and one["forecast"][0]["gain"] is not None and one["forecast"][0]["gain_ci"][0] > 0
+        if one.get("forecast") and one["forecast"][0]["gain"] is not None and one["forecast"][0]["gain_ci"][0] > _COUNTS
     }
-    return max(gains, key=lambda name: float(gains[name])) if gains else None
+    return max(gains, key=lambda name: float(gains[name])) if len(each) > 1 and gains else None
 
 
 def _within(ends: np.ndarray, lower: bool) -> list[tuple[float, float]]:

@@ -184,7 +184,9 @@ def _write(folder: Path, result: dict[str, Any], law: list[dict[str, float]], fe
     rows: list[list[Any]] = []
     for name, one in figures:
         for point in one["curve"]:
-            rows.append([name, "measured", *(_cell(point[key]) for key in ("patients", "images", "score", "low", "high"))])
+            rows.append(
+                [name, "measured", *(_cell(point[key]) for key in ("patients", "images", "score", "low", "high"))]
+            )
         for asked in one["forecast"]:
             ends = asked["score_ci"] or [None, None]
             rows.append([name, "forecast", asked["patients"], "", *map(_cell, (asked["score"], *ends))])
