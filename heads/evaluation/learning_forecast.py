@@ -77,15 +77,15 @@ def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) ->
     added = curve.added[:, :, targets].mean(axis=2)
     repeats = len(of_repeat)
     values, learnt = of_repeat.mean(axis=0), curve.learnt
-    # Other patients to be judged by, the same at every size; how much they may differ is what the interval of the figure
-    # says, which knows what few patients do not show ...
+    # Other patients to be judged by, the same at every size; how much they may differ is what the interval of the
+    # figure says, which knows what few patients do not show ...
     covariance = added @ added.T
     covariance += max(0.0, spread**2 - covariance[-1, -1])
     # ... other orders of them, which more repeats would average out ...
     between = np.cov(of_repeat.T)
     covariance += between / repeats
-    # ... and others to learn from. Subsets of one size differ by their patients, the less so the more of them they share,
-    # and by a power of that size; what is left at the size of all is a step that every size shares.
+    # ... and others to learn from. Subsets of one size differ by their patients, the less so the more of them they
+    # share, and by a power of that size; what is left at the size of all is a step that every size shares.
     share = learnt / learnt[-1]
     small = share < _SMALL
     differ = np.diag(between)[small] / (1 - share[small] ** _DECAY) * share[small] ** _DECAY

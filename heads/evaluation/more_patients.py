@@ -142,7 +142,7 @@ def _forecast(laws: PowerLaws, more: int, patients: int, name: str, now: float, 
         "score_ci": [low, high],
         "gain": gain,
         "gain_ci": [least, most_gain],
-        "said": _sentence(more, patients + more, name, (least, gain, most_gain), now, (low, score, high), lower),
+        "said": _sentence(more, patients + more, name, (least, gain, most_gain), now, (low, high), lower),
     }
 
 
@@ -177,13 +177,13 @@ def _sentence(
     name: str,
     gain: tuple[float, float, float],
     now: float,
-    score: tuple[float, float, float],
+    score: tuple[float, float],
     lower: bool,
 ) -> str:
     """As a physician may read it."""
     least, middle, most = gain
     way = "lower" if lower else "raise"
-    low, then, high = map(_plain, score)
+    low, high = map(_plain, score)
     after = f"measured with all {patients:,} it would be {low} to {high}, with {_plain(now)} now"
     if least > _COUNTS * (abs(now) if lower else 1):
         said = f"would {way} the {name} by some {_plain(middle)} ({_plain(least)} to {_plain(most)})"

@@ -17,7 +17,7 @@ from ..evaluation.run_folder import read_table
 from . import run_schema
 
 FITTED = ("fit-head", "grid", "baselines")
-_VERBS = (*FITTED, "evaluate", "audit")
+_VERBS = (*FITTED, "evaluate", "audit", "learning-curve")
 Place = str | os.PathLike[str]
 
 
@@ -69,6 +69,7 @@ class Collected:
     evaluations : judgements of their bundles on other images, newest first.
     audit : the newest audit of the data, if there is one.
     left_out : runs beside these, on other data.
+    forecasts : learning curves of the data over its patients, newest first, one of each task.
     """
 
     data: str
@@ -76,6 +77,7 @@ class Collected:
     evaluations: list[Run]
     audit: Run | None
     left_out: list[Run] = field(default_factory=list)
+    forecasts: list[Run] = field(default_factory=list)
 
 
 def collect(
@@ -112,7 +114,11 @@ def collect(
             "belong in one table; make a report of each"
         )
     evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
-    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others)
+    forecasts: dict[tuple[str, ...], Run] = {}
+    for run in every:
+        if run.verb == "learning-curve" and run.data == data:
+            forecasts.setdefault((run.kind, *run.classes), run)
+    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others, list(forecasts.values()))
 
 
 def _runs_of(runs: Place | Sequence[Place] | None) -> list[Run]:
@@ -170,6 +176,8 @@ def _tests(about: Mapping[str, Any], verb: str) -> list[Mapping[str, Any]]:
     """Every test of a run."""
     if verb == "baselines":
         return [row["test"] for row in about["rows"]]
+    if verb == "learning-curve":
+        return []
     by_folds, left_out = about.get("cross_validated"), about.get("leave_out")
     tests = [about["test"], *([by_folds["test"]] if by_folds else [])]
     return tests + [site["test"] for site in (left_out["sites"] if left_out else ()) if site["test"] is not None]
