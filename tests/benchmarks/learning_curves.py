@@ -122,7 +122,7 @@ def draw(case: tuple[World | Patients, int, float | None]) -> tuple[dict[str, An
     names = [str(target) for target in range(curve.values.shape[2])]
     more = len(own) - int(curve.patients[-1])
     told = what_more_buys(curve, some.kind, names, [more])
-    return told, of_all(everyone, 3) if known is None else known, len(own)
+    return told, of_all(everyone, 1) if known is None else known, len(own)
 
 
 def main() -> None:
