@@ -13,6 +13,9 @@ from .formatting import interval_text, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLINGS
 from .parsing import whole_numbers
 
+_CALLED = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
+_OF_EACH = {"recall": "recall", "roc_auc": "ROC area", "mae": "error"}
+
 
 @click.command("learning-curve")
 @TASK
@@ -46,7 +49,7 @@ def learning_curve(cache: str, output: Output, more: str | None, repeats: int, *
         cache=cache,
         **options,
     )
-    called = result["metric"].replace("_", " ")
+    called = _CALLED[result["metric"]]
     lines = [f"{'patients':>9}{'images':>8}   {called}   90% interval"]
     for point in result["curve"]:
         ends = interval_text((point["low"], point["high"]))
@@ -70,7 +73,7 @@ def _classes(result: dict[str, Any]) -> list[str]:
         else:
             low, high = first["gain_ci"]
             said = f"{first['gain']:+.2f} ({low:+.2f} to {high:+.2f}) from {first['more']:,} more patients of all kinds"
-        lines.append(f"  {result['of_each'].replace('_', ' ')} of {name:<{wide}}{one['patients']:>6} patients   {said}")
+        lines.append(f"  {_OF_EACH[result['of_each']]} of {name:<{wide}}{one['patients']:>6} patients   {said}")
     if result["most_to_gain"] is not None:
         lines.append(f"most to gain, of those that can be told: {result['most_to_gain']}")
     return lines

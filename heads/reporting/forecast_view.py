@@ -34,7 +34,7 @@ def forecast_view(run: Run) -> dict[str, Any]:
         "most_to_gain": about.get("most_to_gain"),
         "chart": _chart(about),
         "now": about["curve"][-1],
-        "forecasts": about["forecast"],
+        "forecasts": [_told(one, about["lower_is_better"]) for one in about["forecast"]],
         "classes": [_class(name, one) for name, one in about["classes"].items()] if several else [],
     }
 
@@ -43,9 +43,23 @@ def _class(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
     first = next(iter(one.get("forecast") or ()), None)
     gain = None
     if first is not None and first.get("gain") is not None and first.get("gain_ci"):
-        gain = {"more": first["more"], "value": first["gain"], "low": first["gain_ci"][0], "high": first["gain_ci"][1]}
+        gain = _gain(first)
     now = (one.get("curve") or [None])[-1]
     return {"name": name, "patients": one["patients"], "now": now, "gain": gain, "why": one.get("cannot_say")}
+
+
+def _told(one: Mapping[str, Any], lower: bool) -> dict[str, Any]:
+    """A row of the table: ``more``, and as text ``score range`` and ``gain``, None where nothing is said."""
+    if one.get("score") is None or not one.get("score_ci") or one.get("gain") is None or not one.get("gain_ci"):
+        return {"more": one["more"], "score": None}
+    score, low, high = (f"{value:.3g}" if lower else f"{value:.2f}" for value in (one["score"], *one["score_ci"]))
+    return {"more": one["more"], "score": score, "range": f"{low} to {high}", "gain": _gain(one)}
+
+
+def _gain(one: Mapping[str, Any]) -> tuple[str, str]:
+    """A gain and its range, as text."""
+    value, low, high = (f"{value + 0.0:+.2f}".replace("-0.00", "0.00") for value in (one["gain"], *one["gain_ci"]))
+    return value, f"{low} to {high}"
 
 
 def _chart(about: Mapping[str, Any]) -> dict[str, Any]:
