@@ -35,9 +35,9 @@ _OF_EACH = {"recall": "recall", "roc_auc": "ROC area", "mae": "error"}
 @OUT
 @shared_options
 def learning_curve(cache: str, output: Output, more: str | None, repeats: int, **options: Any) -> None:
-    """The figure by the number of patients learnt from, and what more of them would buy.
+    """The score by the number of patients learnt from, and what more of them would buy.
 
-    Ridge models on nested subsets of the patients, judged on patients held out; a law through the figures forecasts,
+    Ridge models on nested subsets of the patients, judged on patients held out; a law through the scores forecasts,
     with a 90% interval, or it is said why nothing can be.
     """
     from ..experiments.learning_curve import learning_curve

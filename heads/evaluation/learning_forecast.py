@@ -1,8 +1,8 @@
 """What more patients would buy: a saturating power law through a learning curve, and how far it can be trusted.
 
-The figure of models that learnt from n patients is taken to be ``a - b (n + n0)^-c``, ``a`` no better than perfect and
+The score of models that learnt from n patients is taken to be ``a - b (n + n0)^-c``, ``a`` no better than perfect and
 ``c`` up to 1.5; ``n0`` lets a curve begin slowly. Every such law on a grid is weighed by how well it passes through the
-measured figures, whose errors go together: all sizes are judged by the same patients, and larger subsets hold the
+measured scores, whose errors go together: all sizes are judged by the same patients, and larger subsets hold the
 smaller ones. Beside those errors the law itself is wrong a little; that is a random walk along the logarithm of n.
 """
 
@@ -20,7 +20,7 @@ FARTHEST = 4  # times the patients that are there: no law is trusted beyond
 FEWEST = 20  # patients
 
 _ENDS = (0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2)
-_RISES = np.linspace(0, 1, 61)  # from the last figure to the limit, in units of what is left to perfect
+_RISES = np.linspace(0, 1, 61)  # from the last score to the limit, in units of what is left to perfect
 _POWERS = np.linspace(0.1, 1.5, 15)
 _ONSETS = np.array([0, 0.1, 0.3, 0.8, 2])  # n0, in units of all patients
 _BEGUN = 0.4  # weight of the last of these from which on a curve has only begun
@@ -32,7 +32,7 @@ _MISFIT = 0.05  # of what is left to perfect, where patients become e times as m
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure at each size, higher being better, and how its errors go together.
+    """A score at each size, higher being better, and how its errors go together.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Measured:
 
 
 def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) -> Measured:
-    """The figure of a target, or with None the mean of those that are judged.
+    """The score of a target, or with None the mean of those that are judged.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) ->
     repeats = len(of_repeat)
     values, learnt = of_repeat.mean(axis=0), curve.learnt
     # Other patients to be judged by, the same at every size; how much they may differ is what the interval of the
-    # figure says, which knows what few patients do not show ...
+    # score says, which knows what few patients do not show ...
     covariance = added @ added.T
     covariance += max(0.0, spread**2 - covariance[-1, -1])
     # ... other orders of them, which more repeats would average out ...
@@ -100,7 +100,7 @@ class Forecast:
 
     Attributes
     ----------
-    score : of the figure as it would be measured with them, those that are there being among them.
+    score : of the score as it would be measured with them, those that are there being among them.
     gain : of what the law rises, with no noise of measuring.
     """
 
@@ -109,7 +109,7 @@ class Forecast:
 
 
 class PowerLaws:
-    """All laws of the grid, weighed by what was measured; figures are higher where better."""
+    """All laws of the grid, weighed by what was measured; scores are higher where better."""
 
     def __init__(self, of: Measured) -> None:
         self._of = of
@@ -134,7 +134,7 @@ class PowerLaws:
         return np.asarray(self._rise * (1 - ((times + self._onset) / (1 + self._onset)) ** -self._power))
 
     def at(self, times: float) -> np.ndarray:
-        """Low end, middle and high end of the law's own figure at so many times the patients, above 0."""
+        """Low end, middle and high end of the law's own score at so many times the patients, above 0."""
         apart = _MISFIT * self._of.room * np.sqrt(abs(np.log(times)))
         return self._spread(self._level + self._gained(times), np.sqrt(self._doubt + apart**2))
 
@@ -142,10 +142,10 @@ class PowerLaws:
         """For so many times the patients, above 1."""
         of, gained = self._of, self._gained(times)
         apart = _MISFIT * of.room * np.sqrt(np.log(times))
-        # The patients who are there stay: as they lift or lower the figure now, they do by their share later.
+        # The patients who are there stay: as they lift or lower the score now, they do by their share later.
         keep = 1 / times
         middle = self._level + gained + keep * (of.values[-1] - self._level)
-        others = of.covariance[-1, -1] / (times - 1)  # variance of the figure of the new ones
+        others = of.covariance[-1, -1] / (times - 1)  # variance of the score of the new ones
         far = np.sqrt((1 - keep) ** 2 * (self._doubt + others) + apart**2)
         return Forecast(self._spread(middle, far), self._spread(gained, apart))
 

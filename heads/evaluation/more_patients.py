@@ -14,7 +14,7 @@ from .learning_forecast import FARTHEST, Measured, PowerLaws, measured
 FEWEST = 20  # patients, and of each class or label
 FEWEST_OF_EACH = 5
 _COUNTS = 0.005  # of a gain: less is none
-_DRAWN = 40  # points of a law, as drawn
+_DRAWN = 20  # points of a law, as drawn
 _NAMES = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
 _OF_ONE = {"recall": "recall", "roc_auc": "ROC area", "mae": "mean absolute error"}
 
@@ -72,7 +72,7 @@ def _too_few(curve: LearningCurve, kind: str, classes: Sequence[str]) -> str | N
 def _told(
     curve: LearningCurve, target: int | None, lower: bool, name: str, more: Sequence[int], few: str | None
 ) -> dict[str, Any]:
-    """Of one figure."""
+    """Of one score."""
     of = measured(curve, target, lower)
     patients = int(curve.patients[-1])
     sign = -1 if lower else 1
@@ -198,7 +198,7 @@ def _sentence(
 
 
 def _most_to_gain(each: dict[str, Any]) -> str | None:
-    """Whose figure rises most, by the first forecast, of those that are shown to rise by something that counts."""
+    """Whose score rises most, by the first forecast, of those that are shown to rise by something that counts."""
     gains = {
         name: one["forecast"][0]["gain"]
         for name, one in each.items()
@@ -208,7 +208,7 @@ def _most_to_gain(each: dict[str, Any]) -> str | None:
 
 
 def _within(ends: np.ndarray, lower: bool) -> list[tuple[float, float]]:
-    """Pairs of ends of figures that are higher where better, as they are measured, and none that cannot be."""
+    """Pairs of ends of scores that are higher where better, as they are measured, and none that cannot be."""
     pairs = -ends[:, ::-1] if lower else ends
     return [(float(low), float(high)) for low, high in np.clip(pairs, 0, None if lower else 1)]
 

@@ -1,4 +1,4 @@
-"""``learning-curve``: the figure by the number of patients that a model learnt from, and what more would buy."""
+"""``learning-curve``: the score by the number of patients that a model learnt from, and what more would buy."""
 
 from __future__ import annotations
 
@@ -178,11 +178,11 @@ def _strata(features: Features) -> np.ndarray:
 
 def _write(folder: Path, result: dict[str, Any], law: list[dict[str, float]], features: Features) -> None:
     """The tables and the picture, and ``run.json``."""
-    figures = [(result["metric"], result)] + [
+    metrics = [(result["metric"], result)] + [
         (f"{result['of_each']} of {name}", one) for name, one in result["classes"].items() if one.get("curve")
     ] * (len(result["classes"]) > 1)
     rows: list[list[Any]] = []
-    for name, one in figures:
+    for name, one in metrics:
         for point in one["curve"]:
             rows.append(
                 [name, "measured", *(_cell(point[key]) for key in ("patients", "images", "score", "low", "high"))]
@@ -190,7 +190,7 @@ def _write(folder: Path, result: dict[str, Any], law: list[dict[str, float]], fe
         for asked in one["forecast"]:
             ends = asked["score_ci"] or [None, None]
             rows.append([name, "forecast", asked["patients"], "", *map(_cell, (asked["score"], *ends))])
-    header = ("figure", "what", "patients", "images", "score", "low", "high")
+    header = ("metric", "what", "patients", "images", "score", "low", "high")
     write_table(folder / "learning_curve.csv", header, rows)
     caption = f"{data_title(features.data, features.synthetic)}, {features.spec.network}: {result['said']}"
     figure = forecast_chart(result, law, caption + origin_note(features))

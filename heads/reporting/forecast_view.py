@@ -1,4 +1,4 @@
-"""What more images would buy, as plain values that a page draws: figures by patients, the law, and forecasts."""
+"""What more images would buy, as plain values that a page draws: scores by patients, the law, and forecasts."""
 
 from __future__ import annotations
 

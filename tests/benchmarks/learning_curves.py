@@ -4,7 +4,7 @@
     python tests/benchmarks/learning_curves.py                 # simulated patients, 100 draws of each
     python tests/benchmarks/learning_curves.py --only none --data xrays/ --cache DIR --classes covid,normal   # and real
 
-A draw takes a third of the patients, forecasts the figure that would be measured with all of them (ten folds, patients
+A draw takes a third of the patients, forecasts the score that would be measured with all of them (ten folds, patients
 whole, as the last point of every curve), and compares it with the one that is. Simulated patients are new in every
 draw; of real ones, whose features are kept, another third is taken. Printed is how often the 90% interval held it,
 where anything was said.
@@ -105,7 +105,7 @@ def real(data: str, cache: str, classes: Sequence[str]) -> Patients:
 
 
 def of_all(patients: Patients, seeds: int) -> float:
-    """The figure as it is measured with all of them."""
+    """The score as it is measured with all of them."""
     of, own = CURVES[patients.kind], strata_of_patients(patients.strata, patients.of_group)
     rows, everyone, X = np.arange(len(patients.y)), np.ones(len(own), bool), isometric(scaled(patients.X))
     folds = [dealt_folds(own, everyone, seed)[patients.of_group] for seed in range(seeds)]
@@ -113,7 +113,7 @@ def of_all(patients: Patients, seeds: int) -> float:
 
 
 def draw(case: tuple[World | Patients, int, float | None]) -> tuple[dict[str, Any], float, int]:
-    """A forecast from a third, the figure of all, and how many times as many those are."""
+    """A forecast from a third, the score of all, and how many times as many those are."""
     world, seed, known = case
     everyone = simulated(world, np.random.default_rng([seed, 3])) if isinstance(world, World) else world
     own = strata_of_patients(everyone.strata, everyone.of_group)
@@ -137,7 +137,7 @@ def main() -> None:
     cases: dict[str, World | Patients] = {name: world for name, world in WORLDS.items() if asked.only in name}
     for names in asked.classes:
         cases[names] = real(asked.data, asked.cache, names.split(","))
-    _tell("| what | patients | now | with all | said | figure inside | above, below | mean width | gain said | gain |")
+    _tell("| what | patients | now | with all | said | score inside | above, below | mean width | gain said | gain |")
     _tell("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with multiprocessing.Pool(asked.jobs) as pool:
         for name, world in cases.items():
@@ -153,7 +153,7 @@ def _tell(line: str) -> None:
 
 def _line(name: str, found: Sequence[tuple[dict[str, Any], float, int]]) -> str:
     now = np.array([told["curve"][-1]["score"] for told, _, _ in found])
-    truth = np.array([figure for _, figure, _ in found])
+    truth = np.array([score for _, score, _ in found])
     said = np.array([told["forecast"][0]["score"] is not None for told, _, _ in found])
     patients = f"{found[0][0]['patients']} of {found[0][2]}"
     start = f"| {name} | {patients} | {now.mean():.3f} | {truth.mean():.3f} | {said.sum()} of {len(said)} |"

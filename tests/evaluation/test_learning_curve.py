@@ -1,6 +1,8 @@
-"""Learning curves over patients: nested subsets, figures of held-out patients, and what a law forecasts."""
+"""Learning curves over patients: nested subsets, scores of held-out patients, and what a law forecasts."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_subsets_hold_one_another_and_whole_patients():
     subsets = nested_subsets(strata, shares, 3)
     assert shares[-1] == 1
     assert subsets[-1].all()
-    for smaller, larger in zip(subsets, subsets[1:], strict=False):
+    for smaller, larger in itertools.pairwise(subsets):
         assert (smaller <= larger).all()
     for subset, share in zip(subsets, shares, strict=True):
         counts = np.bincount(strata[subset])
