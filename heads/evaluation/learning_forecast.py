@@ -24,7 +24,8 @@ _RISES = np.linspace(0, 1, 61)  # from the last score to the limit, in units of 
 _POWERS = np.linspace(0.1, 1.5, 15)
 _ONSETS = np.array([0, 0.1, 0.3, 0.8, 2])  # n0, in units of all patients
 _BEGUN = 0.4  # weight of the last of these from which on a curve has only begun
-_NODES = ndtri((np.arange(25) + 0.5) / 25)  # of a normal
+_LEAST = 1e-3  # of the likeliest law's weight: others are let go
+_NODES = ndtri((np.arange(15) + 0.5) / 15)  # of a normal
 _SMALL = 0.6  # of the patients: subsets up to here differ enough to see what another choice of patients does
 _DECAY = 1.25  # of the variance between training sets: 1 were each patient's own share, 2 what pairs of them make
 _MISFIT = 0.05  # of what is left to perfect, where patients become e times as many
@@ -127,7 +128,10 @@ class PowerLaws:
         missed = left - self._level[:, None]
         misfit = np.einsum("ij,jk,ik->i", missed, precision, missed)
         weight = np.exp(-0.5 * (misfit - misfit.min()))
-        self._weight = weight / weight.sum()
+        likely = weight > _LEAST * weight.max()
+        self._weight = weight[likely] / weight[likely].sum()
+        self._rise, self._power, self._onset = self._rise[likely], self._power[likely], self._onset[likely]
+        self._level = self._level[likely]
 
     def _gained(self, times: float) -> np.ndarray:
         """What each law gains from all patients that are there to so many times as many; below 0 for fewer."""

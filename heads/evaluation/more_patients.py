@@ -92,7 +92,7 @@ def _told(
     best = laws.likeliest()
     limit = _within(laws.limit()[None, [0, 2]], lower)[0]
     forecast = [_forecast(laws, extra, patients, name, points[-1]["score"], lower) for extra in more]
-    farthest = max([asked["patients"] for asked in forecast if asked["score"] is not None], default=patients)
+    drawn = max([asked["patients"] for asked in forecast if asked["score"] is not None], default=patients)
     return {
         "curve": points,
         "fit": {
@@ -101,7 +101,7 @@ def _told(
             "a": max(0.0, -best["a"]) if lower else best["a"],
             "a_ci": list(limit),
         },
-        "law": _law(laws, curve, farthest, lower),
+        "law": _law(laws, curve, drawn, lower) if target is None else [],
         "forecast": forecast,
         "cannot_say": None,
         "said": forecast[0]["said"],
