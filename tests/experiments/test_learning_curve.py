@@ -101,7 +101,7 @@ def test_the_command_line(tmp_path):
     cache = tmp_path / "c"
     images = write_sample(tmp_path / "images", train=10, test=2)
     featcache.extract(images, "pixels", size=8, cache=cache)
-    options = ["--cache", str(cache), "--repeats", "2", "--no-audit", "--more", "12,20"]
+    options = ["--cache", str(cache), "--repeats", "2", "--no-audit", "--more", "12,20", "--backbone", "pixels"]
     told = run_within(tmp_path, "learning-curve", "--json", *options, "--out", "one")
     assert told.code == 0, told.err
     result = json.loads(told.out)
