@@ -71,8 +71,10 @@ def _classes(result: dict[str, Any]) -> list[str]:
         if first is None or first["gain"] is None:
             said = "cannot say"
         else:
-            low, high = first["gain_ci"]
-            said = f"{first['gain']:+.2f} ({low:+.2f} to {high:+.2f}) from {first['more']:,} more patients of all kinds"
+            gain, low, high = (
+                "0.00" if abs(value) < 0.005 else f"{value:+.2f}" for value in (first["gain"], *first["gain_ci"])
+            )
+            said = f"{gain} ({low} to {high}) from {first['more']:,} more patients of all kinds"
         lines.append(f"  {_OF_EACH[result['of_each']]} of {name:<{wide}}{one['patients']:>6} patients   {said}")
     if result["most_to_gain"] is not None:
         lines.append(f"most to gain, of those that can be told: {result['most_to_gain']}")

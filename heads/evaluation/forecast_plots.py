@@ -66,7 +66,7 @@ def _headline(axis: Any, told: Mapping[str, Any], law: Sequence[Mapping[str, flo
     )  # fmt: skip
     axis.set(xlabel="patients", ylabel=_CALLED[told["metric"]])
     axis.set_xlim(left=0)
-    axis.legend(loc="upper right" if told["lower_is_better"] else "lower right", frameon=False, fontsize=8)
+    axis.legend(loc="lower right", frameon=False, fontsize=8)
     if told["lower_is_better"]:
         axis.set_ylim(bottom=0)
     else:

@@ -58,7 +58,7 @@ def _told(one: Mapping[str, Any], lower: bool) -> dict[str, Any]:
 
 def _gain(one: Mapping[str, Any]) -> tuple[str, str]:
     """A gain and its range, as text."""
-    value, low, high = (f"{value + 0.0:+.2f}".replace("-0.00", "0.00") for value in (one["gain"], *one["gain_ci"]))
+    value, low, high = ("0.00" if abs(value) < 0.005 else f"{value:+.2f}" for value in (one["gain"], *one["gain_ci"]))
     return value, f"{low} to {high}"
 
 
