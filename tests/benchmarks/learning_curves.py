@@ -53,9 +53,9 @@ WORLDS = {
     "two classes": World("classes", 240, 2, 150, 2, 2.0, 0.4, 0.5),
     "two classes, easy": World("classes", 240, 2, 100, 2, 4.0, 0.4, 0.5),
     "four classes": World("classes", 240, 2, 300, 4, 4.0, 0.4, 0.5),
-    "two classes, barely begun": World("classes", 600, 1, 300, 2, 1.5, 0.0, 0.7),
+    "two classes, slow": World("classes", 600, 1, 300, 2, 1.5, 0.0, 0.7),
     "three labels": World("labels", 300, 2, 100, 3, 2.5, 0.4, 0.5),
-    "three labels, barely begun": World("labels", 300, 2, 150, 3, 1.5, 0.4, 0.5),
+    "three labels, hard": World("labels", 300, 2, 150, 3, 1.5, 0.4, 0.5),
     "number": World("number", 240, 2, 100, 1, 2.0, 0.4, 0.5),
 }
 
