@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.label_errors import label_errors as label_errors
+    from .experiments.learning_curve import learning_curve as learning_curve
     from .experiments.reproduction import reproduce as reproduce
     from .experiments.scout import scout as scout
     from .exporting.bundle_export import export_bundle as export_bundle
@@ -54,6 +55,7 @@ _HOMES = {
     "label_errors": "experiments.label_errors",
     "reproduce": "experiments.reproduction",
     "export_bundle": "exporting.bundle_export",
+    "learning_curve": "experiments.learning_curve",
     "scout": "experiments.scout",
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",

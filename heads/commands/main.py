@@ -25,6 +25,7 @@ from .fit_head import fit_head
 from .grid import grid
 from .judge import evaluate, predict
 from .label_errors import label_errors
+from .learning_curve import learning_curve
 from .report import report
 from .reproduce import reproduce
 from .saliency import saliency
@@ -34,7 +35,7 @@ from .tsne import tsne
 
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
-    *(fit_head, grid, baselines, tsne, reproduce),
+    *(fit_head, grid, baselines, learning_curve, tsne, reproduce),
     *(audit, label_errors, evaluate, predict, compare, saliency, report, bundle_group),
 )
 

@@ -17,6 +17,7 @@ from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
 from .checklist_answers import checklist_answers
+from .forecast_view import forecast_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
@@ -114,6 +115,7 @@ def render(
         counted=[_about(run) for run in told.values()],
         confusions=_confusions(boards),
         elsewhere=elsewhere,
+        forecasts=[forecast_view(run) for run in collected.forecasts],
         points=points,
         missing=missing,
         curves=[c for c in map(charts.curves, _heads(collected.runs)) if c],

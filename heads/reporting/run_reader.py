@@ -18,7 +18,7 @@ from . import run_schema
 from .spread_schema import odd_spread
 
 FITTED = ("fit-head", "grid", "baselines")
-_VERBS = (*FITTED, "evaluate", "audit", "label-errors")
+_VERBS = (*FITTED, "evaluate", "audit", "label-errors", "learning-curve")
 Place = str | os.PathLike[str]
 
 
@@ -71,6 +71,7 @@ class Collected:
     audit : the newest audit of the data, if there is one.
     left_out : runs beside these, on other data.
     label_errors : the newest search for wrong labels of the data for each set of classes or labels, newest first.
+    forecasts : learning curves of the data over its patients, newest first, one of each task.
     """
 
     data: str
@@ -79,6 +80,7 @@ class Collected:
     audit: Run | None
     left_out: list[Run] = field(default_factory=list)
     label_errors: list[Run] = field(default_factory=list)
+    forecasts: list[Run] = field(default_factory=list)
 
 
 def collect(
@@ -115,10 +117,23 @@ def collect(
             "belong in one table; make a report of each"
         )
     evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
-    searched = [run for run in every if run.verb == "label-errors" and run.data == data]
-    newest = {(run.kind, run.classes): run for run in reversed(searched)}
-    doubted = [run for run in searched if run in newest.values()]
-    return Collected(data, own, evaluations, _audit(audit, every, audits, own[0]), others, doubted)
+    return Collected(
+        data,
+        own,
+        evaluations,
+        _audit(audit, every, audits, own[0]),
+        others,
+        _newest_of_each_task(every, "label-errors", data),
+        _newest_of_each_task(every, "learning-curve", data),
+    )
+
+
+def _newest_of_each_task(every: Sequence[Run], verb: str, data: str) -> list[Run]:
+    newest: dict[tuple[str, ...], Run] = {}
+    for run in every:
+        if run.verb == verb and run.data == data:
+            newest.setdefault((run.kind, *run.classes), run)
+    return list(newest.values())
 
 
 def _runs_of(runs: Place | Sequence[Place] | None) -> list[Run]:
@@ -182,6 +197,8 @@ def _tests(about: Mapping[str, Any], verb: str) -> list[Mapping[str, Any]]:
     several = {"baselines": "rows", "label-errors": "models"}
     if verb in several:
         return [row["test"] for row in about.get(several[verb], ())]
+    if verb == "learning-curve":
+        return []
     by_folds, left_out = about.get("cross_validated"), about.get("leave_out")
     tests = [about["test"], *([by_folds["test"]] if by_folds else [])]
     return tests + [site["test"] for site in (left_out["sites"] if left_out else ()) if site["test"] is not None]

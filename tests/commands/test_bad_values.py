@@ -49,6 +49,7 @@ BAD = {
     "--scheduler": ["", "nowhere", "local:0", "tcp://127.0.0.1:1", "tcp://", "http://[::1"],
     "--units": ["", "0", "-3", "64,", "x", "1.5", "64,0"],
     "--models": ["", "nosuch", "knn,nosuch"],
+    "--more": ["", "0", "-5", "1,0", "x", "1.5", "nan"],
     "--model": ["", "nosuch"],  # grid's; fit-head's are a choice
     "--param": ["", "C", "C=", "C=,", "=1", "nosuch=1", "C=3..1", "C=a..b", "C=-1", "C=nan", "C=0..10"],
     "--audit": ["", "nowhere", "empty", NUL],
@@ -89,6 +90,7 @@ GIVEN = {
     "grid": {"--pooling": "avg", "--model": "logistic", "--param": "C=1"},
     "tsne": {"--pooling": "avg"},
     "reproduce": {"--only": "b-vgg16"},
+    "learning-curve": {},
     "audit": {},
     "label-errors": {"--pooling": "avg", "--models": "knn"},
     "evaluate": {"BUNDLE": "bundle"},
