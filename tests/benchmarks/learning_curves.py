@@ -128,6 +128,7 @@ def draw(case: tuple[World | Patients, int, float | None]) -> tuple[dict[str, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0, help="of the first draw")
     parser.add_argument("--only", default="", help="worlds whose name holds this")
     parser.add_argument("--data", help="real images")
     parser.add_argument("--cache", default="cache", help="with features of them")
@@ -142,7 +143,7 @@ def main() -> None:
     with multiprocessing.Pool(asked.jobs) as pool:
         for name, world in cases.items():
             known = of_all(world, 20) if isinstance(world, Patients) else None
-            found = pool.map(draw, [(world, seed, known) for seed in range(asked.draws)], chunksize=1)
+            found = pool.map(draw, [(world, seed, known) for seed in range(asked.seed, asked.seed + asked.draws)], chunksize=1)
             _tell(_line(name, found))
 
 
