@@ -15,10 +15,21 @@ from featcache.system import schema
 
 from ..evaluation.run_folder import read_table
 from . import run_schema
+from .audit_schema import Audit
+from .forecast_schema import LearningCurve
 from .spread_schema import odd_spread
+from .suspects_schema import LabelErrors
 
 FITTED = ("fit-head", "grid", "baselines")
-_VERBS = (*FITTED, "evaluate", "audit", "label-errors", "learning-curve")
+_SCHEMAS = {
+    "fit-head": run_schema.FitHead,
+    "grid": run_schema.Grid,
+    "baselines": run_schema.Baselines,
+    "evaluate": run_schema.Evaluate,
+    "audit": Audit,
+    "label-errors": LabelErrors,
+    "learning-curve": LearningCurve,
+}
 Place = str | os.PathLike[str]
 
 
@@ -173,10 +184,10 @@ def _read(folder: Path) -> Run | None:
     where = f"{path}: not a run's description"
     about = schema.read(text, run_schema.Run, where, advice, DataError)
     # Runs of earlier versions say their verb in the folder's name alone.
-    verb = about.get("verb") or next((name for name in _VERBS if folder.name.startswith(f"{name}-")), None)
-    if verb not in _VERBS:
+    verb = about.get("verb") or next((name for name in _SCHEMAS if folder.name.startswith(f"{name}-")), None)
+    if verb not in _SCHEMAS:
         return None
-    schema.check(about, run_schema.VERBS[verb], where, advice, DataError)
+    schema.check(about, _SCHEMAS[verb], where, advice, DataError)
     if verb != "audit":
         kind = _kind(about)
         for test in _tests(about, verb):

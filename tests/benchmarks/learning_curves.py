@@ -143,7 +143,9 @@ def main() -> None:
     with multiprocessing.Pool(asked.jobs) as pool:
         for name, world in cases.items():
             known = of_all(world, 20) if isinstance(world, Patients) else None
-            found = pool.map(draw, [(world, seed, known) for seed in range(asked.seed, asked.seed + asked.draws)], chunksize=1)
+            found = pool.map(
+                draw, [(world, seed, known) for seed in range(asked.seed, asked.seed + asked.draws)], chunksize=1
+            )
             _tell(_line(name, found))
 
 

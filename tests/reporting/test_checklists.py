@@ -47,6 +47,34 @@ DOUBTED = {
     "estimated_wrong": 3,
     "suspects": [],
 }
+POINTS = [{"patients": n, "images": n, "score": 0.8, "low": 0.7, "high": 0.9} for n in (20, 40)]
+CURVE = {
+    **FIT,
+    "verb": "learning-curve",
+    "metric": "balanced_accuracy",
+    "of_each": "recall",
+    "lower_is_better": False,
+    "said": "200 more patients: +0.02 (0.00 to 0.04)",
+    "patients": 40,
+    "level": 0.9,
+    "curve": POINTS,
+    "forecast": [{"more": 200, "patients": 240, "said": "+0.02"}],
+    "classes": {name: {"patients": 20, "cannot_say": "too few"} for name in "ab"},
+}
+LEFT = {
+    "plain": 0.9,
+    "plain_ci": [0.8, 0.95],
+    "net": 0.7,
+    "net_ci": [0.6, 0.8],
+    "difference": 0.2,
+    "difference_ci": [0.1, 0.3],
+    "how": "overlap weights",
+    "matched": {"score": 0.8, "ci": [0.7, 0.9], "effective_patients": 20.0, "fewest_patients": 10.0},
+    "probes": ["border"],
+    "probes_score": 0.8,
+    "n": 80,
+    "said": "Of a balanced accuracy of 0.90, some 0.20 comes from the border",
+}
 SPREAD = {
     "metric": "accuracy",
     "repeats": 2,
@@ -75,9 +103,17 @@ def test_what_the_runs_say_is_said(tmp_path):
         "leave_out": {"column": "site", "sites": []},
         "spread": SPREAD,
     }
+    audit = {**AUDIT, "without_shortcuts": LEFT}
     here, there = {"internal": TEST, "trained_on": 40, "bundle": "of fit-1"}, {**TEST, "accuracy": 0.7}
     evaluation = {**FIT, "verb": "evaluate", **here, "test": there, "data": "/data/other"}
-    said = told(tmp_path / "runs", fit_1=fit, evaluate_1=evaluation, audit_1=AUDIT, label_errors_1=DOUBTED)
+    said = told(
+        tmp_path / "runs",
+        fit_1=fit,
+        evaluate_1=evaluation,
+        audit_1=audit,
+        label_errors_1=DOUBTED,
+        learning_curve_1=CURVE,
+    )
     tripod, claim = said["TRIPOD+AI"], said["CLAIM"]
     assert "train 40, test 40" in tripod["12a"]
     assert "80 images are of 70 patients or other groups; 1 of them stand" in claim["21"]
@@ -96,6 +132,8 @@ def test_what_the_runs_say_is_said(tmp_path):
     assert "told by file properties" in claim["30"]
     assert "2 divisions of the patients and 1 seed on each the mean accuracy is 0.850" in claim["29"]
     assert "test images 0.040, split 0.000." in claim["29"]
+    assert "some 0.20 comes from the border." in tripod["26"]
+    assert "200 more patients: +0.02 (0.00 to 0.04)." in tripod["10"]
     assert "Of 80 labels, 3 are estimated to be wrong" in claim["18"]
     assert "Not as they stand" in claim["38"]
     for number in ("2", "3a", "17", "18a", "25"):
