@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UsageError, WeightsError
 from ..spec import are_random
+from ..system.user_paths import expanded
 from . import keras_networks, network_files
 from .network import Network
 
@@ -99,7 +100,7 @@ def find(asked: Any, weights: str = OWN_WEIGHTS, identity: str | None = None) ->
     if in_house(text):
         house, _, name = text.partition(":")
         return HOUSES[house](name, weights)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if weights != OWN_WEIGHTS:
         raise UsageError(f"--weights {weights} goes with no file of a network: {path.name} holds its own")
     if not path.exists():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError
+from ..system.user_paths import expanded
 from .network_sources import OWN_WEIGHTS, label
 
 _ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
@@ -55,7 +56,7 @@ def parse(text: str) -> HouseWeights:
     match = re.fullmatch(r"random(?::(\d{1,10}))?", text)
     if match:
         return HouseWeights(seed=int(match[1] or 0))
-    path = Path(text).expanduser().absolute()
+    path = expanded(text).absolute()
     if not path.is_file() or path.suffix.lower() not in _ENDINGS:
         raise WeightsError(
             f"weights {text!r}: no such file; expected imagenet (the network's own), random[:SEED], or a file "

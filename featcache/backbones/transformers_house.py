@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ..errors import FeatcacheError, UsageError, WeightsError
 from ..system import schema
+from ..system.user_paths import expanded
 from . import hub, processor_files, torch_weights
 from .network_sources import Source
 from .torch_networks import OutputLayout, TorchNetwork, releases, why
@@ -62,7 +63,7 @@ def find(name: str, asked: str) -> Source:
     """
     installed = releases("transformers", "hf")
     weights = torch_weights.parse(asked)
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if name and folder.is_dir():
         return _of_folder(folder.absolute(), folder.absolute().name, installed, weights)
     match = re.fullmatch(rf"({_NAME})(?:@({_COMMIT}))?", name)

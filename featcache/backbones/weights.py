@@ -26,6 +26,7 @@ import numpy as np
 from ..errors import UsageError, WeightsError
 from ..spec import FeatureSpec
 from ..system import atomic_files, tensor_files
+from ..system.user_paths import expanded
 from . import random_weights
 from .precisions import KERAS_POLICIES
 from .registry import TABLE, Backbone, get
@@ -69,7 +70,7 @@ def parse(text: str) -> WeightsSource:
     match = re.fullmatch(r"random(?::(\d+))?", text)
     if match:
         return WeightsSource("random", seed=int(match.group(1) or 0))
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_file():
         raise WeightsError(
             f"weights {text!r}: no such file; expected imagenet, random[:SEED], or a .weights.h5 or .h5 file of the "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ..system.user_paths import expanded
 from .console import Output, human_size, shared_options
 
 
@@ -32,7 +32,7 @@ def weights_pack(cache: str, output: Output, names: str, out: str, size: int | N
     """
     from ..backbones import weight_packs
 
-    done = weight_packs.pack(names.split(","), Path(out).expanduser().absolute(), size)
+    done = weight_packs.pack(names.split(","), expanded(out).absolute(), size)
     size_of_all = done.file.stat().st_size
     lines = [*_listed(done), f"{done.file}: {human_size(size_of_all)}, SHA-256 {done.digest}"]
     lines.append(f"on the machine without internet: featcache weights unpack {done.file.name}")
@@ -46,7 +46,7 @@ def weights_unpack(cache: str, output: Output, pack: str) -> None:
     """Place packed weights where Keras and Hugging Face's libraries look for them, once every byte is proven."""
     from ..backbones import weight_packs
 
-    done = weight_packs.unpack(Path(pack).expanduser().absolute())
+    done = weight_packs.unpack(expanded(pack).absolute())
     placed, kept = ([str(path) for path in paths] for paths in (done.placed, done.kept))
     lines = [*_listed(done), f"{done.file}: SHA-256 {done.digest}"]
     lines += [f"placed {path}" for path in placed]

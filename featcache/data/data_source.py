@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from ..system.user_paths import expanded
 from . import filesystems
 
 
@@ -85,4 +85,4 @@ def as_source(data: str | os.PathLike[str], group_regex: str | None = None) -> D
 def _whole(place: str | os.PathLike[str]) -> str:
     """A place that means the same from every folder: a URL, or an absolute path."""
     url = filesystems.as_url(place)
-    return str(Path(filesystems.locate(place)).expanduser().absolute()) if url is None else str(url)
+    return str(expanded(filesystems.locate(place)).absolute()) if url is None else str(url)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, UsageError
+from ..system.user_paths import expanded
 from . import file_types, filesystems
 from .class_folders import Placed, place, unwrapped
 from .data_source import DataSource, as_source
@@ -123,8 +124,8 @@ def _read(source: DataSource) -> Dataset:
     if url is not None:
         patterns = group_patterns(source.group_regex)
         return _from_table(url, source, patterns) if is_manifest(url) else _from_listing(url, patterns)
-    root = Path(filesystems.locate(source.data)).expanduser()
-    if not root.exists():
+    root = expanded(filesystems.locate(source.data))
+    if not _is_there(root):
         raise DataError(f"{root}: no such file or folder; expected a folder of images or a CSV/Parquet manifest")
     patterns = group_patterns(source.group_regex)
     if not root.is_dir():
@@ -132,6 +133,14 @@ def _read(source: DataSource) -> Dataset:
     if source.images is not None:
         raise UsageError(f"--images says where the images of a table lie, and {root} is a folder; leave it out")
     return _from_folder(root.absolute(), patterns)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something is there; :class:`DataError` where that cannot be told, as of names that are too long."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DataError(f"{str(path)[:200]}: cannot be looked for ({error.strerror}); expected a path") from error
 
 
 def _from_table(root: str, source: DataSource, patterns: Sequence[re.Pattern[str]]) -> Dataset:
@@ -158,11 +167,11 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
             return named_images(url)
         listed, ignored = _listed(url)
         return _some([path for _, path in listed], url, ignored)
-    path = Path(filesystems.locate(place)).expanduser().absolute()
-    if path.is_dir():
+    path = expanded(filesystems.locate(place)).absolute()
+    if _is_there(path) and path.is_dir():
         images, ignored = walk(path)
         return _some([os.path.join(path, name) for name in images], str(path), ignored)
-    if not path.exists():
+    if not _is_there(path):
         raise DataError(f"{path}: no such file or folder")
     return named_images(str(path)) if is_manifest(str(path)) else [str(path)]
 

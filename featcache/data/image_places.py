@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..system.plain_text import printable
+from ..system.user_paths import expanded
 from . import file_types, filesystems
 from .folder_tree import every_file
 
@@ -82,7 +83,7 @@ def _place(folder: str | os.PathLike[str]) -> _Place:
         listed = dict(filesystems.listing(url))
         inside = url if url.endswith("/") else f"{url}/"
         return _Place(url, listed.__contains__, lambda name: listed.get(name, inside + name), list(listed))
-    root = str(Path(filesystems.locate(folder)).expanduser().absolute())
+    root = str(expanded(filesystems.locate(folder)).absolute())
     if not os.path.isdir(root):
         raise DataError(f"--images {root}: no such folder; expected the folder that a table's images lie in")
 

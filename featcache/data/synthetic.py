@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.user_paths import expanded
+
 CLASSES = ("covid", "normal", "pneumonia_bac", "pneumonia_vir")
 VERSION = "v1"
 SIZE = 256
@@ -23,7 +25,7 @@ SIZE = 256
 
 def is_sample(cache: Path, data: str | os.PathLike[str]) -> bool:
     """Whether this is the folder of a cache that the sample is written to."""
-    return Path(data).expanduser().absolute() == sample_folder(cache)
+    return expanded(data).absolute() == sample_folder(cache)
 
 
 def sample_folder(cache: Path) -> Path:

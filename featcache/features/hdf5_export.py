@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,6 +14,7 @@ from ..data.tasks import Task
 from ..errors import UsageError
 from ..store.store import Store
 from ..system import atomic_files
+from ..system.user_paths import expanded
 from .feature_request import FeatureRequest, choose_feature_set, choose_images
 from .pooled_rows import pooled_blocks
 
@@ -88,7 +88,7 @@ def export(
     ...     file["features"].shape, file["classes"].asstr()[:].tolist()
     ((4, 192), ['covid', 'normal'])
     """
-    path = Path(out).expanduser().absolute()
+    path = expanded(out).absolute()
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name the file to write, such as features.h5")
     request = FeatureRequest(

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import StoreError
 from ..spec import FeatureSpec
 from ..system import schema
+from ..system.user_paths import expanded
 from .index import Index
 from .maintenance_lock import alone
 from .set_folder import is_set, read_spec, size_in_bytes
@@ -26,7 +27,7 @@ class FeatureSets:
     """
 
     def __init__(self, cache: str | os.PathLike[str]) -> None:
-        self.cache = Path(cache).expanduser().absolute()
+        self.cache = expanded(cache).absolute()
         if self.cache.exists() and not self.cache.is_dir():
             raise StoreError(f"{self.cache} is a file; expected a folder for the cache")
         self.features = self.cache / "features"

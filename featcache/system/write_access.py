@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import StoreError, UsageError
 from .atomic_files import PREFIX
 from .foreign_errors import translated
+from .user_paths import expanded
 
 _TRIES = 3  # another process may take away a folder that it found empty, as this one does
 
@@ -24,7 +25,7 @@ def require_writable(folder: str | os.PathLike[str], option: str = "--cache") ->
     UsageError
         There can be no such folder.
     """
-    path = Path(folder).expanduser().absolute()
+    path = expanded(folder).absolute()
     if os.path.isfile(path):  # Path.is_file() raises for a name that is too long
         raise StoreError(f"{path} is a file; expected a folder. Choose another place with {option}.")
     for attempt in range(_TRIES):

@@ -23,6 +23,7 @@ from featcache.errors import StoreError
 from featcache.features.labelled_features import Features
 from featcache.system import atomic_files, schema
 from featcache.system.schema import Digest
+from featcache.system.user_paths import expanded
 
 from .messages import NOT_AUDITED
 from .near_duplicates import merged_groups
@@ -169,7 +170,7 @@ def _read(place: Path) -> AuditRecord | None:
 
 
 def _folder(cache: str | os.PathLike[str]) -> Path:
-    return Path(cache).expanduser().absolute() / "audits"
+    return expanded(cache).absolute() / "audits"
 
 
 def _place(cache: str | os.PathLike[str], keys: Sequence[bytes], task: Task | None) -> Path:

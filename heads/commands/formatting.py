@@ -172,4 +172,5 @@ def where_line(result: dict[str, Any]) -> str:
         notes.append(f"{' and '.join(result['made'])} set aside from the training images")
     if result["synthetic"]:
         notes.append(SYNTHETIC)
-    return "; ".join([*notes, f"figures, tables and bundle: {result['run']}"])
+    made = "figures, tables and bundle" if result.get("bundle") else "figures and tables"
+    return "; ".join([*notes, f"{made}: {result['run']}"])

@@ -21,6 +21,7 @@ from featcache.features.labelled_features import Features
 from featcache.system import atomic_files
 from featcache.system.schema import inside
 from featcache.system.spreadsheet_cells import guarded, plain
+from featcache.system.user_paths import expanded
 from featcache.system.write_access import require_writable
 
 from . import task_plots
@@ -57,7 +58,7 @@ def require_out(out: str | os.PathLike[str] | None) -> None:
         It cannot be written to.
     """
     if out is not None:
-        _require_empty(Path(out).expanduser().absolute())
+        _require_empty(expanded(out).absolute())
     require_writable("runs" if out is None else out, "--out")
 
 
@@ -69,7 +70,7 @@ def _require_empty(folder: Path) -> None:
 
 def _new_folder(out: str | os.PathLike[str] | None, *parts: str) -> Path:
     if out is not None:
-        folder = Path(out).expanduser().absolute()
+        folder = expanded(out).absolute()
         _require_empty(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -17,6 +17,7 @@ from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.store.store import Store
 from featcache.system.timer import Stopwatch
+from featcache.system.user_paths import expanded
 from featcache.system.write_access import require_writable
 
 from ..bundles.saving import save_bundle
@@ -56,7 +57,7 @@ class _Asked:
     def options(self, feature_set: str) -> dict[str, Any]:
         """Parameters of the search beside the plan's."""
         name = f"{self.request.learns.name}-{self.model}-{feature_set}.journal"
-        journal = Path(self.request.cache).expanduser().absolute() / "searches" / name
+        journal = expanded(self.request.cache).absolute() / "searches" / name
         return {"journal": journal, "memory": self.memory, "n_jobs": os.cpu_count()}
 
 

@@ -16,6 +16,7 @@ from featcache.data import filesystems
 from featcache.errors import UsageError
 from featcache.store.store import Store
 from featcache.system import atomic_files
+from featcache.system.user_paths import expanded
 
 from ..inference.embedding import tsne
 from .convolution_toy import RUNS, convolutions
@@ -105,7 +106,7 @@ def reproduce(
     """
     chosen = _chosen(only)
     network_weights.parse(weights)  # a misspelt name fails before anything is trained
-    folder = Path(out).expanduser().absolute()
+    folder = expanded(out).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     asked = _Asked(folder, Source(data, group_regex, cache, weights, preprocess), quick, seed)
     rows = []

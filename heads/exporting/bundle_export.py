@@ -19,6 +19,7 @@ from featcache.errors import BundleError, UsageError, WeightsError
 from featcache.extraction.table_request import converted_network
 from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
+from featcache.system.user_paths import expanded
 
 from ..bundles.bundle import Bundle, open_bundle
 from ..inference.prediction import predict
@@ -103,7 +104,7 @@ def export_bundle(
     >>> Path(done["file"]).name, done["equal"], done["difference"] < 1e-4
     ('model.onnx', True, True)
     """
-    path = Path(out).expanduser().absolute()
+    path = expanded(out).absolute()
     if path.is_dir() or path.suffix.lower() not in _FORMS:
         raise UsageError(f"{out}: expected a file to write, {' or '.join(_FORMS)}")
     opened = open_bundle(bundle)

@@ -11,13 +11,13 @@ import contextlib
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from featcache.errors import StoreError, UsageError
 from featcache.system import schema
+from featcache.system.user_paths import expanded
 
 try:
     import fcntl
@@ -55,7 +55,7 @@ class Journal:
     """
 
     def __init__(self, path: str | os.PathLike[str], restart: bool = False) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = expanded(path).absolute()
         self._cells: dict[str, dict[str, Any]] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

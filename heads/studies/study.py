@@ -17,6 +17,7 @@ from featcache.data.tasks import check_task
 from featcache.errors import UsageError
 from featcache.store.store import Store
 from featcache.system import memory as memory_use
+from featcache.system.user_paths import expanded
 
 from ..evaluation.run_folder import data_title
 from ..experiments.baseline_models import TABLE
@@ -116,7 +117,7 @@ def study(
         raise UsageError(f"baseline(s) {', '.join(unknown)} are unknown; there are {', '.join(TABLE)}")
     title = data_title(wanted.data or "sample")
     named = f"study-{re.sub(r'[^A-Za-z0-9.]+', '-', title).strip('-.') or 'data'}-{digest_of(wanted)[:8]}"
-    folder = Path(out).expanduser().absolute() if out is not None else Path("runs").absolute() / named
+    folder = expanded(out).absolute() if out is not None else Path("runs").absolute() / named
     with study_folder(folder), memory_use.memory_limit(wanted.memory):
         place = folder / FILE
         earlier = read_study(place) if place.is_file() else None
@@ -157,7 +158,7 @@ def _settings(
 
 def _folder_of(file: StudyFile, config: Path) -> Path | None:
     """The folder that a file written by a study lies in; None for a copy of it, and for one written by hand."""
-    beside = config.expanduser().absolute().parent
+    beside = expanded(config).absolute().parent
     return beside if file.made is not None and Path(file.made.folder) == beside else None
 
 

@@ -20,6 +20,7 @@ import tomli_w
 from featcache.data import filesystems
 from featcache.errors import DataError, UsageError
 from featcache.system import atomic_files
+from featcache.system.user_paths import expanded
 
 FILE = "study.toml"  # its name in a study's folder
 _HEAD = """\
@@ -104,7 +105,7 @@ def read_study(path: str | os.PathLike[str]) -> StudyFile:
     DataError
         There is no such file, it is no TOML, or a name or a type in it is not what it has to be.
     """
-    place = Path(path).expanduser().absolute()
+    place = expanded(path).absolute()
     try:
         file = msgspec.convert(tomllib.loads(place.read_text("utf-8")), StudyFile)
     except OSError as error:
@@ -129,7 +130,7 @@ def absolute(settings: Settings, beside: Path) -> Settings:
     def whole(place: str | None) -> str | None:
         if place is None or filesystems.is_url(place):
             return place
-        return os.path.abspath(beside / Path(place).expanduser())
+        return os.path.abspath(beside / expanded(place))
 
     file = settings.weights not in ("imagenet", "random") and not settings.weights.startswith("random:")
     weights = whole(settings.weights) if file else settings.weights

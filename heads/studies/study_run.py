@@ -25,6 +25,7 @@ from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.extraction.resolution import resolve_spec
 from featcache.store.store import Store
+from featcache.system.user_paths import expanded
 
 from ..auditing.audit import audit
 from ..auditing.audit_record import audit_runs
@@ -50,7 +51,7 @@ class StudyRun:
         self._settings, self._folder, self._cache = settings, folder, cache
         self._steps, self._watch = steps, watch
         self._root = DataSource(
-            settings.data or str(sample_folder(Path(cache).expanduser().absolute())),
+            settings.data or str(sample_folder(expanded(cache).absolute())),
             images=settings.images_below,
             metadata=settings.metadata,
             headers=settings.headers,

@@ -18,6 +18,7 @@ from featcache.commands.options import Finite
 from heads.commands import main as command_line
 
 TOO_LONG = "x" * 300
+NO_HOME = "~nobody-of-this-name/x"
 NUL = "a\0b"
 NUMBERS = ["abc", "nan", "inf", "-inf", "1e999", ""]
 PLACES = ["", "  ", NUL, TOO_LONG, "/proc/x/y", "file.txt/below"]
@@ -26,7 +27,7 @@ PLACES = ["", "  ", NUL, TOO_LONG, "/proc/x/y", "file.txt/below"]
 BAD = {
     "--cache": ["", NUL, TOO_LONG, "file.txt", "~nobody-is-called-this/x"],
     "--out": PLACES,
-    "--data": ["", NUL, TOO_LONG, "nowhere", "empty", "file.txt", "http://[::1/x.csv", "broken.csv"],
+    "--data": ["", NUL, TOO_LONG, "nowhere", "empty", "file.txt", "http://[::1/x.csv", "broken.csv", NO_HOME],
     "--images": ["", NUL, TOO_LONG, "nowhere"],
     "--metadata": ["", ",", "a,,b", NUL, "nosuch"],
     "--against": ["", NUL, "nowhere", "empty"],
@@ -52,13 +53,13 @@ BAD = {
     "--more": ["", "0", "-5", "1,0", "x", "1.5", "nan"],
     "--model": ["", "nosuch"],  # grid's; fit-head's are a choice
     "--param": ["", "C", "C=", "C=,", "=1", "nosuch=1", "C=3..1", "C=a..b", "C=-1", "C=nan", "C=0..10"],
-    "--audit": ["", "nowhere", "empty", NUL],
+    "--audit": ["", "nowhere", "empty", NUL, NO_HOME],
     "--bundle": ["", "nowhere", "empty", NUL],
     "--only": ["", "nosuch", "b-,nosuch"],
-    "--features": ["", "file.txt", NUL],
+    "--features": ["", "file.txt", NUL, NO_HOME],
     "--on-map": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
-    "BUNDLE": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
-    "IMAGE": ["", "nowhere.png", "empty", "file.txt", NUL, TOO_LONG],
+    "BUNDLE": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG, NO_HOME],
+    "IMAGE": ["", "nowhere.png", "empty", "file.txt", NUL, TOO_LONG, NO_HOME],
     "RUNS": ["", "nowhere", "empty", "file.txt", NUL],
     "TOPIC": ["nosuch", "../README", "", NUL],
     "--baselines": ["", "nosuch", "knn,nosuch"],

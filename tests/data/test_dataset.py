@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from pictures import write_images
 
-from featcache.data.dataset import open_dataset
+from featcache.data.dataset import find_images, open_dataset
 from featcache.data.tasks import task_classes
 from featcache.errors import DataError, UsageError
 
@@ -92,6 +92,11 @@ def test_what_pandas_wrote_into_a_parquet_file_may_be_damaged(tmp_path):
 def test_a_folder_of_another_shape_says_what_was_expected(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(tmp_path / "nowhere")
+    for find in (open_dataset, find_images):
+        with pytest.raises(DataError, match="cannot be looked for"):
+            find("A" * 5000)
+        with pytest.raises(UsageError, match="no such user's home"):
+            find("~nobody-of-this-name/xrays")
     (tmp_path / "d").mkdir()
     with pytest.raises(DataError, match="no images found"):
         open_dataset(tmp_path / "d")
