@@ -22,7 +22,7 @@ from ..evaluation.splits import Fold, group_folds, merged
 from ..evaluation.task_metrics import TASK_METRICS
 from ..search.streaming_pca import MOST_ROWS, sampled
 from .baseline_models import TABLES, Baseline, short_names
-from .baseline_search import ModelRows, search
+from .baseline_search import ModelRows, fit_groups, search
 from .head_models import head_model
 from .held_out import cross_validated, require_all
 from .search_scores import SCORES
@@ -127,12 +127,12 @@ def _of_baseline(
     That choice has seen every label once, as one of a handful of candidates: too little to learn one by heart.
     """
     features = seen.features
-    X, y, kind = seen.seen_by(baseline), features.y, features.task.kind
-    some_X, some_y, inner = X, y, folds
+    X, y, groups, kind = seen.seen_by(baseline), features.y, features.groups, features.task.kind
+    rows, inner = np.arange(len(y)), folds
     if baseline.quadratic:
         rows, inner = sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed)
-        some_X, some_y = X[rows], y[rows]
-    searched = search(seen.unfitted(baseline, seed), baseline.grid, some_X, some_y, inner, SCORES[kind].scoring)
+    scoring, unfitted = SCORES[kind].scoring, seen.unfitted(baseline, seed)
+    searched = search(unfitted, baseline.grid, X[rows], y[rows], inner, scoring, groups[rows])
     model = searched.search.best_estimator_
     outputs: np.ndarray | None = None
     with warnings.catch_warnings():
@@ -140,7 +140,8 @@ def _of_baseline(
         for learnt, held in folds:
             if baseline.quadratic and len(learnt) > MOST_ROWS:
                 learnt = learnt[sampled(merged(features.strata[learnt], np.arange(len(learnt)), 2), [], seed)[0]]
-            given = TASK_METRICS[kind].outputs(clone(model).fit(X[learnt], y[learnt]), X[held])
+            fitted = clone(model).fit(X[learnt], y[learnt], **fit_groups(model, groups[learnt]))
+            given = TASK_METRICS[kind].outputs(fitted, X[held])
             outputs = np.empty((len(y), given.shape[1])) if outputs is None else outputs
             outputs[held] = given
     assert outputs is not None

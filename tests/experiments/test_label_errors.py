@@ -185,7 +185,7 @@ def test_numbers_and_unknown_models_are_refused(sides, tmp_path):
     done = run_within(folder, "label-errors", "--task", "regression", "--target", "age", "--cache", "cache", "--json")
     assert done.code == 2
     assert "numbers" in done.json["error"]
-    for models in ([], ["knn", "knn"], ["nosuch"], ["ridge"]):
+    for models in ([], ["knn", "knn"], ["nosuch"], ["svr"]):
         with pytest.raises(UsageError, match=r"models: .*expected some of dense, logistic"):
             label_errors(models=models, cache=folder / "cache", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
