@@ -119,13 +119,14 @@ def _parquet(path: str) -> tuple[list[str], list[list[str]]]:
     with _opened(path) as content:
         try:
             frame = pd.read_parquet(content)
+            # Here, too, since text is decoded where it is asked for, and may be none.
+            columns = [["" if v is None or v != v else str(v) for v in frame.iloc[:, i]] for i in range(frame.shape[1])]
         except ImportError as error:
             raise DataError(f"{path}: reading Parquet needs pip install 'featcache[parquet]'") from error
         except MemoryError:
             raise
         except Exception as error:  # whatever pandas and pyarrow stumble over in a damaged file
             raise DataError(f"{path}: not a readable Parquet file: {first_line(error)}") from error
-    columns = [["" if v is None or v != v else str(v) for v in frame.iloc[:, i]] for i in range(frame.shape[1])]
     return [str(name) for name in frame.columns], columns
 
 

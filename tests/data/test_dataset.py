@@ -89,6 +89,18 @@ def test_what_pandas_wrote_into_a_parquet_file_may_be_damaged(tmp_path):
         open_dataset(tmp_path / "m.parquet")
 
 
+def test_text_in_a_parquet_file_may_be_no_text(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    latin = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0\4\0\0\0"), pa.py_buffer(b"\xe9\xe8ab")]
+    )
+    parquet.write_table(pa.table({"path": ["a.png", "b.png"], "label": latin}), tmp_path / "m.parquet")
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        open_dataset(tmp_path / "m.parquet")
+
+
 def test_a_folder_of_another_shape_says_what_was_expected(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(tmp_path / "nowhere")
