@@ -185,7 +185,7 @@ def test_openvinos_own_form_and_savedmodels_and_tflite(pictures, tmp_path):
         np.testing.assert_allclose(mine.X, theirs, rtol=1e-4, atol=1e-5)
     # A damaged one, of which OpenVINO would end the process.
     graph = tmp_path / "saved" / "saved_model.pb"
-    graph.write_bytes(graph.read_bytes().replace(b"\x08identity\x12\x11I", b"\x08.dentity\x12\x11I"))
+    graph.write_bytes(graph.read_bytes().replace(b"\x08identity\x12\x11I", b"\x08_identit\x12\x11I"))
     with pytest.raises(WeightsError, match="crashes on it"):
         extract(pictures, tmp_path / "saved")
 
