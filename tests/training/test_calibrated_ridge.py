@@ -54,8 +54,8 @@ def test_labels_are_the_ridge_classifiers_and_probabilities_rise_with_its_scores
 def test_it_is_calibrated_on_explicit_refits(whole):
     X, y, groups = patients(25, 1, 3)
     model = CalibratedRidgeClassifier(3.0).fit(X, y, groups=groups if whole else None)
-    cv = LeaveOneGroupOut() if whole else LeaveOneOut()
-    scores = cross_val_predict(RidgeClassifier(3.0), X, y, groups=groups, cv=cv, method="decision_function")
+    cv = LeaveOneGroupOut().split(X, y, groups) if whole else LeaveOneOut().split(X)
+    scores = cross_val_predict(RidgeClassifier(3.0), X, y, cv=cv, method="decision_function")
     high, low = (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2)
 
     def unlikely(power):
