@@ -30,10 +30,11 @@ _COMPONENTS = 50  # beyond, as van der Maaten & Hinton do
 # core.
 _FEW = 2000
 _GRID = 5000  # rows from which on the grid is faster than the tree
-_EARLY, _STEPS = 250, 750
+_EARLY, _STEPS, _STEPS_OF_MANY = 250, 750, 600
 _EXAGGERATION = 12.0
 # openTSNE's own rate, n after the exaggeration, left small maps less trustworthy than sklearn's: 0.917 against 0.922 on
-# 440 radiographs, where 50 gives 0.927. Maps of many rows are more so with it: 0.985 against 0.984 of 20,000.
+# 440 radiographs, where 50 gives 0.927. Maps of many rows are more so with it, in fewer steps: of 20,000
+# 0.9830 in 52 s after 600 steps, 0.9826 in 38 s after 500, where sklearn's takes 69 s for 0.9827.
 _LEAST_RATE = 50.0
 # Of new rows, as Poličar et al. do: each by itself, over few neighbours, in small steps from between them.
 _NEW_PERPLEXITY, _NEW_STEPS = 5.0, 250
@@ -125,8 +126,8 @@ def embed(X: Any, perplexity: float = 30.0, seed: int = 0) -> Embedding:
     )
     rate = max(_LEAST_RATE, count / _EXAGGERATION)  # as Belkina et al. (2019) advise
     points = points.optimize(_EARLY, exaggeration=_EXAGGERATION, momentum=0.5, learning_rate=rate, inplace=True)
-    later = count if count >= _GRID else rate
-    points = points.optimize(_STEPS, momentum=0.8, learning_rate=later, inplace=True)
+    steps, later = (_STEPS_OF_MANY, count) if count >= _GRID else (_STEPS, rate)
+    points = points.optimize(steps, momentum=0.8, learning_rate=later, inplace=True)
     return Embedding(np.array(points), projection)
 
 
