@@ -168,11 +168,11 @@ def find_images(place: str | os.PathLike[str]) -> list[str]:
         listed, ignored = _listed(url)
         return _some([path for _, path in listed], url, ignored)
     path = expanded(filesystems.locate(place)).absolute()
-    if _is_there(path) and path.is_dir():
-        images, ignored = walk(path)
-        return _some([os.path.join(path, name) for name in images], str(path), ignored)
     if not _is_there(path):
         raise DataError(f"{path}: no such file or folder")
+    if path.is_dir():
+        images, ignored = walk(path)
+        return _some([os.path.join(path, name) for name in images], str(path), ignored)
     return named_images(str(path)) if is_manifest(str(path)) else [str(path)]
 
 

@@ -84,7 +84,7 @@ def _scores(probes: Sequence[Mapping[str, Any]]) -> str:
 
 def _of_classes(probes: Sequence[Mapping[str, Any]]) -> str:
     scores = [f"{probe['score']:.0%} by {probe['probe']}" for probe in probes]
-    return f"the classes are told apart to {_and(scores)} alone (guessing: {probes[0]['chance']:.0%})"
+    return f"the classes are told apart to {with_and(scores)} alone (guessing: {probes[0]['chance']:.0%})"
 
 
 def _of_labels(probes: Sequence[Mapping[str, Any]]) -> str:
@@ -94,12 +94,12 @@ def _of_labels(probes: Sequence[Mapping[str, Any]]) -> str:
         told = sorted((one for one in probes if one["probe"] == name), key=lambda one: -one["score"])
         labels = [f"{one['label']} ({one['score']:.2f})" for one in told]
         texts.append(f"{_few(labels)} by {name}")
-    return f"labels are told, by their ROC areas, to {_and(texts)} alone (guessing: 0.50)"
+    return f"labels are told, by their ROC areas, to {with_and(texts)} alone (guessing: 0.50)"
 
 
 def _of_numbers(probes: Sequence[Mapping[str, Any]]) -> str:
     scores = [f"{probe['score']:.2f} by {probe['probe']}" for probe in probes]
-    return f"{probes[0]['label']} is told with a rank correlation of {_and(scores)} alone (guessing: 0)"
+    return f"{probes[0]['label']} is told with a rank correlation of {with_and(scores)} alone (guessing: 0)"
 
 
 _SCORES: dict[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {
@@ -116,12 +116,12 @@ def _leaks(result: Mapping[str, Any]) -> Iterator[str]:
         _count(leaks["near_duplicates"], "pair", "of near-copies"),
     ]
     if any(leaks.values()):
-        texts = _and([text for text in copies if text])
+        texts = with_and([text for text in copies if text])
         yield f"leak: {texts} in different splits; the test has partly been seen in training"
     if groups := result["group_leaks"]:
         first = groups[0]
         text = _count(len(groups), "group", "in more than one split")
-        yield f"leak: {text}, such as {first['group']} in {_and(first['splits'])}"
+        yield f"leak: {text}, such as {first['group']} in {with_and(first['splits'])}"
     inflation = result["leak_inflation"]
     if inflation and inflation["interval"][0] > 0:
         low, high = inflation["interval"]
@@ -143,7 +143,8 @@ def _copies(result: Mapping[str, Any]) -> Iterator[str]:
     same = sum(not group["conflict"] and len(set(group["splits"])) == 1 for group in result["duplicates"])
     texts = [_count(same, "set", "of identical files"), _count(near, "pair", "of near-copies")]
     if near or same:
-        yield f"copies: {_and([text for text in texts if text])} within a class; there are fewer patients than images"
+        found = with_and([text for text in texts if text])
+        yield f"copies: {found} within a class; there are fewer patients than images"
 
 
 def _images(result: Mapping[str, Any]) -> Iterator[str]:
@@ -166,12 +167,13 @@ def _balance(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:
-    return _and(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+    return with_and(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _count(number: int, thing: str, rest: str) -> str:
     return f"{number} {thing}{'s' if number != 1 else ''} {rest}" if number else ""
 
 
-def _and(parts: Sequence[str]) -> str:
+def with_and(parts: Sequence[str]) -> str:
+    """One or more things in words: ``a``, ``a and b``, ``a, b and c``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

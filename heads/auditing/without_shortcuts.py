@@ -12,7 +12,7 @@ with the shortcut, since both go together, and beside the class an imperfect pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from ..evaluation.held_out_ridge import held_out_labels, whole_group_folds
 from ..evaluation.overlap_weights import Overlap, kish, overlap
 from ..evaluation.weighed_recall import weighed_recall
+from .messages import with_and
 
 _LEAST_PATIENTS = 10  # of each class, that those alike are worth; of fewer nothing is said
 _NEARLY_ALL = 0.9  # of the way from chance to certainty: what the probes then get wrong may be noise of their own
@@ -92,7 +93,7 @@ def _log_odds(given: np.ndarray) -> np.ndarray:
 
 def _said(found: Mapping[str, Any]) -> str:
     """In a sentence, what comes from what the probes know."""
-    names, one = _and(found["probes"]), len(found["probes"]) == 1
+    names, one = with_and(found["probes"]), len(found["probes"]) == 1
     of = f"Of a balanced accuracy of {found['plain']:.2f}"
     if found["net"] is None:
         return (
@@ -112,7 +113,3 @@ def _said(found: Mapping[str, Any]) -> str:
         f"{of}, no part is shown to come from what {gives} (a difference of {found['difference']:.2f}, {low:.2f} to "
         f"{high:.2f}); {left}"
     )
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -9,12 +9,10 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, SEEDS, TASK
 
+from ..evaluation.metric_titles import TITLES
 from .formatting import interval_text, warning_lines, where_line
 from .options import NO_AUDIT, OUT, POOLINGS
 from .parsing import whole_numbers
-
-_CALLED = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
-_OF_EACH = {"recall": "recall", "roc_auc": "ROC area", "mae": "error"}
 
 
 @click.command("learning-curve")
@@ -43,13 +41,8 @@ def learning_curve(cache: str, output: Output, more: str | None, repeats: int, *
     from ..experiments.learning_curve import learning_curve
 
     asked = None if more is None else whole_numbers("--more", more)
-    result = learning_curve(
-        more=asked,
-        repeats=repeats,
-        cache=cache,
-        **options,
-    )
-    called = _CALLED[result["metric"]]
+    result = learning_curve(more=asked, repeats=repeats, cache=cache, **options)
+    called = TITLES[result["metric"]]
     lines = [f"{'patients':>9}{'images':>8}   {called}   90% interval"]
     for point in result["curve"]:
         ends = interval_text((point["low"], point["high"]))
@@ -65,17 +58,17 @@ def _classes(result: dict[str, Any]) -> list[str]:
     if len(classes) < 2:
         return []
     wide = max(len(name) for name in classes) + 2
+    from ..evaluation.more_patients import gain_in_words
+
     lines = []
     for name, one in classes.items():
         first = one["forecast"][0] if one.get("forecast") else None
         if first is None or first["gain"] is None:
             said = "cannot say"
         else:
-            gain, low, high = (
-                "0.00" if abs(value) < 0.005 else f"{value:+.2f}" for value in (first["gain"], *first["gain_ci"])
-            )
-            said = f"{gain} ({low} to {high}) from {first['more']:,} more patients of all kinds"
-        lines.append(f"  {_OF_EACH[result['of_each']]} of {name:<{wide}}{one['patients']:>6} patients   {said}")
+            gain, ends = gain_in_words(first)
+            said = f"{gain} ({ends}) from {first['more']:,} more patients of all kinds"
+        lines.append(f"  {TITLES[result['of_each']]} of {name:<{wide}}{one['patients']:>6} patients   {said}")
     if result["most_to_gain"] is not None:
         lines.append(f"most to gain, of those that can be told: {result['most_to_gain']}")
     return lines

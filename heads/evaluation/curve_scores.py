@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import expit
 
-from .intervals import Interval, mean_recall, share_interval
+from .intervals import Interval, mean_influence, mean_recall, share_interval
 from .label_metrics import enough, evaluate_labels
 from .number_metrics import evaluate_numbers
 from .ridge_smoother import RidgeSmoother
@@ -132,8 +132,7 @@ class _OfLabels:
             positive = y[rows, label] == 1
             if 0 < positive.sum() < len(rows):
                 area = area_of(positive, outputs[rows, label])
-                counts = np.where(positive, positive.sum(), (~positive).sum())
-                values[label], added[rows, label] = area.value, (area.ranked - area.value) / counts
+                values[label], added[rows, label] = area.value, area.added()
         return Scores(values, added)
 
     def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
@@ -161,7 +160,7 @@ class _OfNumbers:
 
     def scores(self, y: np.ndarray, outputs: np.ndarray) -> Scores:
         error = np.abs(outputs - y[:, None])
-        return Scores(error.mean(axis=0), (error - error.mean()) / len(y))
+        return Scores(error.mean(axis=0), mean_influence(error))
 
     def interval(self, y: np.ndarray, outputs: np.ndarray, of_group: np.ndarray, target: int | None) -> Interval:
         low, high = evaluate_numbers(y, outputs[:, 0], of_group)["mae_ci"]

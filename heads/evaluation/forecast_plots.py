@@ -6,17 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .canvas import COLOURS, GREY, LINES, MARKERS, canvas
+from .metric_titles import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CALLED = {
-    "balanced_accuracy": "balanced accuracy",
-    "mean_roc_auc": "mean ROC area",
-    "mae": "mean absolute error",
-    "recall": "recall of each class",
-    "roc_auc": "ROC area of each label",
-}
+_EACH = {"recall": "class", "roc_auc": "label"}
 _SHAPES = 8  # classes drawn: more could not be told apart
 
 
@@ -34,7 +29,7 @@ def forecast_chart(told: Mapping[str, Any], law: Sequence[Mapping[str, float]], 
     figure, axes = canvas(9.4 if each else 5.6, 4.0, caption, columns=2 if each else 1)
     _headline(axes[0], told, law)
     if each:
-        _each(axes[1], each, _CALLED[told["of_each"]])
+        _each(axes[1], each, f"{TITLES[told['of_each']]} of each {_EACH[told['of_each']]}")
     return figure
 
 
@@ -64,7 +59,7 @@ def _headline(axis: Any, told: Mapping[str, Any], law: Sequence[Mapping[str, flo
         f"{there:,} there", (there, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
         fontsize=8, color=GREY,
     )  # fmt: skip
-    axis.set(xlabel="patients", ylabel=_CALLED[told["metric"]])
+    axis.set(xlabel="patients", ylabel=TITLES[told["metric"]])
     axis.set_xlim(left=0)
     axis.legend(loc="lower right", frameon=False, fontsize=8)
     if told["lower_is_better"]:

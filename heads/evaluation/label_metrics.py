@@ -140,8 +140,7 @@ def area_influence(y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(~np.isnan(y[:, label]))
         positive = y[rows, label] == 1
         if enough(positive, np.arange(len(rows))):
-            area = area_of(positive, probabilities[rows, label])
-            added[rows] += (area.ranked - area.value) / np.where(positive, positive.sum(), (~positive).sum())
+            added[rows] += area_of(positive, probabilities[rows, label]).added()
             told += 1
     return added / max(1, told)
 

@@ -88,12 +88,11 @@ def measure_curve(
             outputs = measures.outputs(X, y, learnt_rows, folds[learnt_rows])
             scores = measures.scores(y, outputs)
             values[repeat, size] = scores.values
-            now = np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
-            added[size] += now
+            added[size] += np.stack([np.bincount(of_group, column, groups) for column in scores.added.T], axis=1)
         on_repeat(repeat + 1)
     judged = measures.judged(y, of_group)
     patients = np.array([subset.sum() for subset in subsets])
-    images = np.array([np.isin(of_group, np.flatnonzero(subset)).sum() for subset in subsets])
+    images = np.array([subset[of_group].sum() for subset in subsets])
     return LearningCurve(
         patients,
         images,

@@ -17,7 +17,6 @@ from .learning_curve import LearningCurve
 
 LEVEL = 0.9  # of intervals
 FARTHEST = 4  # times the patients that are there: no law is trusted beyond
-FEWEST = 20  # patients
 
 _ENDS = (0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2)
 _RISES = np.linspace(0, 1, 61)  # from the last score to the limit, in units of what is left to perfect

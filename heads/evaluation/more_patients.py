@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .curve_scores import CURVES
 from .learning_curve import LearningCurve
-from .learning_forecast import FARTHEST, Measured, PowerLaws, measured
+from .learning_forecast import FARTHEST, LEVEL, Measured, PowerLaws, measured
+from .metric_titles import TITLES
 
 FEWEST = 20  # patients, and of each class or label
 FEWEST_OF_EACH = 5
 _COUNTS = 0.005  # of a gain: less is none
 _DRAWN = 20  # points of a law, as drawn
-_NAMES = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
-_OF_ONE = {"recall": "recall", "roc_auc": "ROC area", "mae": "mean absolute error"}
 
 
 def what_more_buys(curve: LearningCurve, kind: str, classes: Sequence[str], more: Sequence[int]) -> dict[str, Any]:
@@ -38,20 +37,20 @@ def what_more_buys(curve: LearningCurve, kind: str, classes: Sequence[str], more
     of = CURVES[kind]
     lower = kind == "number"
     few = _too_few(curve, kind, classes)
-    told = _told(curve, None, lower, _NAMES[of.metric], more, few)
+    told = _told(curve, None, lower, TITLES[of.metric], more, few)
     each: dict[str, Any] = {}
     for place, name in enumerate(classes):
         if not curve.judged[place]:
             each[name] = {"patients": int(curve.having[place]), "cannot_say": "too few patients to judge it by"}
             continue
-        own = _told(curve, place, lower, f"{_OF_ONE[of.of_target]} of {name}", more, few) if len(classes) > 1 else told
+        own = _told(curve, place, lower, f"{TITLES[of.of_target]} of {name}", more, few) if len(classes) > 1 else told
         own = {key: value for key, value in own.items() if key != "law"}
         each[name] = {"patients": int(curve.having[place]), **own}
     return {
         "metric": of.metric,
         "of_each": of.of_target,
         "lower_is_better": lower,
-        "level": 0.9,
+        "level": LEVEL,
         "patients": int(curve.patients[-1]),
         **told,
         "classes": each,
@@ -195,6 +194,13 @@ def _sentence(
             f"may {way} the {name} by some {_plain(middle)}, and may do nothing ({_signed(least)} to {_signed(most)})"
         )
     return f"{more:,} more patients {said}; {after}."
+
+
+def gain_in_words(forecast: Mapping[str, Any]) -> tuple[str, str]:
+    """A gain that a forecast states, and the ends of its interval: ``+0.02`` and ``0.00 to +0.04``."""
+    ends = (forecast["gain"], *forecast["gain_ci"])
+    value, low, high = ("0.00" if abs(end) < 0.005 else f"{end:+.2f}" for end in ends)
+    return value, f"{low} to {high}"
 
 
 def _most_to_gain(each: dict[str, Any]) -> str | None:

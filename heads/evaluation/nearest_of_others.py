@@ -7,12 +7,6 @@ import numpy as np
 _PRODUCTS = 20_000_000  # between rows, held at a time
 
 
-def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length, so that the nearest are those of the highest cosine; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(lengths > 0, lengths, 1)
-
-
 def nearest_of_others(
     rows: np.ndarray, of_group: np.ndarray, asked: np.ndarray, among: np.ndarray, count: int
 ) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .clusters import group_codes, rows_of_groups
+from .metric_titles import TITLES
 from .ridge_smoother import RidgeSmoother
 
 _MOST = 10
@@ -109,7 +110,7 @@ def shortened(influence: dict[str, Any]) -> dict[str, Any]:
 def influence_sentence(influence: Mapping[str, Any]) -> str:
     """It in one sentence."""
     among = f"{influence['groups']} patients or groups"
-    metric = {"accuracy": "accuracy", "mae": "mean absolute error"}[influence["metric"]]
+    metric = TITLES[influence["metric"]]
     most, value = influence["most"], influence["value"]
     images = "1 image" if most["images"] == 1 else f"{most['images']} images"
     if not most["change"]:

@@ -18,6 +18,19 @@ _PENALTIES = np.logspace(-3, 3, 13)  # in units of the mean squared length of a 
 _NOTHING = 64 * np.finfo(np.float64).eps  # a direction with less than this part of the largest square is rounding
 
 
+def classifier_targets(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """What sklearn's ``RidgeClassifier`` regresses on: 1 in the column of a row's class and -1 in the others, of two
+    classes the second's column alone; float64 array of shape (n, n_classes) or (n, 1).
+
+    Parameters
+    ----------
+    labels : int array of shape (n,), classes counted from 0.
+    n_classes : how many there are, two or more.
+    """
+    signs = np.where(labels[:, None] == np.arange(n_classes), 1.0, -1.0)
+    return signs[:, 1:] if n_classes == 2 else signs
+
+
 class RidgeSmoother:
     """The decomposition of some rows.
 

@@ -32,6 +32,11 @@ class Area:
     positive: np.ndarray
     ranked: np.ndarray
 
+    def added(self) -> np.ndarray:
+        """What each row adds to the area, array of shape (n,)."""
+        counts = np.where(self.positive, self.positive.sum(), (~self.positive).sum())
+        return np.asarray((self.ranked - self.value) / counts)
+
     def sums(self, of_group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the positive and the negative rows of each group add to the area, two arrays of shape (n_groups,)."""
         count = int(of_group.max()) + 1

@@ -23,7 +23,7 @@ A part below 0, which an estimate of a small variance may be, is told as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,14 @@ PARTS = {
     "split": ("split", "which of these patients it learnt from"),
     "seed": ("seed", "chance in the training itself: initial weights, order of batches, dropout, trees"),
 }
+
+
+def part_in_words(spread: Mapping[str, Any], part: str, number: Callable[[float], str]) -> str:
+    """A part of what :meth:`Spread.about` tells: ``± 0.012`` with such a number, or why there is none."""
+    if part == "seed" and spread["has_seed"] is False:
+        return "has no seed"
+    deviation = spread["parts"][part]
+    return "not told apart" if deviation is None else f"± {number(deviation)}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .canvas import COLOURS, GREY, canvas
+from .metric_titles import TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +129,7 @@ def subgroup_chart(found: Mapping[str, Any], caption: str = "") -> Figure:
         place += 1
         axis.axhline(place - 0.5, color="#DDDDDD", linewidth=0.6)
     margin = 0.06 * (right - left) or 0.1
-    title = {"roc_auc": "ROC area", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}[found["metric"]]
+    title = TITLES[found["metric"]]
     better = "more" if found["higher_is_better"] else "less"
     axis.set(
         xlim=(left - margin, right + margin),

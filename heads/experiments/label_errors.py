@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from featcache.data.tasks import Task, about_task, as_task
 from featcache.errors import UsageError
@@ -17,7 +18,6 @@ from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited
 from ..auditing.audit_record import linked_pairs
-from ..evaluation.nearest_of_others import unit_rows
 from ..evaluation.run_folder import require_out, run_folder, stamp
 from .baseline_search import ModelRows, model_rows
 from .out_of_fold import HeldOutModel, chosen_models, out_of_fold
@@ -198,7 +198,7 @@ def _compared(features: Features, seen: ModelRows) -> np.ndarray:
     """Rows by whose distances neighbours are told: cosines, on the projection where there is one."""
     if seen.reduced is not None:
         return seen.reduced.rows  # of rows of unit length
-    return unit_rows(np.asarray(features.X) if seen.projected is None else seen.projected)
+    return normalize(np.asarray(features.X) if seen.projected is None else seen.projected)
 
 
 def _warnings(found: Suspects) -> list[str]:

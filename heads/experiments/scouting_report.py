@@ -8,6 +8,7 @@ from typing import Any
 
 from featcache.extraction.extract_paths import ExtractResult
 
+from ..auditing.messages import with_and
 from ..evaluation.elimination import Standing
 from .scouted_images import ScoutedImages
 
@@ -130,8 +131,8 @@ def _sentences(
             one.standing.gap.ci[1] for one in left if one.standing is not None and one.standing.gap is not None
         )
         said.append(
-            f"{_and([one.name for one in left])} cannot be told apart with {seen}. That is not equality: {leader.name} "
-            f"could be better by up to {widest:.3f}. Take the cheapest of them, or bring more images"
+            f"{with_and([one.name for one in left])} cannot be told apart with {seen}. That is not equality: "
+            f"{leader.name} could be better by up to {widest:.3f}. Take the cheapest of them, or bring more images"
         )
         timed = [one for one in left if one.paid]
         if len(timed) == len(left):
@@ -146,7 +147,7 @@ def _sentences(
             )
     drawn = [one.name for one in ranked if one.random_weights]
     if drawn:
-        said.append(f"RANDOM weights: {_and(drawn)} learnt nothing; such a score shows what needs no learning")
+        said.append(f"RANDOM weights: {with_and(drawn)} learnt nothing; such a score shows what needs no learning")
     if any(one.stopped for one in ranked):
         said.append(
             "A network that gains more than the others from more images may have been stopped too early: what is shown "
@@ -161,7 +162,3 @@ def _sentences(
 def _counted(a_round: Mapping[str, int]) -> str:
     patients, images = a_round["patients"], a_round["images"]
     return f"{images} images" if patients == images else f"{patients} patients ({images} images)"
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

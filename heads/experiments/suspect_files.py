@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from featcache.data import filesystems
-from featcache.data.decoding import ImageError, decode
 from featcache.features.labelled_features import Features
 
 from ..evaluation.canvas import canvas, save_figure
 from ..evaluation.run_folder import data_title, origin_note, write_json, write_table
+from ..evaluation.thumbnail import thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,12 +42,13 @@ def gallery(suspects: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     down = -(-len(shown) // across)
     figure, axes = canvas(max(6.0, 2.3 * across), 0.6 + 2.8 * down, caption + more, across, down)
     for axis, one in zip(axes, shown, strict=False):
-        picture = _picture(one["path"])
-        if picture is None:
+        small = thumbnail(one["path"], _SIDE)
+        if small is None:
             axis.text(
                 0.5, 0.5, "no picture", color="white", ha="center", va="center", fontsize=8, transform=axis.transAxes
             )
         else:
+            picture = np.asarray(small)
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=_centred(picture))
         # One square for all, so that what stands above and below them is in line.
         axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), aspect="equal")
@@ -67,17 +67,6 @@ def _centred(picture: np.ndarray) -> tuple[float, float, float, float]:
     height, width = picture.shape[:2]
     across, down = width / max(height, width), height / max(height, width)
     return (1 - across) / 2, (1 + across) / 2, (1 - down) / 2, (1 + down) / 2
-
-
-def _picture(path: str) -> np.ndarray | None:
-    try:
-        pixels = decode(filesystems.read(path))
-    except (OSError, ImageError):
-        return None
-    grey = bool((pixels[..., :1] == pixels).all())
-    image = Image.fromarray(pixels)
-    image.thumbnail((_SIDE, _SIDE))
-    return np.asarray(image.convert("L") if grey else image)
 
 
 def _short(path: str) -> str:

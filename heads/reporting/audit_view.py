@@ -11,8 +11,9 @@ from typing import Any
 from featcache.data.filesystems import is_url
 
 from ..auditing.findings import gravest_first
+from ..evaluation.thumbnail import thumbnail
 from .run_reader import Collected
-from .thumbnails import data_uri, thumbnail
+from .thumbnails import data_uri
 
 _PAIRS, _ROWS = 6, 15
 _PROBES, _AT_ONCE = 16, 24  # that are shown where there are more than the latter

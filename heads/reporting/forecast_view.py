@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.metric_titles import TITLES
+from ..evaluation.more_patients import gain_in_words
 from .run_reader import Run
 from .shown_metrics import title_of
 
-_CALLED = {"balanced_accuracy": "balanced accuracy", "mean_roc_auc": "mean ROC area", "mae": "mean absolute error"}
-_OF_EACH = {"recall": "recall", "roc_auc": "ROC area", "mae": "mean absolute error"}
 _WIDE, _HIGH = 160.0, 80.0  # the box, which grows downwards
 
 
@@ -28,8 +28,8 @@ def forecast_view(run: Run) -> dict[str, Any]:
         "run": run.folder.name,
         "said": about["said"],
         "cannot_say": about.get("cannot_say"),
-        "metric": _CALLED[about["metric"]],
-        "of_each": _OF_EACH[about["of_each"]],
+        "metric": TITLES[about["metric"]],
+        "of_each": TITLES[about["of_each"]],
         "lower": about["lower_is_better"],
         "most_to_gain": about.get("most_to_gain"),
         "chart": _chart(about),
@@ -43,7 +43,7 @@ def _class(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
     first = next(iter(one.get("forecast") or ()), None)
     gain = None
     if first is not None and first.get("gain") is not None and first.get("gain_ci"):
-        gain = _gain(first)
+        gain = gain_in_words(first)
     now = (one.get("curve") or [None])[-1]
     return {"name": name, "patients": one["patients"], "now": now, "gain": gain, "why": one.get("cannot_say")}
 
@@ -53,13 +53,7 @@ def _told(one: Mapping[str, Any], lower: bool) -> dict[str, Any]:
     if one.get("score") is None or not one.get("score_ci") or one.get("gain") is None or not one.get("gain_ci"):
         return {"more": one["more"], "score": None}
     score, low, high = (f"{value:.3g}" if lower else f"{value:.2f}" for value in (one["score"], *one["score_ci"]))
-    return {"more": one["more"], "score": score, "range": f"{low} to {high}", "gain": _gain(one)}
-
-
-def _gain(one: Mapping[str, Any]) -> tuple[str, str]:
-    """A gain and its range, as text."""
-    value, low, high = ("0.00" if abs(value) < 0.005 else f"{value:+.2f}" for value in (one["gain"], *one["gain_ci"]))
-    return value, f"{low} to {high}"
+    return {"more": one["more"], "score": score, "range": f"{low} to {high}", "gain": gain_in_words(one)}
 
 
 def _chart(about: Mapping[str, Any]) -> dict[str, Any]:

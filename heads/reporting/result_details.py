@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..evaluation.metric_titles import TITLES
 from .shown_metrics import SHOWN, Axis, Cell, axes, cell_of, cells
 
 _SUBGROUP_METRICS = {
-    "roc_auc": ("ROC area", "share"),
-    "mean_roc_auc": ("mean ROC area", "share"),
-    "mae": ("mean absolute error", "error"),
+    "roc_auc": (TITLES["roc_auc"], "share"),
+    "mean_roc_auc": (TITLES["mean_roc_auc"], "share"),
+    "mae": (TITLES["mae"], "error"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.spread_parts import PARTS, compared
+from ..evaluation.spread_parts import PARTS, compared, part_in_words
 from ..evaluation.task_metrics import TASK_METRICS
 from .shown_metrics import Axis
 
@@ -61,7 +61,7 @@ def _row(row: Mapping[str, Any], table: np.ndarray, axis: Axis, widest: float) -
         "total": _number(spread["total"]),
         "parts": [
             {
-                "text": _said(spread, part),
+                "text": part_in_words(spread, part, _shown),
                 "share": (spread["parts"][part] or 0.0) / widest if widest else 0.0,
                 "range": _range(spread) if part == "split" else "",
             }
@@ -72,15 +72,8 @@ def _row(row: Mapping[str, Any], table: np.ndarray, axis: Axis, widest: float) -
     }
 
 
-def _said(spread: Mapping[str, Any], part: str) -> str:
-    if part == "seed" and spread["has_seed"] is False:
-        return "has no seed"
-    deviation = spread["parts"][part]
-    return "not told apart" if deviation is None else f"± {_number(deviation)}"
-
-
 def _range(spread: Mapping[str, Any]) -> str:
-    return " to ".join(str(_number(end)) for end in spread.get("split_ci") or ())
+    return " to ".join(_shown(end) for end in spread.get("split_ci") or ())
 
 
 def _survives(first: Mapping[str, Any], other: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -127,9 +120,11 @@ def _at(value: float, axis: Axis) -> float:
 
 
 def _number(value: float | None) -> str | None:
+    return None if value is None else _shown(value)
+
+
+def _shown(value: float) -> str:
     """Three digits behind the point, and of small values two that count."""
-    if value is None:
-        return None
     if value == 0 or 0.01 <= abs(value) < 100:
         return f"{value:.3f}"
     return f"{value:.2g}" if abs(value) < 1 else f"{value:.4g}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from featcache.data.filesystems import is_url
 
+from ..evaluation.thumbnail import thumbnail
 from .run_reader import Run
 from .shown_metrics import SHOWN, cells, title_of
-from .thumbnails import data_uri, thumbnail
+from .thumbnails import data_uri
 
 _PICTURES, _SIDE = 20, 160
 _PAIRS = 6

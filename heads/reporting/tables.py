@@ -56,29 +56,22 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
     """The rows of a leaderboard that a run has: of a baselines run several, else one, and one by folds where it has."""
     about = run.about
     if run.verb == "baselines":
-        return [
-            {
-                **_row(run, str(row["name"]), settings_text(row["best_params"]), row["test"], row.get("seconds")),
-                "spread": row.get("spread"),
-            }
-            for row in about["rows"]
-        ]
+        return [_row(run, str(row["name"]), settings_text(row["best_params"]), row) for row in about["rows"]]
     name = MODEL_TITLES.get(about["model"], about["model"])
     if run.verb == "grid":
         detail = f"{settings_text(about['best_params'])} (best of {about['candidates']})"
-        searched = _row(run, f"{name}, searched", detail, about["test"], about.get("seconds"))
-        return [{**searched, "spread": about.get("spread")}]
-    chosen = {key: about["hyperparameters"].get(key) for key in _SETTINGS}
-    detail, seconds = settings_text(chosen), about.get("seconds")
-    rows = [_row(run, name, detail, about["test"], seconds)]
-    rows[0] |= {"leave_out": about.get("leave_out"), "spread": about.get("spread")}
+        return [_row(run, f"{name}, searched", detail, about)]
+    detail = settings_text({key: about["hyperparameters"].get(key) for key in _SETTINGS})
+    rows = [{**_row(run, name, detail, about), "leave_out": about.get("leave_out")}]
     if by_folds := about.get("cross_validated"):
         title = f"{name}, by {by_folds['folds']} folds of all images"
-        rows.append({**_row(run, title, detail, by_folds["test"], None), "by_folds": True})
+        rows.append({**_row(run, title, detail, by_folds), "by_folds": True})
     return rows
 
 
-def _row(run: Run, name: str, detail: str, test: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
+def _row(run: Run, name: str, detail: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of what a run says of one model: its ``test``, and where it has them ``seconds`` and ``spread``."""
+    test = told["test"]
     features = str(run.about["feature_set"])
     pooling = f", {run.about['pooling']}" if run.about.get("pooling") not in (None, "map") else ""
     return {
@@ -90,7 +83,8 @@ def _row(run: Run, name: str, detail: str, test: Mapping[str, Any], seconds: flo
         "finished": run.finished,
         "cells": cells(test, run.kind),
         "n": test["n"],
-        "seconds": seconds,
+        "seconds": told.get("seconds"),
+        "spread": told.get("spread"),
         "test": test,
         "made": "test" in run.about.get("made", ()),
     }

@@ -17,7 +17,7 @@ import joblib
 import numpy as np
 from sklearn.linear_model import Ridge, RidgeClassifier
 
-from ..evaluation.ridge_smoother import RidgeSmoother
+from ..evaluation.ridge_smoother import RidgeSmoother, classifier_targets
 from .cells import Cell, FittedCell, grouped
 from .projectable_models import LEAST_PENALTY
 from .ridge_sharing import shares_penalties
@@ -158,11 +158,8 @@ def _targets(model: Any, y: np.ndarray) -> np.ndarray | None:
         return y.astype(np.float64) if numeric else None
     if y.ndim != 1:
         return None
-    classes = np.unique(y)
-    if len(classes) < 2:
-        return None
-    signs = np.where(y[:, None] == classes, 1.0, -1.0)
-    return signs[:, 1:] if len(classes) == 2 else signs
+    classes, labels = np.unique(y, return_inverse=True)
+    return None if len(classes) < 2 else classifier_targets(labels, len(classes))
 
 
 def _example(model: Any, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Any:

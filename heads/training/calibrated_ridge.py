@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from ..evaluation.clusters import group_codes, rows_of_groups
-from ..evaluation.ridge_smoother import RidgeSmoother
+from ..evaluation.ridge_smoother import RidgeSmoother, classifier_targets
 
 _SHARPEST = 1e4  # the priors keep it far from that
 
@@ -74,8 +74,7 @@ class CalibratedRidgeClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class alone, {self.classes_[0]!r}; expected two classes or more")
-        targets = np.where(np.arange(len(self.classes_)) == labels[:, None], 1.0, -1.0)
-        targets = targets[:, 1:] if len(self.classes_) == 2 else targets
+        targets = classifier_targets(labels, len(self.classes_))
         smoother = RidgeSmoother(X)
         held_out = smoother.held_out(targets, _each_group(len(y), groups), float(self.alpha))
         self.sharpness_ = _sharpness(held_out, labels)

@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import normalize
 from surroundings import ROOT
 
 from heads.evaluation.confident_learning import LabelNoise, doubts, label_noise, likely_classes, suspected
-from heads.evaluation.nearest_of_others import nearest_of_others, unit_rows
+from heads.evaluation.nearest_of_others import nearest_of_others
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "confident_learning.json").read_text())["cases"]
 CASES = pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
@@ -72,7 +73,7 @@ def test_a_class_of_which_there_is_no_image_suspects_nobody():
 
 def test_the_nearest_are_of_other_groups():
     rng = np.random.default_rng(1)
-    rows, groups = unit_rows(rng.normal(size=(40, 6))), np.arange(40) // 4
+    rows, groups = normalize(rng.normal(size=(40, 6))), np.arange(40) // 4
     asked, among = np.array([0, 7, 39]), np.flatnonzero(np.arange(40) % 3)
     found = nearest_of_others(rows, groups, asked, among, 5)
     for own, nearest in zip(asked, found, strict=True):
