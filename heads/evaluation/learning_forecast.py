@@ -61,6 +61,15 @@ class Measured:
         return found - far, found, found + far
 
 
+def differ_enough(curve: LearningCurve) -> bool:
+    """Whether any subset is small enough to see what another choice of patients does."""
+    return bool(_differing(curve.learnt).any())
+
+
+def _differing(learnt: np.ndarray) -> np.ndarray:
+    return np.asarray(learnt < _SMALL * learnt[-1])
+
+
 def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) -> Measured:
     """The score of a target, or with None the mean of those that are judged.
 
@@ -87,9 +96,11 @@ def measured(curve: LearningCurve, target: int | None, lower_is_better: bool) ->
     # ... and others to learn from. Subsets of one size differ by their patients, the less so the more of them they
     # share, and by a power of that size; what is left at the size of all is a step that every size shares.
     share = learnt / learnt[-1]
-    small = share < _SMALL
+    small = _differing(learnt)
     differ = np.diag(between)[small] / (1 - share[small] ** _DECAY) * share[small] ** _DECAY
-    covariance += np.exp(np.log(np.maximum(differ, 1e-12)).mean()) + 1e-12 * np.eye(len(values))
+    if small.any():
+        covariance += np.exp(np.log(np.maximum(differ, 1e-12)).mean())
+    covariance += 1e-12 * np.eye(len(values))
     room = -values[-1] if lower_is_better else 1 - values[-1]
     return Measured(values, learnt, covariance, max(float(room), 1e-3))
 

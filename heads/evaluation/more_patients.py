@@ -9,7 +9,7 @@ import numpy as np
 
 from .curve_scores import CURVES
 from .learning_curve import LearningCurve
-from .learning_forecast import FARTHEST, LEVEL, Measured, PowerLaws, measured
+from .learning_forecast import FARTHEST, LEVEL, Measured, PowerLaws, differ_enough, measured
 from .metric_titles import TITLES
 
 FEWEST = 20  # patients, and of each class or label
@@ -65,6 +65,10 @@ def _too_few(curve: LearningCurve, kind: str, classes: Sequence[str]) -> str | N
     for name, count in zip(classes, curve.having, strict=True) if kind == "classes" else ():
         if count < FEWEST_OF_EACH:
             return f"of {name} there are {count} patients; it takes {FEWEST_OF_EACH} or more of each class"
+    if not differ_enough(curve):
+        return (
+            f"with so few patients of each kind the smallest subset already has {int(curve.patients[0])} of {patients}"
+        )
     return None
 
 
@@ -80,11 +84,11 @@ def _told(
         {"patients": int(n), "images": int(images), "score": sign * float(value), "low": low, "high": high}
         for n, images, value, (low, high) in zip(curve.patients, curve.images, of.values, ends, strict=True)
     ]
-    laws = PowerLaws(of)
     why = few or _flat(of, curve, name, lower)
-    if why is None and laws.only_begun():
+    laws = PowerLaws(of) if why is None else None
+    if laws is not None and laws.only_begun():
         why = f"the {name} has only begun to {'fall' if lower else 'rise'}, and where that ends cannot be seen yet"
-    if why is not None:
+    if laws is None or why is not None:
         said = f"Cannot say what more patients would buy: {why}."
         nothing = [_unsaid(extra, patients, said) for extra in more]
         return {"curve": points, "fit": None, "law": [], "forecast": nothing, "cannot_say": why, "said": said}

@@ -50,6 +50,17 @@ def test_folds_have_each_stratum_evenly():
         assert np.ptp(counts) <= 1
 
 
+@pytest.mark.parametrize(("groups", "classes", "words"), [(2, 2, "too few"), (20, 4, "already has 16 of 20")])
+def test_subsets_that_are_nearly_everyone_tell_nothing(groups, classes, words):
+    X, _, of_group = patients(groups)
+    y = of_group % classes
+    curve = measure_curve(X, y, of_group, y, "classes", 3, 0)
+    told = what_more_buys(curve, "classes", [str(label) for label in range(classes)], [10])
+    assert words in told["cannot_say"]
+    for one in (told, *told["classes"].values()):
+        assert np.isfinite([[point[end] for end in ("score", "low", "high")] for point in one["curve"]]).all()
+
+
 def test_a_patient_of_several_strata_is_of_the_rarest():
     strata, of_group = np.array([0, 0, 1, 0, 0, 2, 1]), np.array([0, 1, 1, 2, 3, 3, 4])
     assert strata_of_patients(strata, of_group).tolist() == [0, 1, 0, 2, 1]
