@@ -56,7 +56,7 @@ def _headline(axis: Any, told: Mapping[str, Any], law: Sequence[Mapping[str, flo
         axis.errorbar(x, y, yerr=ends, fmt="D", markerfacecolor="white", label="as it would be measured", **bars)
     axis.axvline(there, color=GREY, linewidth=0.8, linestyle=":")
     axis.annotate(
-        f"{there:,} there", (there, 0), (3, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+        f"{there:,} there", (there, 1), (3, -9), xycoords=("data", "axes fraction"), textcoords="offset points",
         fontsize=8, color=GREY,
     )  # fmt: skip
     axis.set(xlabel="patients", ylabel=TITLES[told["metric"]])

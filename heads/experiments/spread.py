@@ -135,6 +135,10 @@ class Repeats:
             "divisions": division_digest(self.features, self.made),
         }
 
+    def _counts(self) -> str:
+        counts = ((len(self.made), "division"), (self.seeds, "seed"))
+        return " x ".join(f"{count} {thing}{'' if count == 1 else 's'}" for count, thing in counts)
+
     def write(self, folder: Path, spreads: Mapping[str, Mapping[str, Any]], title: str) -> None:
         """``spread.csv`` and ``spread.png`` of several models by name, of each what :meth:`about` gives."""
         rows = [
@@ -144,7 +148,7 @@ class Repeats:
             for number, value in enumerate(values)
         ]
         write_table(folder / "spread.csv", ("repeat", "seed", "model", "metric", "value", "n"), rows)
-        caption = f"{title}, {len(self.made)} divisions x {self.seeds} seeds{origin_note(self.features)}"
+        caption = f"{title}, {self._counts()}{origin_note(self.features)}"
         figure = spread_plots.spread_chart(spreads, SCORES[self.features.task.kind].label, caption)
         save_figure(figure, folder / "spread.png")
 

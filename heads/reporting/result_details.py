@@ -82,7 +82,7 @@ def predictive_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if "predictive_values" not in test:
         return None
     rows = [
-        {"name": name, "of": of, "ppv": cell_of(value, "ppv"), "npv": cell_of(value, "npv")}
+        {"name": name, "of": of, "ppv": _finely(cell_of(value, "ppv")), "npv": _finely(cell_of(value, "npv"))}
         for of, part in parts
         for name, value in part.get("predictive_values", {"of": {}})["of"].items()
     ]
@@ -93,6 +93,11 @@ def predictive_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
         "rows": rows,
         "axis": Axis(0.0, 1.0),
     }
+
+
+def _finely(cell: Cell | None) -> Cell | None:
+    """Ends in as many digits as the value has: where few have it, a negative predictive value is next to 1."""
+    return cell and {**cell, "range": f"{cell['low']:.3f} to {cell['high']:.3f}"}
 
 
 def subgroups_of(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -117,7 +117,7 @@ def test_what_a_call_means_in_use_stands_by_label(made, pages):
     found, text = made[1].result["test"]["predictive_values"], text_of(pages["labels"])
     assert "Of 1,000 people, 50 have it" in text
     for name, of in found["of"].items():
-        assert f"{name} images {of['ppv']:.3f} {of['ppv_ci'][0]:.2f} to {of['ppv_ci'][1]:.2f}" in text
+        assert f"{name} images {of['ppv']:.3f} {of['ppv_ci'][0]:.3f} to {of['ppv_ci'][1]:.3f}" in text
 
 
 def test_figures_of_a_number_are_in_its_unit_with_the_sign_of_the_bias(made, pages):
