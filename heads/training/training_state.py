@@ -13,7 +13,7 @@ from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError
 from featcache.features.stored_rows import StoredRows
 
-from . import compiled_program
+from . import compiled_program, xla_stack
 from .architectures import HeadShape, initial_weights
 from .flat_layout import FlatLayout
 from .head_state import Batches, HeadState, padded
@@ -24,6 +24,7 @@ from .xla_program import training_program
 _WORTH_LEAVING = 0.97
 _STEPS_A_CALL = 1000  # where nothing has to be decided between epochs; an interrupt waits for so many
 _LEAST_STEPS, _LEAST_VALIDATION = 8, 32
+_TOGETHER = 250_000_000  # bytes of rows that heads of one product hold at a time
 
 
 def require_finite(X: np.ndarray) -> None:
@@ -68,6 +69,10 @@ class Stack:
             self._program: Any = compiled_program.CompiledProgram(layout)
         else:
             layout, self._program = WeightLayout.of(shape), training_program(shape, *kind)
+        self._as_one: Any = None
+        if tf is not None and self._stored is None and len(jobs) > 1 and xla_stack.suits(tf, shape):
+            self._as_one = xla_stack.stack_program(shape, *kind)
+            self._heads_at_once = max(1, _TOGETHER // (4 * shape.n_features * max(places, self._batch)))
         self._targets: dict[Any, Any] = {unit: _in_unit(y, unit) for unit in {job.unit for job in jobs}}
         if self._stored is None and tf is not None:
             self._targets = {unit: tf.constant(targets) for unit, targets in self._targets.items()}
@@ -89,13 +94,18 @@ class Stack:
 
     def run_epochs(self, start: int, count: int, pool: ThreadPoolExecutor) -> None:
         """Run ``count`` epochs of every head that is still running, and note what they gave."""
+        self._done = start + count
+        if self._as_one is not None:
+            parts = -(-len(self._heads) // self._heads_at_once)
+            for part in range(parts):
+                self._run_as_one(self._heads[part::parts], start, count)
+            return
         running = [head for head in self._heads if head.stopped_at is None]
         # The first alone, so that what others wait for is compiled once; then side by side.
         alone = 0 if self._tf is None else 1
         for head in running[:alone]:
             self._run_head(head, start, count)
         list(pool.map(lambda head: self._run_head(head, start, count), running[alone:]))
-        self._done = start + count
 
     def latest(self) -> list[dict[str, float]]:
         """The last values of each head's learning curves."""
@@ -112,6 +122,23 @@ class Stack:
         else:
             curves = np.stack([self._run_stored_epoch(head, self._stored, start + epoch) for epoch in range(count)])
         head.note(curves, start + count)
+
+    def _run_as_one(self, heads: list[HeadState], start: int, count: int) -> None:
+        """Epochs of several heads as one product; heads that have stopped keep their places in it, and have no batches,
+        so that as many are always one program."""
+        stack, constant = self._tf.stack, self._tf.constant
+        none = tuple(np.zeros((count, self._steps, self._batch), kind) for kind in (np.int32, np.float32, np.float32))
+        batches = [head.batches(count, self._steps) if head.stopped_at is None else none for head in heads]
+        y = stack([self._targets[head.job.unit] for head in heads])
+        steps = constant([start * head.own_steps for head in heads])
+        validation = zip(*(head.validation for head in heads), strict=True)
+        data = (self._X, y, *map(stack, zip(*batches, strict=True)), steps, *map(stack, validation))
+        knobs = {name: stack([head.knobs[name] for head in heads]) for name in heads[0].knobs}
+        held = [head.weights for head in heads], [head.slots for head in heads]
+        curves = self._as_one(*data, knobs, stack([head.seed for head in heads]), *held).numpy()
+        for head, own in zip(heads, curves, strict=True):
+            if head.stopped_at is None:
+                head.note(own, start + count)
 
     def _call(
         self, head: HeadState, X: Any, y: Any, batches: Batches, steps: int, validation: tuple[np.ndarray, np.ndarray]

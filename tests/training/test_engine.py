@@ -17,7 +17,15 @@ from surroundings import ROOT
 from featcache.backbones.tensorflow_setup import load_tensorflow
 from featcache.errors import DataError, UsageError
 from featcache.system.private_folder import private_folder
-from heads.training import architectures, compiled_program, engine, numba_compiler, numpy_forward
+from heads.training import (
+    architectures,
+    compiled_program,
+    engine,
+    numba_compiler,
+    numpy_forward,
+    training_state,
+    xla_stack,
+)
 from heads.training.architectures import HeadShape, dense_head, initial_weights
 from heads.training.train_spec import Job, TrainedHead, TrainSpec
 
@@ -310,11 +318,14 @@ STACKED = [
 
 
 @pytest.mark.parametrize("shape", STACKED, ids=str)
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_stack_equals_heads_alone(shape, compiled, monkeypatch):
+@pytest.mark.parametrize("program", ["compiled", "XLA", "one product"])
+def test_a_stack_equals_heads_alone(shape, program, monkeypatch):
     """Configurations and folds of unequal length together, with dropout; numbers in units of their own."""
-    monkeypatch.setattr(compiled_program, "suits", lambda *_: compiled)
+    monkeypatch.setattr(compiled_program, "suits", lambda *_: program == "compiled")
     (X, y), norm = data_of(shape, 90), shape.batch_norm
+    if program == "one product":
+        monkeypatch.setattr(load_tensorflow()[0].config, "list_logical_devices", lambda kind: [kind])
+        assert xla_stack.suits(load_tensorflow()[0], shape) is not norm
     rng = np.random.default_rng(0)
     jobs = []
     for number, (rate, dropout, count) in enumerate(
@@ -324,13 +335,33 @@ def test_a_stack_equals_heads_alone(shape, compiled, monkeypatch):
         spec = TrainSpec(learning_rate=rate, dropout=0.0 if norm else dropout, epochs=12, batch_size=16, seed=number)
         balance = np.full((2, 3), 1 + number, np.float32) if shape.loss == "labels" else None
         unit = (number - 1.0, 1.0 + number) if shape.loss == "squared" else None
-        jobs.append(Job(spec, rows[:count], rows[count : count + 7 + number], balance=balance, unit=unit))
+        judged = 0 if shape.loss == "labels" else 7 + number  # none to validate on
+        jobs.append(Job(spec, rows[:count], rows[count : count + judged], balance=balance, unit=unit))
     together = engine.train(X, y, shape, jobs)
     for job, stacked in zip(jobs, together, strict=True):
         alone = engine.train(X, y, shape, [job])[0]
         assert_close(stacked.weights, alone.weights, 1e-5)
         for name in alone.history:
             np.testing.assert_allclose(stacked.history[name], alone.history[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [5, pytest.param(2, marks=pytest.mark.slow)])
+def test_heads_of_one_product_stop_early_each_at_its_epoch(at_once, monkeypatch):
+    """Those that have stopped stay as they are while others go on; so do parts of a stack that memory bounds."""
+    X, y = data(90, 60, 3)
+    shape = HeadShape(60, 3, (16,))
+    jobs = [
+        Job(TrainSpec(rate, epochs=60, patience=2, seed=number), np.arange(60), np.arange(60, 90))
+        for number, rate in enumerate((1e-3, 3e-2, 1e-2, 3e-3, 1e-1))
+    ]
+    monkeypatch.setattr(compiled_program, "suits", lambda *_: False)
+    alone = [engine.train(X, y, shape, [job])[0] for job in jobs]
+    assert len({head.epochs_run for head in alone}) > 2
+    monkeypatch.setattr(xla_stack, "suits", lambda *_: True)
+    monkeypatch.setattr(training_state, "_TOGETHER", 4 * 60 * 32 * at_once)
+    for got, wanted in zip(engine.train(X, y, shape, jobs), alone, strict=True):
+        assert (got.epochs_run, got.best_epoch) == (wanted.epochs_run, wanted.best_epoch)
+        assert_close(got.weights, wanted.weights, 1e-5)
 
 
 def test_dropout_drops_its_share_and_seeds_tell_heads_apart():
