@@ -170,3 +170,8 @@ def penalty_of(X, targets, groups) -> float:
     from heads.evaluation.ridge_smoother import RidgeSmoother
 
     return RidgeSmoother(normalize(X)).best_penalty(targets, rows_of_groups(group_codes(groups, len(X))))
+
+
+def test_pixels_alone_are_named(place):
+    with pytest.raises(DataError, match="pixels alone have been extracted here; take them with --backbone pixels"):
+        similar([place / "new"], task="binary", cache=place / "cache")
