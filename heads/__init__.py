@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .inference.prediction import evaluate_bundle as evaluate_bundle
     from .inference.prediction import predict as predict
     from .inference.saliency_maps import saliency as saliency
+    from .inference.similar import similar as similar
     from .reporting.html_report import report as report
     from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
@@ -60,6 +61,7 @@ _HOMES = {
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",
     "saliency": "inference.saliency_maps",
+    "similar": "inference.similar",
     "tsne": "inference.embedding",
     "report": "reporting.html_report",
     "study": "studies.study",

@@ -118,9 +118,15 @@ def choose_feature_set(store: Store, request: FeatureRequest) -> str:
     known = store.feature_sets()
     backbone = request.backbone
     if backbone is None:
-        extracted = [name for name in store.last_extract().get("feature_sets", {}) if name != "pixels"]
+        last = store.last_extract().get("feature_sets", {})
+        extracted = [name for name in last if name != "pixels"]
         if not extracted:
-            raise DataError("no features have been extracted here yet; run: python cli.py extract --backbone vgg16")
+            found = (
+                "pixels alone have been extracted here; take them with --backbone pixels, or run"
+                if last
+                else ("no features have been extracted here yet; run")
+            )
+            raise DataError(f"{found}: python cli.py extract --backbone vgg16")
         backbone = str(extracted[-1])
     if backbone in known:
         return backbone

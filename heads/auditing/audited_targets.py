@@ -42,7 +42,7 @@ def targets_of(task: Task, targets: Targets, every: Dataset, looked_at: Dataset)
     """The targets of those images that were looked at; ``targets`` are of a dataset of which ``every`` has its rows."""
     place = {path: row for row, path in enumerate(every.paths)}
     y = targets.y[[place[path] for path in looked_at.paths]]
-    return AuditedTargets(task, targets.names, y, _TOLD[task.kind](y, targets.names))
+    return AuditedTargets(task, targets.names, y, told_of(task, y, targets.names))
 
 
 def targets_elsewhere(task: Task, names: Sequence[str], dataset: Dataset) -> AuditedTargets:
@@ -58,7 +58,12 @@ def targets_elsewhere(task: Task, names: Sequence[str], dataset: Dataset) -> Aud
             for place, name in enumerate(names):
                 if name in found.names:
                     unknown[found.rows, place] = found.y[:, found.names.index(name)]
-    return AuditedTargets(task, tuple(names), unknown, _TOLD[task.kind](unknown, tuple(names)))
+    return AuditedTargets(task, tuple(names), unknown, told_of(task, unknown, names))
+
+
+def told_of(task: Task, y: np.ndarray, names: Sequence[str]) -> list[str]:
+    """What is learnt of each image, in words."""
+    return _TOLD[task.kind](y, tuple(names))
 
 
 def _classes_differ(one: AuditedTargets, a: int, other: AuditedTargets, b: int) -> bool:

@@ -10,7 +10,7 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
 from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, views_lines, where_line
-from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
+from .options import BUNDLE_WEIGHTS, BY, NEIGHBOURS, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
 
 
 @click.command()
@@ -22,7 +22,9 @@ from .options import BUNDLE_WEIGHTS, BY, ON_MAP, OUT, PER_PATIENT, PREVALENCE, S
 @PER_PATIENT
 @GROUPS
 @ON_MAP
-@click.option("--out", metavar="DIR", help="Folder for the map, with --on-map [default: a new one in ./runs].")
+@click.option("--neighbours", type=NEIGHBOURS, help="Show so many of the training images nearest to each.")
+@click.option("--among", metavar="DATA", help="With --neighbours, the training images [default: the last extract's].")
+@click.option("--out", metavar="DIR", help="Folder for --on-map and --neighbours [default: a new one in ./runs].")
 @MEMORY
 @shared_options
 def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **options: Any) -> None:
@@ -39,6 +41,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
             )
         if row["close"] and not row["rechecked"]:
             lines.append(f"  CLOSE: float32 might say otherwise than {result['precision']['precision']}")
+        lines += [f"  {text}" for text in _neighbours(row)]
     for row in result.get("patients", ()):
         lines.append(f"{_said(row)}  patient {row['patient']}, {row['images']} images")
     lines += precision_lines(result["precision"], "number" if result["task"] == "regression" else "classes")
@@ -49,9 +52,18 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     lines += [f"warning of this model: {text}" for text in result["warnings"]]
     if result["synthetic"]:
         lines.append("This model learnt from SYNTHETIC images: nothing it says is a medical result.")
-    if "figures" in result:
-        lines.append(f"on the map: {result['figures'][0]}")
+    lines += [f"drawn: {figure}" for figure in result.get("figures", ())]
     output.result(result, *lines)
+
+
+def _neighbours(row: dict[str, Any]) -> list[str]:
+    """What a model learnt from that is near an image, and who taught it."""
+    lines = [f"near: {one['label']:<16} {one['distance']:.3f}  {one['path']}" for one in row.get("neighbours", ())]
+    if row.get("taught_by"):
+        from ..inference.answer_neighbours import words_of
+
+        lines += words_of(row["taught_by"], row.get("label", ""))
+    return lines
 
 
 def _said(row: dict[str, Any]) -> str:

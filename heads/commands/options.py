@@ -47,6 +47,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Go on without images t
 ON_MAP = click.option(
     "--on-map", metavar="RUN", help="Show these images on the map of a run of tsne, of this bundle or its features."
 )
+NEIGHBOURS = click.IntRange(1, 100)
 BY = click.option("--by", metavar="A,B", help="Tell subgroups apart by columns of metadata: sex,view,age:0-40-65-.")
 PER_PATIENT = click.option(
     "--per-patient",

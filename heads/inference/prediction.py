@@ -17,6 +17,7 @@ from featcache.features.labelled_features import Features
 from featcache.store.store import Store
 
 from ..auditing.audit_record import join_groups, read_record
+from ..auditing.audited_targets import told_of
 from ..bundles.answer_error import told
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.judgement import Views, judged
@@ -25,6 +26,7 @@ from ..evaluation.patients import check_per_patient
 from ..evaluation.patients import per_patient as one_a_patient
 from ..evaluation.run_folder import (
     data_title,
+    origin_note,
     require_out,
     run_folder,
     stamp,
@@ -32,9 +34,11 @@ from ..evaluation.run_folder import (
     write_json,
     write_predictions,
 )
+from .answer_neighbours import answer_neighbours
 from .bundle_features import bundle_features, known_images, unlabelled_images
 from .feature_map import FeatureMap
 from .map_overlay import fitting_map, write_overlay
+from .neighbour_files import write_neighbours
 from .recheck import rechecked, require_recheckable
 from .unlike_training import distances_to_training, unlike_training
 
@@ -52,6 +56,8 @@ def predict(
     per_patient: str | None = None,
     group_regex: str | None = None,
     on_map: str | os.PathLike[str] | None = None,
+    neighbours: int | None = None,
+    among: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Label images.
@@ -79,8 +85,13 @@ def predict(
     on_map : str or path-like, optional
         The run folder of a :func:`tsne` of this bundle, or of its features: the images are shown on that map, which
         stays as it is. The features of the map's own images are read from the cache.
+    neighbours : int, optional
+        Show so many of the images that the model learnt from, the nearest to each image, and who taught it the answer.
+    among : str or path-like, optional
+        The data with those images, whose features are in the cache; the last extract's by default.
     out : str or path-like, optional
-        Folder for ``map.png`` and ``map.csv``, with ``on_map``; by default a new one in ``runs``.
+        Folder for ``map.png`` and ``map.csv``, with ``on_map``, and ``neighbours.png`` and ``neighbours.csv``, with
+        ``neighbours``; by default a new one in ``runs``.
 
     Returns
     -------
@@ -96,8 +107,11 @@ def predict(
         that is not known: with ``recheck`` all are then computed again.
         ``unlike_training`` is whether the image is farther from those that the model learnt from than 99 in 100 of
         their own kind (see :mod:`heads.bundles.out_of_distribution`): what the model says of it is then a guess. It and
-        ``distance`` (0 to 2) are None where the bundle holds nothing to tell by. With ``on_map`` also ``figures``,
-        ``csv`` and ``run``, paths. With ``per_patient`` also ``patients``: ``patient images`` and the answer of each.
+        ``distance`` (0 to 2) are None where the bundle holds nothing to tell by. With ``on_map`` or ``neighbours`` also
+        ``figures``, ``csv`` and ``run``, paths. With ``neighbours`` each row also has ``neighbours`` (``path label
+        group part distance``, the nearest first) and ``taught_by``, the patients without whom a ridge on the same
+        features would answer most differently (:func:`heads.inference.taught_by.taught_by`), or None. With
+        ``per_patient`` also ``patients``: ``patient images`` and the answer of each.
 
     Raises
     ------
@@ -149,8 +163,12 @@ def predict(
     opened = open_bundle(bundle)
     if recheck:
         require_recheckable(opened)
-    if out is not None and on_map is None:
-        raise UsageError("--out is where a map is drawn; say on which one with --on-map")
+    if out is not None and on_map is None and neighbours is None:
+        raise UsageError("--out is where a map or neighbours are drawn; give --on-map or --neighbours with it")
+    if among is not None and neighbours is None:
+        raise UsageError("--among says where neighbours are looked for; give --neighbours with it")
+    if neighbours is not None and neighbours < 1:
+        raise UsageError(f"--neighbours {neighbours}: expected 1 or more")
     drawn = _map_to_draw_on(on_map, opened, out)
     if group_regex is not None and per_patient is None:
         raise UsageError("--group-regex says whose an image is; give --per-patient with it")
@@ -201,11 +219,20 @@ def predict(
     }
     if per_patient is not None:
         result["patients"] = _of_patients(opened, features, probabilities, per_patient, group_regex, cache)
-    if drawn is not None and len(features):
+    if (drawn is not None or neighbours is not None) and len(features):
+        answers = opened.labels(probabilities)
         with run_folder(out, "predict", opened.spec.network) as folder:
-            answers = opened.labels(probabilities)
-            result |= write_overlay(folder, drawn, opened, features, answers, cache, labelled=False)
-            result["run"] = str(folder)
+            result |= {"figures": [], "run": str(folder)}
+            if neighbours is not None:
+                near = answer_neighbours(opened, features, answers, neighbours, among, cache)
+                for number, row in enumerate(rows):
+                    row |= near.told(number)
+                said = [f"model: {words}" for words in told_of(opened.task, answers, opened.classes)]
+                caption = f"what {Path(bundle)} says, and the nearest images that it learnt from{origin_note(features)}"
+                result |= write_neighbours(folder, features.paths, said, near.nearest, caption)
+            if drawn is not None:
+                overlay = write_overlay(folder, drawn, opened, features, answers, cache, labelled=False)
+                result |= overlay | {"figures": [*result["figures"], *overlay["figures"]]}
     return result
 
 

@@ -15,8 +15,12 @@ import featcache
 from featcache.data import filesystems
 from featcache.errors import FeatcacheError, UsageError
 from featcache.features.labelled_features import Features
+from featcache.store.store import Store
 
 from ..bundles.bundle import Bundle, open_bundle
+from ..bundles.out_of_distribution import image_vectors
+from ..evaluation.clusters import group_codes
+from ..evaluation.nearest_of_others import nearest_of_others
 from ..inference.bundle_features import set_of
 from ..inference.class_activation import contributions
 from ..inference.neighbour_embedding import embed
@@ -30,6 +34,7 @@ _SLOW = 5000  # from here on the map takes minutes, and says so
 _BUDGET = 7_000_000  # characters that all pictures may take
 _FEW = 1000  # so many images get large pictures
 _LARGE, _SMALL = 176, 96  # pixels
+_NEAR = 4  # training images that are shown beside each
 
 
 def explore(
@@ -59,7 +64,8 @@ def explore(
     the ``kind``, of its ``names``. ``overlays`` stand beside ``pictures``, of the ``evidence`` (position in
     ``evidence_words``) of each point. Images that the head is wrong about come first where not all can be shown:
     ``all`` counts the images there are, ``wrong`` those that it is wrong about, None of a number. ``before`` says what
-    was done before t-SNE, ``saliency`` why there are no overlays.
+    was done before t-SNE, ``saliency`` why there are no overlays. ``near`` are of each point the nearest training
+    images of other groups, positions among the points, by the features' averages; empty where there are many points.
 
     Raises
     ------
@@ -107,6 +113,7 @@ def explore(
         **MAP_ANSWERS[kind].told(chosen, outputs[shown], answers[shown]),
         "split": [splits.index(name) for name in split],
         "path": [_relative(path, chosen.data) for path in chosen.paths],
+        "near": _near(chosen, split, cache),
         "picture": [place.get(row, -1) for row in range(len(chosen))],
         "pictures": list(pictures.values()),
         "overlays": [overlays.get(row, "") for row in pictures] if overlays else [],
@@ -130,6 +137,18 @@ def _features(opened: Bundle, data: str | os.PathLike[str] | None, cache: str | 
         data=data,
         cache=cache,
     )
+
+
+def _near(features: Features, split: Sequence[str], cache: str | os.PathLike[str]) -> list[list[int]]:
+    """Of each image the nearest of other groups that the head learnt from; of all, where there are no parts."""
+    if len(features) > _SLOW:
+        return []
+    with Store(cache) as store:
+        vectors = image_vectors(store, features.feature_set, features.keys)
+    learnt = np.flatnonzero(np.asarray(split) == "train") if "train" in split else np.arange(len(features))
+    codes = group_codes(features.groups, len(features))
+    found = nearest_of_others(vectors, codes, np.arange(len(features)), learnt, _NEAR)
+    return [rows.tolist() for rows in found]
 
 
 def _pictures(

@@ -58,6 +58,7 @@ BAD = {
     "--only": ["", "nosuch", "b-,nosuch"],
     "--features": ["", "file.txt", NUL, NO_HOME],
     "--on-map": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG],
+    "--among": ["", "nowhere", "empty", "file.txt", NUL],
     "BUNDLE": ["", "nowhere", "empty", "file.txt", NUL, TOO_LONG, NO_HOME],
     "IMAGE": ["", "nowhere.png", "empty", "file.txt", NUL, TOO_LONG, NO_HOME],
     "RUNS": ["", "nowhere", "empty", "file.txt", NUL],
@@ -96,6 +97,7 @@ GIVEN = {
     "label-errors": {"--pooling": "avg", "--models": "knn"},
     "evaluate": {"BUNDLE": "bundle"},
     "predict": {"BUNDLE": "bundle", "IMAGE": "images"},
+    "similar": {"IMAGE": "images"},
     "compare": {"BUNDLE_A": "bundle", "BUNDLE_B": "bundle"},
     "saliency": {"BUNDLE": "bundle"},
     "report": {},
@@ -127,7 +129,10 @@ GOOD = {
     ("fit-head", "--units", "64,"),
     ("report", "RUNS", ""),
     # A file, and no weights are needed where every feature is kept: it is not read.
-    *((verb, "--weights", "file.txt") for verb in ("reproduce", "evaluate", "predict", "compare", "saliency")),
+    *(
+        (verb, "--weights", "file.txt")
+        for verb in ("reproduce", "evaluate", "predict", "compare", "saliency", "similar")
+    ),
 }
 
 

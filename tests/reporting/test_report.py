@@ -620,6 +620,22 @@ def test_by_keyboard_and_for_screen_readers(html, opened):
     assert page.inner_text("#errors [data-point] >> nth=0") in page.inner_text("#card")
 
 
+def test_the_nearest_training_images_lead_to_their_marks(html, opened):
+    points, page = points_of(html), opened()
+    page.focus("#map-canvas")
+    page.keyboard.press("e")
+    i = points["path"].index(page.inner_text("#card .name").split(" · ")[0])
+    near = points["near"][i]
+    assert len(near) == 4
+    assert {points["splits"][points["split"][j]] for j in near} == {"train"}
+    assert page.locator("#card .near button").count() == 4
+    words = [points["classes"][points["label"][j]] for j in near]
+    assert page.locator("#card .near button").all_inner_texts() == words
+    page.click("#card .near button >> nth=1")
+    assert page.inner_text("#card .name").split(" · ")[0] == points["path"][near[1]]
+    assert page.evaluate("document.activeElement.id") == "map-canvas"
+
+
 def test_sorted_by_a_click(opened):
     page = opened()
     read = "[...document.querySelectorAll('.board tbody tr')].map(row => Number(row.cells[1].dataset.value))"

@@ -176,8 +176,28 @@
     parts.push(element("h3", answers.title(i)));
     parts.push(element("p", answers.name(i), "name"));
     parts.push(element("p", answers.said(i), "verdict-line"));
-    parts.push(...answers.details(i));
+    parts.push(...answers.details(i), ...nearTo(i));
     card.replaceChildren(...parts);
+  }
+
+  function nearTo(i) { // images that the head learnt from; each leads to its own mark
+    if (!data.near.length || !data.near[i].length) return [];
+    const strip = element("div", undefined, "near");
+    for (const j of data.near[i]) {
+      const button = element("button");
+      button.type = "button";
+      if (data.picture[j] >= 0) {
+        const picture = element("img");
+        picture.src = data.pictures[data.picture[j]];
+        picture.alt = "";
+        button.append(picture);
+      }
+      button.append(element("span", data.classes[data.label[j]]));
+      button.title = data.path[j];
+      button.addEventListener("click", () => { pinned = true; show(j); canvas.focus(); });
+      strip.append(button);
+    }
+    return [element("h4", data.splits.includes("train") ? "Nearest training images of other patients or groups" : "Nearest images of other patients or groups"), strip];
   }
 
   // -- filters and selection -------------------------------------------------------------------------
