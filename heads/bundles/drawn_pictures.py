@@ -60,5 +60,5 @@ def _rings(height: int, width: int, finest: float, centre: float) -> np.ndarray:
 
 def _written(pixels: np.ndarray, form: str, **how: object) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **how)  # type: ignore[arg-type]
+    Image.fromarray(pixels).save(buffer, form, **how)
     return buffer.getvalue()

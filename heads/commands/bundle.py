@@ -59,10 +59,11 @@ def _told(result: Mapping[str, Any]) -> list[str]:
         lines.append("; ".join([f"{mark} {step['name']:<10}{step['says']}", *others]))
     answers = result["answers"]
     if answers is not None:
-        text = f"  {'answers':<10}differ by up to {answers['difference']:.2g} from file to answer"
-        if answers["changed"] is not None:
+        apart = answers["difference"]
+        text = f"differ by up to {apart:.2g} from file to answer" if apart else "the same, from file to answer"
+        if answers["changed"]:
             text += f"; {answers['changed']} of {answers['of']} pictures are called otherwise"
-        lines.append(text)
+        lines.append(f"  {'answers':<10}{text}")
     if result["first"] is not None:
         lines.append(f"the first step that is another here is {result['first']}")
     elif any(step["equal"] is None for step in result["steps"]):
