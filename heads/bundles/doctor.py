@@ -20,7 +20,7 @@ from featcache.errors import BundleError, FeatcacheError
 from featcache.spec import FORMER_PRECISIONS, FeatureSpec
 
 from .bundle import Bundle, open_bundle
-from .integrity import CONVERTED
+from .integrity import ABOUT, CONVERTED
 from .made_by import OF_STEP, made_by
 from .self_test import STEPS, SelfTest, read_self_test
 from .steps import NetworkInTwo, decoded, pooled, resized
@@ -111,6 +111,8 @@ def bundle_doctor(bundle: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         opened = open_bundle(bundle)
     except BundleError as error:
+        if not (Path(bundle) / ABOUT).is_file():
+            raise
         raise BundleError(f"bytes: {error}") from error
     kept = read_self_test(opened.folder, opened.about["self_test"], opened.spec)
     wanted = (len(kept.files),) if opened.task.kind == "number" else (len(kept.files), len(opened.classes))
@@ -158,8 +160,9 @@ def _judged(opened: Bundle, kept: SelfTest) -> list[_Step]:
         def head() -> float:
             return float((np.abs(_like(opened.answer_rows(rows), there) - there) / size).max())
 
-        what = "a probability" if opened.task.kind != "number" else "of its size, the number"
-        steps.append(_measured("head", head, ANSWERS, f"{what} differs by up to {{:.2g}}"))
+        number = opened.task.kind == "number"
+        what = "a number differs by up to {:.2g} of its size" if number else "a probability differs by up to {:.2g}"
+        steps.append(_measured("head", head, ANSWERS, what))
     names = {step.name for step in steps}
     missing = [] if kept.missing is None else [name for name in STEPS if name not in names]
     return steps + [_Step(name, None, None, says=f"not known: {kept.missing}") for name in missing]

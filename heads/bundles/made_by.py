@@ -52,9 +52,11 @@ def made_by(runtime: str | None, model: str) -> dict[str, str]:
 @functools.cache
 def _here() -> dict[str, str]:
     versions = {name: _version(package) for name, package in _PACKAGES.items()}
-    decoders = {"libjpeg": pillow.version("jpg"), "zlib": pillow.version("zlib")}
-    if pillow.check_feature("libjpeg_turbo"):
-        decoders["libjpeg"] = f"turbo {decoders['libjpeg']}"
+    turbo, ng = pillow.version("libjpeg_turbo"), pillow.version("zlib_ng")
+    decoders = {
+        "libjpeg": f"turbo {turbo}" if turbo else pillow.version("jpg"),
+        "zlib": f"ng {ng}" if ng else pillow.version("zlib"),
+    }
     known = {**versions, **decoders, "processor": _processor()}
     return {name: _printable(version) for name, version in known.items() if version}
 
