@@ -56,7 +56,8 @@ def _told(result: Mapping[str, Any]) -> list[str]:
             f"{name} {here or 'none'} here, {there or 'none'} there" for name, (here, there) in step["versions"].items()
         ]
         mark = {True: " ", False: "!", None: "?"}[step["equal"]]
-        lines.append("; ".join([f"{mark} {step['name']:<10}{step['says']}", *others]))
+        lines.append(f"{mark} {step['name']:<10}{step['says']}")
+        lines += [" " * 12 + "; ".join(others)] if others else []
     answers = result["answers"]
     if answers is not None:
         apart = answers["difference"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from findings import LABELS, write_findings
-from networks import write_onnx
+from networks import convolution, write, write_onnx
 from pictures import write_images
 from PIL import Image
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -314,11 +314,12 @@ def test_versions_stand_beside_where_they_differ(made, tmp_path, cli):
     folder = sign(Path(shutil.copytree(made / "sklearn", tmp_path / "b")), older)
     done = cli("bundle", "doctor", folder)
     assert done.code == 0
-    lines = {line[2:].split()[0]: line for line in done.out.splitlines()}
+    lines = done.out.splitlines()
+    below = {line[2:].split()[0]: after for line, after in zip(lines, lines[1:], strict=False)}
     for step in ("decoding", "resizing"):
-        assert f"Pillow {Image.__version__} here, 9.0.1 there" in lines[step]
-    assert "XGBoost none here, 1.0 there" in lines["head"]
-    assert "Pillow" not in lines["network"]
+        assert below[step].strip() == f"Pillow {Image.__version__} here, 9.0.1 there"
+    assert below["head"].strip() == "XGBoost none here, 1.0 there"
+    assert "Pillow" not in below["network"]
 
 
 # -- where there is nothing, or less, to tell by -----------------------------------------------------
@@ -348,15 +349,28 @@ def test_a_bundle_without_its_network_tells_the_steps_before_it(tmp_path, cli):
     assert done.json["answers"] is None
 
 
-def test_large_inputs_go_with_fewer_pictures_and_grey_ones_as_they_are(tmp_path):
-    write_images(tmp_path / "d", 20, size=20)
+def test_large_inputs_go_with_fewer_pictures(tmp_path):
+    write_images(tmp_path / "d", 6, size=20)
     network = write_onnx(tmp_path / "large.onnx", size=800)
     featcache.extract(tmp_path / "d", network, mean=0.4, std=0.3, resize="squash", cache=tmp_path / "c")
     f = featcache.load(cache=tmp_path / "c", pooling="avg")
     model = LogisticRegression().fit(f.X, f.y)
-    folder = save_bundle(tmp_path / "b", model, f, np.arange(20), scores={}, cache=tmp_path / "c")
+    folder = save_bundle(tmp_path / "b", model, f, np.arange(6), scores={}, cache=tmp_path / "c")
     assert json.loads((folder / "bundle.json").read_text())["self_test"]["pictures"] == list(NAMES[:2])
     assert heads.bundle_doctor(folder)["equal"]
+
+
+def test_a_network_of_one_channel_tests_itself(tmp_path):
+    """Its luminance is of all three channels: what it is given is no table of one."""
+    write_images(tmp_path / "d", 6, size=20)
+    network = write(tmp_path, convolution(channels=1, side=32))
+    featcache.extract(tmp_path / "d", network, mean=0.4, std=0.3, channels=1, resize="pad", cache=tmp_path / "c")
+    f = featcache.load(cache=tmp_path / "c", pooling="avg")
+    model = LogisticRegression().fit(f.X, f.y)
+    folder = save_bundle(tmp_path / "b", model, f, np.arange(6), scores={}, cache=tmp_path / "c")
+    result = heads.bundle_doctor(folder)
+    assert result["equal"]
+    assert tensor_files.read_tensors(folder / integrity.SELF_TEST)[5].shape == (3, 1, 32, 32)
 
 
 def test_the_pictures_differ_in_what_programs_differ_in():
