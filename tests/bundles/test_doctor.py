@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import struct
@@ -315,7 +316,7 @@ def test_versions_stand_beside_where_they_differ(made, tmp_path, cli):
     done = cli("bundle", "doctor", folder)
     assert done.code == 0
     lines = done.out.splitlines()
-    below = {line[2:].split()[0]: after for line, after in zip(lines, lines[1:], strict=False)}
+    below = {line[2:].split()[0]: after for line, after in itertools.pairwise(lines)}
     for step in ("decoding", "resizing"):
         assert below[step].strip() == f"Pillow {Image.__version__} here, 9.0.1 there"
     assert below["head"].strip() == "XGBoost none here, 1.0 there"
