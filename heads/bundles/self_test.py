@@ -228,4 +228,4 @@ def _checked(
             values.ndim < 1 or len(values) != count or values.dtype.kind not in "fu" or not np.isfinite(values).all()
         ):
             raise BundleError(f"{name} of {values.dtype}, shape {values.shape}, or that are no numbers")
-    return SelfTest(files, pixels, squares, scaled, rows, outputs, about["made_by"], about["missing"])
+    return SelfTest(files, pixels, squares, scaled, rows, outputs, about["made_by"], about.get("missing"))

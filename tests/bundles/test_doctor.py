@@ -308,6 +308,19 @@ def test_what_cannot_be_done_here_is_said(made, monkeypatch):
     assert steps["head"]["equal"]
 
 
+def test_what_may_be_left_out_of_the_description_may_be(made, tmp_path):
+    folder = Path(shutil.copytree(made / "pixels", tmp_path / "b"))
+    assert heads.bundle_doctor(sign(folder, lambda about: about["self_test"].pop("missing")))["equal"]
+
+    def none(about):
+        del about["self_test"]
+        for path in folder.glob("self-test*"):
+            path.unlink()
+
+    with pytest.raises(BundleError, match="carries no pictures"):
+        heads.bundle_doctor(sign(folder, none))
+
+
 def test_versions_stand_beside_where_they_differ(made, tmp_path, cli):
     def older(about):
         about["self_test"]["made_by"] |= {"Pillow": "9.0.1", "XGBoost": "1.0"}
