@@ -12,7 +12,8 @@ import io
 import numpy as np
 from PIL import Image
 
-NAMES = ("self-test-0.jpg", "self-test-1.png", "self-test-2.png")
+# Not called as images are, since a bundle may lie among images that are looked for by their names.
+NAMES = ("self-test-0.picture", "self-test-1.picture", "self-test-2.picture")
 _QUALITY, _TURNED = 88, 6  # EXIF: to be turned by 90 degrees
 
 

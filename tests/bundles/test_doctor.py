@@ -246,7 +246,7 @@ def another_temperature(patch):
 CHANGES = {
     "brighter": (brighter, "decoding", "up to 4 grey levels of 255"),
     "not turned": (not_turned, "decoding", "has pixels of shape"),
-    "one byte of two": (one_byte_of_two, "decoding", "in self-test-1.png alone"),
+    "one byte of two": (one_byte_of_two, "decoding", "in self-test-1.picture alone"),
     "bicubic": (bicubic, "resizing", "grey levels of 255"),
     "without antialiasing": (without_antialiasing, "resizing", "grey levels of 255"),
     "swapped channels": (swapped_channels, "scaling", "of the largest number"),
@@ -285,7 +285,9 @@ def test_two_steps_are_told_apart(made, monkeypatch):
     assert [step["name"] for step in steps if not step["equal"]] == ["decoding", "head"]
 
 
-@pytest.mark.parametrize("file", ["self-test-0.jpg", "self-test.safetensors", "network.openvino", "head.safetensors"])
+@pytest.mark.parametrize(
+    "file", ["self-test-0.picture", "self-test.safetensors", "network.openvino", "head.safetensors"]
+)
 def test_a_flipped_bit_is_the_first_step(made, tmp_path, cli, file):
     folder = Path(shutil.copytree(made / "dense", tmp_path / "b"))
     data = bytearray((folder / file).read_bytes())
@@ -415,7 +417,7 @@ def with_nan(values):
     return values
 
 
-def exchanged(data: bytes, name: str = "self-test-1.png"):
+def exchanged(data: bytes, name: str = "self-test-1.picture"):
     return lambda folder: (folder / name).write_bytes(data)
 
 
@@ -458,7 +460,7 @@ LIES = {
     "answers of NaN": (retold(8, with_nan), "no numbers"),
     "answers of others": (retold(8, lambda answers: answers[:, :1]), "answers of shape"),
     "no tensors": (lambda folder: tensor_files.write_tensors(folder / integrity.SELF_TEST, []), "0 tensors"),
-    "one file less": (lambda folder: (folder / "self-test-2.png").unlink(), "described and not there"),
+    "one file less": (lambda folder: (folder / "self-test-2.picture").unlink(), "described and not there"),
     "no list of tensors": (exchanged(b"x" * 99, integrity.SELF_TEST), "not a readable list"),
 }
 
