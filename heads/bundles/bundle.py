@@ -10,7 +10,7 @@
     network.safetensors      its weights alone: of a network of the table that OpenVINO does not compute
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
-    self-test-0.picture …        drawn pictures, and in self-test.safetensors what each step made of them where the bundle
+    self-test-0.picture …    drawn pictures, and in self-test.safetensors what each step made of them where the bundle
                              was made (heads.bundles.self_test)
 
 A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the

@@ -2,7 +2,7 @@
 
 ::
 
-    self-test-0.picture …        the pictures, of nobody (heads.bundles.drawn_pictures)
+    self-test-0.picture …    the pictures, of nobody (heads.bundles.drawn_pictures)
     self-test.safetensors    what each step gave of them: decoded pixels of each picture; the squares; of a network what
                              its first layer is given (heads.bundles.input_tables) and the rows; the answers
 
