@@ -9,6 +9,7 @@ from featcache.system.lazy_names import attach
 if TYPE_CHECKING:
     from .auditing.audit import audit as audit
     from .bundles.bundle import open_bundle as open_bundle
+    from .bundles.doctor import bundle_doctor as bundle_doctor
     from .experiments.baselines import baselines as baselines
     from .experiments.head_fit import fit_head as fit_head
     from .experiments.hyperparameter_search import grid as grid
@@ -52,6 +53,7 @@ _HOMES = {
     "fit_head": "experiments.head_fit",
     "grid": "experiments.hyperparameter_search",
     "open_bundle": "bundles.bundle",
+    "bundle_doctor": "bundles.doctor",
     "predict": "inference.prediction",
     "label_errors": "experiments.label_errors",
     "reproduce": "experiments.reproduction",

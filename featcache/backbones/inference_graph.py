@@ -49,9 +49,16 @@ def pixels_to_features(apply: Callable[[Any], Any], *specs: FeatureSpec) -> Call
     :func:`featcache.backbones.runtime.array_names` says.
     """
     tf, keras = load_tensorflow()
+    features = scaled_to_features(apply, *specs)
+    return lambda images: features(preprocess(keras, tf.cast(images, tf.float32), specs[0].preprocess))
+
+
+def scaled_to_features(apply: Callable[[Any], Any], *specs: FeatureSpec) -> Callable[[Any], dict[str, Any]]:
+    """The same from preprocessed images on."""
+    tf, keras = load_tensorflow()
 
     def forward(images: Any) -> dict[str, Any]:
-        given = apply(preprocess(keras, tf.cast(images, tf.float32), specs[0].preprocess))
+        given = apply(images)
         kept = named(specs, [arrays(tf.cast(output, tf.float32)) for output in keras.tree.flatten(given)])
         return {name: tf.identity(tf.cast(values, specs[0].dtype), name=name) for name, values in kept.items()}
 

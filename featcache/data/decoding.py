@@ -56,14 +56,19 @@ def decode(data: bytes, size: int | None = None, framing: Framing = SQUASH) -> n
     ImageError
         The bytes are no supported image, are cut short, or promise too many pixels.
     """
+    image = picture(data)
+    return _levels(image) if size is None else square(image, size, framing)
+
+
+def picture(data: bytes) -> Image.Image:
+    """The picture of an encoded image in its own size, of mode L, RGB, or F holding 0..255, as in :func:`decode`."""
     if not data:
         raise ImageError("the file is empty")
     try:
         if dicom.is_dicom(data):
             pixels = dicom.pixels(data, MAX_PIXELS)
-            image = Image.fromarray(pixels) if pixels.ndim == 3 else _stretch(pixels)
-        else:
-            image = _open(data)
+            return Image.fromarray(pixels) if pixels.ndim == 3 else _stretch(pixels)
+        return _open(data)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -72,8 +77,15 @@ def decode(data: bytes, size: int | None = None, framing: Framing = SQUASH) -> n
         raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
     except Exception as error:  # decoders raise of every kind on damaged files
         raise ImageError(f"cannot be decoded: {error or type(error).__name__}") from error
-    if size is not None:
-        image = frame(image, size, framing)
+
+
+def square(image: Image.Image, size: int, framing: Framing = SQUASH) -> np.ndarray:
+    """What :func:`decode` gives of a picture, framed; uint8 array of shape (size, size, 3)."""
+    return _levels(frame(image, size, framing))
+
+
+def _levels(image: Image.Image) -> np.ndarray:
+    """A picture as RGB, uint8."""
     if image.mode == "F":  # kept in floats until here: rounding comes after the resampling
         image = Image.fromarray(np.clip(np.asarray(image) + 0.5, 0, 255).astype(np.uint8))
     pixels = np.asarray(image)

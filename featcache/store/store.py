@@ -8,6 +8,7 @@
     cache/features/<feature set>/.damaged/          shards that 'cache repair' could save nothing from
     cache/networks/<digest>.safetensors             frozen networks, for bundles
     cache/networks/<digest>-<spec>.openvino         the same, converted: made again where it is gone
+    cache/networks/<digest>-<spec>.….self-test      what it makes of the pictures that bundles carry; likewise
     cache/index.sqlite                              derived
     cache/maintenance.lock                          held by whatever takes shards away
     cache/last-extract.json                         what was extracted last: the default of other verbs

@@ -10,6 +10,8 @@
     network.safetensors      its weights alone: of a network of the table that OpenVINO does not compute
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
+    self-test-0.picture …    drawn pictures, and in self-test.safetensors what each step made of them where the bundle
+                             was made (heads.bundles.self_test)
 
 A bundle may come from anywhere, so it is proven before anything in it is opened: ``bundle.json`` must be written the
 way this module writes it, digest and all, and hold what :mod:`heads.bundles.bundle_schema` says; and the folder must
@@ -24,7 +26,7 @@ precision other than float32, ``precision`` says what that may do to answers (:m
 Format 4 added ``learns``, the task as :func:`featcache.data.tasks.about_task` writes it down, and models of several
 labels and of a number: ``classes`` then names the labels, or the number, and of labels ``calibration`` and
 ``threshold`` are lists. Models that learnt each label by itself lie in files of their own (``label-000.skops``).
-Bundles of earlier formats are of classes.
+Bundles of earlier formats are of classes. ``self_test``, with its files, may stand there or not.
 
 Format 3 carries the converted network of networks of the table too, where format 2 had their weights: it predicts
 without TensorFlow, which takes seconds to load and to build the network, and a machine that only predicts need not have
@@ -61,7 +63,8 @@ from ..training.checked_rows import blocks
 from . import serialization
 from .answer_error import close_calls
 from .bundle_schema import TESTS
-from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, TRAINING, WEIGHTS, proven
+from .drawn_pictures import NAMES
+from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, SELF_TEST, TRAINING, WEIGHTS, proven
 from .live_network import LiveNetwork
 from .out_of_distribution import Novelty, read_novelty
 
@@ -184,8 +187,11 @@ class Bundle:
         DataError
             An image cannot be used, or there is none.
         """
-        given = self._of_model(self._network_at_work.rows(images))
-        return TASK_METRICS[self.task.kind].mended(given, self.about["calibration"])
+        return self.answer_rows(self._network_at_work.rows(images))
+
+    def answer_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities of rows as its features are, as of :meth:`predict_proba`; nobody checks whose they are."""
+        return TASK_METRICS[self.task.kind].mended(self._of_model(rows), self.about["calibration"])
 
     @functools.cached_property
     def _network_at_work(self) -> LiveNetwork:
@@ -310,6 +316,9 @@ def _checked(folder: Path, about: Mapping[str, Any], spec: FeatureSpec) -> Novel
         raise ValueError(f"{WEIGHTS} are of no network that is not of the table; expected {CONVERTED}")
     if (about["novelty"] is None) != (NOVELTY not in about["files"]):
         raise ValueError(f"{NOVELTY} is there and not described, or described and not there")
+    pictures = () if about["self_test"] is None else (*about["self_test"]["pictures"], SELF_TEST)
+    if len(set(pictures)) != len(pictures) or set(pictures) != {SELF_TEST, *NAMES} & set(about["files"]):
+        raise ValueError("a self-test is there and not described, or described and not there")
     if about["novelty"] is None:
         return None
     return read_novelty(about["novelty"], tensor_files.read_tensors(folder / NOVELTY))

@@ -14,6 +14,8 @@ from msgspec import Meta
 from featcache.features.pooling import POOLINGS
 from featcache.system.schema import ClassName, Count, Digest, FileName, Finite, Line, Name, Share
 
+from .drawn_pictures import NAMES
+
 _Bound = Annotated[float, Meta(ge=-1, le=2)]
 Pair = tuple[_Bound, _Bound]
 _Width = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -121,6 +123,15 @@ class _Precision(msgspec.Struct, forbid_unknown_fields=True):
     median: Annotated[float, Meta(ge=0, le=1e300)]
     largest: Annotated[float, Meta(ge=0, le=1e300)]
     answers: Annotated[float, Meta(ge=0, le=1e3)] | None
+
+
+class _SelfTest(msgspec.Struct, forbid_unknown_fields=True):
+    pictures: Annotated[list[Literal[NAMES]], Meta(min_length=1, max_length=len(NAMES))]  # type: ignore[valid-type]
+    steps: Annotated[
+        list[Literal["decoding", "resizing", "scaling", "network", "head"]], Meta(min_length=2, max_length=5)
+    ]
+    made_by: Annotated[dict[Name, Line], Meta(max_length=32)]
+    missing: Line | None = None
 
 
 class _HeadParams(msgspec.Struct):
@@ -235,6 +246,7 @@ class Format4(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     novelty: _Novelty | None
     warnings: list[Line]
     precision: _Precision | None = None
+    self_test: _SelfTest | None = None
 
 
 FORMATS = {1: Format1, 2: Format2, 3: Format2, 4: Format4}  # 3 differs in its files alone

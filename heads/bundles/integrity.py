@@ -18,17 +18,20 @@ from featcache.system import atomic_files, schema
 
 from . import serialization
 from .bundle_schema import FORMATS
+from .drawn_pictures import NAMES
 
 VERSION = 4
 FORMAT = "featcache-bundle"
 ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
+SELF_TEST = "self-test.safetensors"  # beside its pictures
 WEIGHTS, CONVERTED = "network.safetensors", "network.openvino"  # of the network, one of them
 KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
-_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
+_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, SELF_TEST, *NAMES, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
-_ADDED["precision"] = None  # which stands there where features are of a precision other than float32
+# What stands there where there is any: of features of a precision other than float32, and of a self-test.
+_ADDED |= {"precision": None, "self_test": None}
 
 
 def proven(folder: Path) -> dict[str, Any]:

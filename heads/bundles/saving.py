@@ -24,10 +24,12 @@ from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from ..evaluation.decision import threshold_value
+from ..evaluation.task_metrics import TASK_METRICS
 from . import serialization
 from .answer_error import answer_error
 from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
+from .self_test import recorded
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ def _fill(
     precision = answer_error(estimator, features, given["calibration"], value, cache)
     with Store(cache) as store:
         _place_network(store, features.spec, building)
+        self_test, digests = _self_test(store, features, building, estimator, model, given["calibration"])
         novelty = _novelty(store, features, train_rows)
     if novelty is not None:
         tensor_files.write_tensors(building / NOVELTY, [novelty.reference])
@@ -121,7 +124,11 @@ def _fill(
             "python": platform.python_version(),
             **{name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "xgboost", "numpy")},
         },
-        "files": {entry.name: atomic_files.sha256_file(entry.path) for entry in os.scandir(building)},
+        "self_test": self_test,
+        "files": {
+            entry.name: digests.get(entry.name) or atomic_files.sha256_file(entry.path)
+            for entry in os.scandir(building)
+        },
     }
     atomic_files.write_bytes(building / ABOUT, written({**about, "digest": digest(about)}))
 
@@ -133,6 +140,22 @@ def _place_network(store: Store, spec: FeatureSpec, building: Path) -> None:
         tensor_files.place(converted, building / CONVERTED)
     elif spec.of_table and spec.precision != "int8" and store.network(spec).exists():
         tensor_files.place(store.network(spec), building / WEIGHTS)
+
+
+def _self_test(
+    store: Store, features: Features, building: Path, estimator: Any, model: Mapping[str, Any], calibration: Any
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Write the self-test; what is said of it, and the digest of the network's file, by name."""
+    measures = TASK_METRICS[features.task.kind]
+    network = next((building / name for name in (CONVERTED, WEIGHTS) if (building / name).exists()), None)
+    digests = {} if network is None else {network.name: atomic_files.sha256_file(network)}
+
+    def answers(rows: np.ndarray) -> np.ndarray:
+        return measures.mended(measures.outputs(estimator, rows), calibration)
+
+    digest = "" if network is None else digests[network.name]
+    made = recorded(features.spec, features.pooling, network, digest, model["kind"], answers, store)
+    return made.write(building), digests
 
 
 def _novelty(store: Store, features: Features, train_rows: np.ndarray) -> Novelty | None:

@@ -20,11 +20,13 @@ from xgboost import XGBClassifier
 
 import featcache
 from featcache import Store
+from featcache.backbones import inference_graph
 from featcache.data.decoding import decode
 from featcache.errors import BundleError, DataError, WeightsError
 from featcache.system import tensor_files
 from heads.bundles import integrity
 from heads.bundles.bundle import open_bundle
+from heads.bundles.doctor import bundle_doctor
 from heads.bundles.saving import save_bundle
 from heads.inference.prediction import predict
 
@@ -121,7 +123,9 @@ def test_weights_alone_are_read_and_carried_where_nothing_converts(of_table, tmp
     with Store(of_table / "c") as store:
         shutil.copy(store.network(f.spec), old / "network.safetensors")
         store.converted(f.spec).unlink()
-    sign(old, lambda about: (about.update(version=2), about.pop("learns")))
+    for path in old.glob("self-test*"):
+        path.unlink()
+    sign(old, lambda about: (about.update(version=2), about.pop("learns"), about.pop("self_test")))
     rows = predict(old, [of_table / "d"], cache=tmp_path / "c")["rows"]
     np.testing.assert_allclose([list(row["probabilities"].values()) for row in rows], wanted, atol=1e-5)
 
@@ -132,6 +136,13 @@ def test_weights_alone_are_read_and_carried_where_nothing_converts(of_table, tmp
     model = LogisticRegression().fit(f.X, f.y)
     new = save_bundle(tmp_path / "new", model, f, np.arange(24), task="binary", scores={}, cache=of_table / "c")
     assert open_bundle(new).network.name == "network.safetensors"
+    result = bundle_doctor(new)  # which TensorFlow goes through, where OpenVINO did the converted one
+    assert (result["equal"], result["here"].keys() >= {"TensorFlow"}) == (True, True)
+    assert [step["name"] for step in result["steps"] if step["equal"]][-3:] == ["scaling", "network", "head"]
+
+    real = inference_graph.preprocess
+    monkeypatch.setattr(inference_graph, "preprocess", lambda keras, x, mode: 1.01 * real(keras, x, mode))
+    assert [step["name"] for step in bundle_doctor(new)["steps"] if not step["equal"]] == ["scaling"]
 
 
 def test_a_bundle_of_format_2_is_read(tmp_path):
@@ -280,6 +291,20 @@ def test_a_bundle_from_elsewhere_puts_no_row_into_a_feature_set_of_the_users(mad
     ]
     with Store(cache) as store:
         assert len(store.rows(name)) == 42
+
+
+def test_a_network_of_the_table_tests_itself(of_table, tmp_path):
+    result = bundle_doctor(of_table / "dense")
+    assert result["equal"]
+    assert [step["name"] for step in result["steps"]][3:] == ["scaling", "network", "head"]
+    assert "TensorFlow" not in result["here"]
+    # What the network gives of the pictures is the same for every bundle of a set, and kept; damaged, it is made anew.
+    (kept,) = (of_table / "c" / "networks").glob("*.self-test")
+    f = featcache.load(data=of_table / "d", cache=of_table / "c", pooling="avg")
+    kept.write_bytes(kept.read_bytes()[:100])
+    model = LogisticRegression().fit(f.X, f.y)
+    new = save_bundle(tmp_path / "new", model, f, np.arange(24), scores={}, cache=of_table / "c")
+    assert bundle_doctor(new)["equal"]
 
 
 @pytest.mark.parametrize(("of", "name"), [("made", "sklearn"), ("of_table", "dense")])

@@ -104,6 +104,7 @@ GIVEN = {
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
     "bundle export": {"BUNDLE": "bundle", "FILE": "out.xml"},
+    "bundle doctor": {"BUNDLE": "bundle"},
     "weights pack": {"NAMES": "mobilenet", "FILE": "weights.tar"},
     "weights unpack": {"PACK": "nowhere"},
     "scout": {

@@ -357,12 +357,15 @@ def _json_file(path: Path, rng: random.Random) -> None:
 
 
 def bundle_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
+    from heads.bundles.doctor import bundle_doctor
     from heads.inference.prediction import evaluate_bundle, predict
 
     name = rng.choice(sorted(entry.name for entry in (case / "bundles").iterdir()))
     folder = case / "bundles" / name
     _resigned(folder, rng)
     images = sorted((case / "images").rglob("*.png"))[:4]
+    if rng.random() < 0.3:
+        return [lambda: bundle_doctor(folder)]
     return [
         lambda: predict(folder, images, cache=case / "cache"),
         lambda: evaluate_bundle(folder, case / "images", cache=case / "cache", out=case / "runs" / "new"),

@@ -60,7 +60,7 @@ def commands_page() -> str:
         "| 2 | the command is wrong |",
         "| 3 | the data is bad; bad images are listed, after the good ones are kept |",
         "| 4 | weights or backbone are not to be had |",
-        "| 5 | store or bundle damaged, locked, or not writable |",
+        "| 5 | store or bundle damaged, locked, or not writable; a bundle that answers otherwise here |",
         "| 130 | interrupted; what was done is kept |",
         "",
     ]
