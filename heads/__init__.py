@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .inference.prediction import predict as predict
     from .inference.saliency_maps import saliency as saliency
     from .reporting.html_report import report as report
+    from .reporting.worklist import worklist as worklist
     from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
@@ -62,6 +63,7 @@ _HOMES = {
     "saliency": "inference.saliency_maps",
     "tsne": "inference.embedding",
     "report": "reporting.html_report",
+    "worklist": "reporting.worklist",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)
