@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -38,6 +39,9 @@ class Facts:
     losses : how wrong each of these answers is.
     parts : which part each image was in, as far as that is known.
     n : test images; ``images``, all.
+    labels : what each image stands as.
+    moved : by how many points the ridge's figure on test changes without each patient, or other group, in training, for
+        each image of the patient; empty where that was not measured.
     """
 
     collected: Collected
@@ -50,6 +54,7 @@ class Facts:
     n: int
     images: int
     labels: Mapping[str, str] = field(default_factory=dict)
+    moved: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counted(self) -> Counted:
@@ -154,7 +159,33 @@ def facts_of(collected: Collected, cache: Place) -> Facts:
         len(losses) or int(_test_of(main).get("n") or 0),
         len(dataset) if dataset is not None else int(main.about.get("images") or 0),
         {} if dataset is None else dict(zip(dataset.paths, dataset.labels, strict=True)),
+        _moved(influence_of(collected)),
     )
+
+
+def influence_of(collected: Collected) -> tuple[Run, Mapping[str, Any]] | None:
+    """The newest run that measured what each patient does to the ridge, and what it says of that."""
+    runs = (run for run in collected.runs if run.verb == "baselines" and run.about.get("influence"))
+    return next(((run, run.about["influence"]) for run in runs), None)
+
+
+def influence_points(told: Mapping[str, Any], change: float) -> float:
+    """A change of the ridge's figure in points."""
+    points = 100 * abs(change)
+    if told["metric"] == "mae":
+        return points / told["value"] if told["value"] else 0.0
+    return points
+
+
+def _moved(found: tuple[Run, Mapping[str, Any]] | None) -> dict[str, float]:
+    if found is None:
+        return {}
+    run, told = found
+    moved: dict[str, float] = {}
+    for row in run.table("influence.csv"):
+        with contextlib.suppress(KeyError, ValueError):
+            moved[row["group"]] = influence_points(told, float(row["change"])) / max(1, int(row["images"]))
+    return moved
 
 
 def _open(data: str, cache: Place) -> tuple[Dataset | None, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .worklist_facts import Facts, some
-from .worklist_rows import LEAVE_OUT, RELABEL, Choice, Stake, WorklistRow
+from .worklist_rows import LEAVE_OUT, NOT_KNOWN, RELABEL, Choice, Stake, WorklistRow
 
 _CLASSES = 20  # of more, only the suggested one is offered
 
@@ -16,7 +16,8 @@ def wrong_labels(facts: Facts) -> list[WorklistRow] | None:
     """A row for each suspect of a search for wrong labels.
 
     At stake is the image's share of the test, times the suspicion: so much of the figure is expected to be wrong where
-    the label is. An image that is learnt from moves the test figure in a way that nobody has measured.
+    the label is. Of an image that is learnt from it is its share of what leaving out its patient does to the
+    ridge, times the suspicion, where that was measured.
     """
     searches = facts.collected.label_errors
     if not searches:
@@ -29,7 +30,8 @@ def _suspect(facts: Facts, classes: Sequence[str], kind: str, one: Mapping[str, 
     score, about = float(one["score"]), one.get("about")
     part = facts.part(path, str(one.get("part", "")))
     if facts.parts and part != "test":
-        stake = Stake(None, "not known")
+        moved = facts.moved.get(str(one.get("group", "")))
+        stake = NOT_KNOWN if moved is None else Stake(score * moved, "estimate")
     else:
         of = facts.answers if facts.parts else facts.images
         stake = Stake(100 * score / of if of else None, "estimate" if of else "not known")

@@ -12,7 +12,7 @@ from ..auditing.messages import with_and
 from ..evaluation.metric_titles import TITLES
 from ..evaluation.subgroups import subgroups
 from .run_reader import Run
-from .worklist_facts import Facts, some
+from .worklist_facts import Facts, influence_of, influence_points, some
 from .worklist_rows import LEAVE_OUT, NOT_KNOWN, Choice, Stake, WorklistRow
 
 
@@ -25,6 +25,7 @@ def shortcuts(facts: Facts) -> list[WorklistRow] | None:
     if not flagged:
         return []
     names = list(dict.fromkeys(str(probe["probe"]) for probe in flagged))
+    who = with_and(names)
     rest = audit.about.get("without_shortcuts")
     best = max(flagged, key=lambda probe: probe["score"] - probe["chance"])
     if rest and rest.get("difference") is not None:
@@ -41,7 +42,7 @@ def shortcuts(facts: Facts) -> list[WorklistRow] | None:
             source="shortcuts",
             kind="Shortcut",
             stake=stake,
-            reason=f"{with_and(names)} alone tell{'s' if len(names) == 1 else ''} the answer.{told}",
+            reason=f"{who[0].upper()}{who[1:]} alone tell{'s' if len(names) == 1 else ''} the answer.{told}",
             to_do="Take the images of all classes from the same places in the same way, as far as you can; until then "
             "judge on images of another place (evaluate).",
         )
@@ -99,17 +100,14 @@ def _members(facts: Facts, column: str, name: str) -> tuple[str, ...]:
 
 def influence(facts: Facts) -> list[WorklistRow] | None:
     """The patient without whom in training the ridge's figure changes most, by just that change."""
-    runs = [run for run in facts.collected.runs if run.verb == "baselines"]
-    found = [(run, run.about["influence"]) for run in runs if run.about.get("influence")]
-    if not found:
-        return [] if runs or facts.main.kind == "labels" else None
-    run, told = found[0]
+    found = influence_of(facts.collected)
+    if found is None:
+        ran = any(run.verb == "baselines" for run in facts.collected.runs)
+        return [] if ran or facts.main.kind == "labels" else None
+    run, told = found
     most, value = told["most"], told["value"]
     if not most["change"]:
         return []
-    points = 100 * abs(most["change"])
-    if told["metric"] == "mae":
-        points = points / value if value else 0.0
     paths = tuple(path for path in facts.of_group(str(most["group"])) if facts.part(path) != "test")
     images = "1 image" if most["images"] == 1 else f"{most['images']} images"
     count = "1 image" if len(paths) == 1 else f"{len(paths)} images"
@@ -119,7 +117,7 @@ def influence(facts: Facts) -> list[WorklistRow] | None:
             key=f"influence {most['group']}",
             source="influence",
             kind="Patient who moves the figure most",
-            stake=Stake(points, "estimate"),
+            stake=Stake(influence_points(told, most["change"]), "estimate"),
             reason=f"Without {most['group']} ({images}) in training the ridge's {TITLES[told['metric']]} on test would "
             f"be {value + most['change']:.3f} in place of {value:.3f} ({run.folder.name})"
             f"{f': {some(facts, paths)}' if paths else ''}.",

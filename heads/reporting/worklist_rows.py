@@ -88,9 +88,9 @@ def ranked(rows: Iterable[WorklistRow]) -> list[WorklistRow]:
     return sorted(by_images.values(), key=_order)
 
 
-def _order(row: WorklistRow) -> tuple[bool, float, float]:
-    points = row.stake.points
-    return points is None, -(points or 0.0), -row.doubt
+def _order(row: WorklistRow) -> tuple[float, float]:
+    """What nobody has measured stands among what has nothing at stake, by how much it is doubted."""
+    return -(row.stake.points or 0.0), -row.doubt
 
 
 def _joined(one: WorklistRow, other: WorklistRow) -> WorklistRow:
