@@ -112,7 +112,7 @@ def _table(manifest: Manifest, root: str) -> tuple[dict[str, Any] | None, str]:
     count = len(columns["path"])
     if count > _ROWS:
         return None, f"{count:,} images are more than the {_ROWS:,} that a page carries a table of"
-    told: dict[str, Any] = {}
+    told: dict[str, dict[str, Any]] = {}
     for name, cells in columns.items():
         values = list(dict.fromkeys(cells))
         if name == "path":
@@ -129,7 +129,7 @@ def _table(manifest: Manifest, root: str) -> tuple[dict[str, Any] | None, str]:
         text.encode()
     except UnicodeEncodeError:
         return None, "a file's name is not UTF-8, which no page can write down"
-    return told, ""
+    return {"names": list(columns), "columns": told}, ""
 
 
 def _changes(changes: Changes) -> dict[str, Any]:

@@ -78,10 +78,10 @@
 
   if (table) $("save-manifest").addEventListener("click", () => {
     const { of } = decided();
-    const names = Object.keys(table);
-    const cell = (name, i) => (table[name].cells ? table[name].cells[i] : table[name].values[table[name].codes[i]]);
+    const { names, columns } = table;
+    const cell = (name, i) => columns[name].cells?.[i] ?? columns[name].values[columns[name].codes[i]];
     const lines = [];
-    table.path.cells.forEach((image, i) => {
+    columns.path.cells.forEach((image, i) => {
       const decision = of.get(image);
       if (decision === LEAVE_OUT) return;
       lines.push(names.map((name) => {
