@@ -183,7 +183,7 @@ def _row(rank: int, row: WorklistRow) -> dict[str, Any]:
 
 def _changes(changes: Changes) -> dict[str, Any]:
     rows = {name: [row.reason for row in getattr(changes, name)] for name in ("done", "still", "gone", "unsaid", "new")}
-    figure = changes.figure
+    value = changes.value
     return {
         "since": changes.data,
         "images": changes.images,
@@ -192,14 +192,14 @@ def _changes(changes: Changes) -> dict[str, Any]:
         "relabelled": [{"path": path, "label": old, "now": new} for path, old, new in changes.relabelled],
         "rows": rows,
         "sentences": change_sentences(changes),
-        "figure": None
-        if figure is None
+        "value": None
+        if value is None
         else {
-            "title": figure.title,
-            "before": figure.same[0],
-            "after": figure.same[1],
-            "n": figure.n,
-            "difference": figure.difference,
-            "interval": figure.interval,
+            "title": value.title,
+            "before": value.same[0],
+            "after": value.same[1],
+            "n": value.n,
+            "difference": value.difference,
+            "interval": value.interval,
         },
     }

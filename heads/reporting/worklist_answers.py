@@ -22,13 +22,13 @@ class Counted:
     Attributes
     ----------
     unit : what a point is.
-    figure : what the answers are judged by on the page of changes.
+    metric : what the answers are judged by on the page of changes.
     loss : of one image; truth and answer may be of different runs.
-    share : whether the figure is 1 minus the mean loss; else it is the mean loss.
+    share : whether the value is 1 minus the mean loss; else it is the mean loss.
     """
 
     unit: str
-    figure: str
+    metric: str
     loss: _Loss
     share: bool
 
@@ -39,7 +39,7 @@ class Counted:
         return 100 * difference / mean if mean else 0.0
 
     def value(self, mean: float) -> float:
-        """The figure that a mean loss stands for."""
+        """The value that a mean loss stands for."""
         return 1 - mean if self.share else mean
 
 

@@ -1,4 +1,4 @@
-"""What became of an earlier worklist: which rows are done, and the figure before and after, on the images of both."""
+"""What became of an earlier worklist: which rows are done, and the value before and after, on the images of both."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SHARED = 0.5  # of the images there are now, that must have been there before: 
 
 
 @dataclass(frozen=True)
-class Figure:
+class BeforeAfter:
     """What heads reached before and after.
 
     Attributes
     ----------
-    title : of the figure.
+    title : of the metric.
     stated : both as they stand, each on its own test images, and how many these are.
     same : both on the test images of both, judged by the labels of today; ``n`` of them.
     difference, interval : after minus before on these; the interval over patients, None of one patient.
@@ -55,7 +55,7 @@ class Changes:
     still : rows that are there now as before.
     new : rows that were not there before.
     unsaid : rows of sources that were not run again.
-    figure : None where not both have answers on some image of both tests.
+    value : None where not both have answers on some image of both tests.
     """
 
     data: str
@@ -67,7 +67,7 @@ class Changes:
     still: list[WorklistRow] = field(default_factory=list)
     new: list[WorklistRow] = field(default_factory=list)
     unsaid: list[WorklistRow] = field(default_factory=list)
-    figure: Figure | None = None
+    value: BeforeAfter | None = None
 
     @property
     def images(self) -> str:
@@ -142,11 +142,11 @@ def _compared(then: Facts, was: Dataset, now: Facts, is_: Dataset, worklist: Wor
         relabelled,
         **sorted_,
         new=[row for row in worklist.rows if row.key not in known],
-        figure=_figure(then, now, is_, {path for path, _, _ in relabelled}),
+        value=_before_after(then, now, is_, {path for path, _, _ in relabelled}),
     )
 
 
-def _figure(then: Facts, now: Facts, dataset: Dataset, relabelled: set[str]) -> Figure | None:
+def _before_after(then: Facts, now: Facts, dataset: Dataset, relabelled: set[str]) -> BeforeAfter | None:
     """Both heads' answers on the images of both tests, judged by the labels of today."""
     counted, names = now.counted, now.main.classes
     shared = [path for path in dataset.paths if path in now.losses and path in then.test]
@@ -158,8 +158,8 @@ def _figure(then: Facts, now: Facts, dataset: Dataset, relabelled: set[str]) -> 
     codes = group_codes([groups[path] for path in shared], len(shared))
     gained = before - after if counted.share else after - before
     means = [float(np.mean(list(one.losses.values()))) for one in (then, now)]
-    return Figure(
-        counted.figure,
+    return BeforeAfter(
+        counted.metric,
         ((counted.value(means[0]), len(then.losses)), (counted.value(means[1]), len(now.losses))),
         (counted.value(float(before.mean())), counted.value(float(after.mean()))),
         len(shared),

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,14 @@ class Facts:
     Attributes
     ----------
     collected : the runs on it, and what belongs to them.
-    main : the run whose task the figures are of: the newest that kept what it said of each image, else the newest.
+    main : the run whose task the values are of: the newest that kept what it said of each image, else the newest.
     dataset : the images; None where they cannot be read any more, and ``missing`` says why.
     test : of each test image the row of ``predictions.csv``; empty where no run kept any.
     losses : how wrong each of these answers is.
     parts : which part each image was in, as far as that is known.
     n : test images; ``images``, all.
     labels : what each image stands as.
-    moved : by how many points the ridge's figure on test changes without each patient, or other group, in training, for
+    moved : by how many points the ridge's value on test changes without each patient, or other group, in training, for
         each image of the patient; empty where that was not measured.
     """
 
@@ -63,7 +64,7 @@ class Facts:
 
     @property
     def answers(self) -> int:
-        """Answers that the test's figure is made of: an image each, of several labels a known label each."""
+        """Answers that the test's value is made of: an image each, of several labels a known label each."""
         known = [label["n"] for label in self.main.about.get("test", {}).get("labels", {}).values()]
         return sum(known) or self.n
 
@@ -87,7 +88,7 @@ class Facts:
         return len(set(paths)) / self.images if self.images else 0.0
 
     def excess(self, paths: Collection[str]) -> Stake:
-        """By how much the figure is too good if these test images are easier than they should be.
+        """By how much the value is too good if these test images are easier than they should be.
 
         The share of the test that they are, times by how much less wrong the answers on them are than on the others.
         Without answers image by image a bound: that those on these are all right.
@@ -107,11 +108,11 @@ class Facts:
         return Stake(100 * most, "at most")
 
     def change(self, paths: Collection[str]) -> Stake:
-        """By how much the figure changes when these test images are left out; a bound without answers."""
-        share, mean = self.share(paths), self.mean
+        """By how much the value changes when these test images are left out; a bound without answers."""
+        share, mean, gone = self.share(paths), self.mean, set(paths)
         if share == 0:
             return Stake(0.0, "estimate")
-        rest = [loss for path, loss in self.losses.items() if path not in set(paths)]
+        rest = [loss for path, loss in self.losses.items() if path not in gone]
         if rest and mean is not None and len(rest) < len(self.losses):
             return Stake(self.counted.points(abs(float(np.mean(rest)) - mean), mean), "estimate")
         return Stake(100 * min(1.0, share), "at most") if self.counted.share else NOT_KNOWN
@@ -124,13 +125,17 @@ class Facts:
             return os.path.relpath(path, base)
         return path
 
-    def of_group(self, group: str, part: str | None = None) -> tuple[str, ...]:
-        """The images of a patient or other group, of one part or all."""
-        if self.dataset is None:
-            return ()
-        pairs = zip(self.dataset.paths, self.dataset.groups, strict=True)
-        own = (path for path, name in pairs if name == group)
-        return tuple(path for path in own if part is None or self.part(path) == part)
+    def of_group(self, group: str) -> tuple[str, ...]:
+        """The images of a patient or other group."""
+        return tuple(self._groups.get(group, ()))
+
+    @cached_property
+    def _groups(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        if self.dataset is not None:
+            for path, group in zip(self.dataset.paths, self.dataset.groups, strict=True):
+                groups.setdefault(group, []).append(path)
+        return groups
 
 
 def facts_of(collected: Collected, cache: Place) -> Facts:
@@ -170,7 +175,7 @@ def influence_of(collected: Collected) -> tuple[Run, Mapping[str, Any]] | None:
 
 
 def influence_points(told: Mapping[str, Any], change: float) -> float:
-    """A change of the ridge's figure in points."""
+    """A change of the ridge's value in points."""
     points = 100 * abs(change)
     if told["metric"] == "mae":
         return points / told["value"] if told["value"] else 0.0

@@ -15,7 +15,7 @@ _CLASSES = 20  # of more, only the suggested one is offered
 def wrong_labels(facts: Facts) -> list[WorklistRow] | None:
     """A row for each suspect of a search for wrong labels.
 
-    At stake is the image's share of the test, times the suspicion: so much of the figure is expected to be wrong where
+    At stake is the image's share of the test, times the suspicion: so much of the value is expected to be wrong where
     the label is. Of an image that is learnt from it is its share of what leaving out its patient does to the
     ridge, times the suspicion, where that was measured.
     """
@@ -84,19 +84,19 @@ def _sets(facts: Facts) -> list[_Set]:
     """Copies, exact and near, joined where one image stands in several pairs."""
     audit = facts.collected.audit
     assert audit is not None
-    found: list[_Set] = []
+    found: dict[int, _Set] = {}
     of_path: dict[str, _Set] = {}
     for paths, labels, splits, conflict in _linked(audit.about):
         whole = _Set({}, {}, conflict)
         parts = [facts.part(path, split) for path, split in zip(paths, splits, strict=True)]
         for old in {id(of_path[path]): of_path[path] for path in paths if path in of_path}.values():
             whole = _Set(whole.labels | old.labels, whole.parts | old.parts, whole.conflict or old.conflict)
-            found.remove(old)
+            del found[id(old)]
         whole.labels.update(zip(paths, labels, strict=True))
         whole.parts.update(zip(paths, parts, strict=True))
-        found.append(whole)
+        found[id(whole)] = whole
         of_path.update(dict.fromkeys(whole.labels, whole))
-    return found
+    return list(found.values())
 
 
 def _linked(about: Mapping[str, Any]) -> Iterator[tuple[list[str], list[str], list[str], bool]]:
@@ -245,7 +245,7 @@ def unfit_images(facts: Facts) -> list[WorklistRow] | None:
                 source="unfit images",
                 kind="Files that cannot be read",
                 stake=Stake(100 * min(1.0, share), "at most"),
-                reason=f"{_count(paths, 'file')} cannot be read, so no figure speaks of "
+                reason=f"{_count(paths, 'file')} cannot be read, so no value speaks of "
                 f"{'them' if len(paths) > 1 else 'it'}: {some(facts, paths)} ({next(iter(unreadable.values()))}).",
                 to_do="Get them again from where they came; leave out what cannot be had.",
                 images=paths,

@@ -1,4 +1,4 @@
-"""Rows about what models make of the images: shortcuts, weak subgroups, and patients who move the figure."""
+"""Rows about what models make of the images: shortcuts, weak subgroups, and patients who move the value."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def weak_subgroups(facts: Facts) -> list[WorklistRow] | None:
                 stake=Stake(points, "estimate"),
                 reason=f"{column} {gap['worst']}, {part['images']:,} test images of {part['patients']:,} patients or "
                 f"other groups: {TITLES[metric]} {part['value']:.3f}, of all {overall:.3f} ({run.folder.name}).",
-                to_do="Look whether its images or labels differ; gather more of it, and say its own figure beside the "
+                to_do="Look whether its images or labels differ; gather more of it, and say its own value beside the "
                 "whole one.",
                 images=_members(facts, column, gap["worst"]),
             )
@@ -99,7 +99,7 @@ def _members(facts: Facts, column: str, name: str) -> tuple[str, ...]:
 
 
 def influence(facts: Facts) -> list[WorklistRow] | None:
-    """The patient without whom in training the ridge's figure changes most, by just that change."""
+    """The patient without whom in training the ridge's value changes most, by just that change."""
     found = influence_of(facts.collected)
     if found is None:
         ran = any(run.verb == "baselines" for run in facts.collected.runs)
@@ -116,7 +116,7 @@ def influence(facts: Facts) -> list[WorklistRow] | None:
         WorklistRow(
             key=f"influence {most['group']}",
             source="influence",
-            kind="Patient who moves the figure most",
+            kind="Patient who moves the value most",
             stake=Stake(influence_points(told, most["change"]), "estimate"),
             reason=f"Without {most['group']} ({images}) in training the ridge's {TITLES[told['metric']]} on test would "
             f"be {value + most['change']:.3f} in place of {value:.3f} ({run.folder.name})"

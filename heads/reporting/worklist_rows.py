@@ -10,7 +10,7 @@ KEEP, LEAVE_OUT, RELABEL = "keep", "leave out", "relabel as "
 
 @dataclass(frozen=True)
 class Stake:
-    """How much of the headline figure hangs on a row.
+    """How much of the headline value hangs on a row.
 
     Attributes
     ----------

@@ -148,25 +148,25 @@ def _changes(changes: Changes) -> dict[str, Any]:
             )
             if rows
         ],
-        "figure": changes.figure,
+        "value": changes.value,
         "sentences": change_sentences(changes),
     }
 
 
 def change_sentences(changes: Changes) -> list[str]:
-    """What changed in the figure, in sentences."""
-    figure = changes.figure
-    if figure is None:
+    """What changed in the value, in sentences."""
+    value = changes.value
+    if value is None:
         return ["Before and after cannot be compared: no head's answers on test images of both are kept."]
-    (before, n_before), (after, n_after) = figure.stated
-    interval = "" if figure.interval is None else f", {_signed(figure.interval[0])} to {_signed(figure.interval[1])}"
-    labels = f", {figure.relabelled} of them relabelled since" if figure.relabelled else ""
-    unproven = figure.interval is None or figure.interval[0] <= 0 <= figure.interval[1]
+    (before, n_before), (after, n_after) = value.stated
+    interval = "" if value.interval is None else f", {_signed(value.interval[0])} to {_signed(value.interval[1])}"
+    labels = f", {value.relabelled} of them relabelled since" if value.relabelled else ""
+    unproven = value.interval is None or value.interval[0] <= 0 <= value.interval[1]
     return [
-        f"Test {figure.title}: {before:.3f} on {n_before:,} images then, {after:.3f} on {n_after:,} now. Leaving wrong "
+        f"Test {value.title}: {before:.3f} on {n_before:,} images then, {after:.3f} on {n_after:,} now. Leaving wrong "
         "answers out of the test, or giving them the label that was said, improves this by itself.",
-        f"On the {figure.n:,} test images that both have{labels}, by today's labels: {figure.same[0]:.3f} then, "
-        f"{figure.same[1]:.3f} now ({_signed(figure.difference)}{interval})"
+        f"On the {value.n:,} test images that both have{labels}, by today's labels: {value.same[0]:.3f} then, "
+        f"{value.same[1]:.3f} now ({_signed(value.difference)}{interval})"
         f"{': no difference is shown.' if unproven else '.'}",
     ]
 
