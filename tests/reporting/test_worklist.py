@@ -334,3 +334,50 @@ def test_a_million_images_are_decided_on_by_the_verb(made, tmp_path, monkeypatch
     assert "40 images are more than the 39 that a page carries a table of" in html
     assert 'id="save-manifest"' not in html
     assert 'id="save-decisions"' in html
+
+
+def kind_of_run(tmp_path: Path, kind: str, test: dict, header: list[str], told: list[list[object]]):
+    """Ten test images without a dataset, of which the first two are blank."""
+    learns = {"kind": kind}
+    about = {**FIT, "learns": learns, "classes": header[2:3] if kind == "number" else ["x", "y"], "test": test}
+    paths = [f"/data/xrays/{number}.png" for number in range(10)]
+    audit = {**BASE, "verb": "audit", "learns": learns, "quality": {"blank": paths[:2]}}
+    runs = write_runs(tmp_path / "runs", fit_1=about, audit_1=audit)
+    table(
+        runs / "fit-1",
+        "predictions.csv",
+        header,
+        [[path, "test", *cells] for path, cells in zip(paths, told, strict=True)],
+    )
+    return facts_of(collect(runs), tmp_path / "none")
+
+
+def test_of_several_labels_a_point_is_of_known_labels_that_are_right(tmp_path):
+    label = {"n": 10, "positives": 5, "roc_auc": 0.8, "roc_auc_ci": [0.7, 0.9]}
+    test = {"mean_roc_auc": 0.8, "mean_roc_auc_ci": [0.7, 0.9], "n": 10, "labels": {"x": label, "y": {**label, "n": 8}}}
+    test |= {"mean_average_precision": 0.7, "mean_average_precision_ci": [0.6, 0.8], "loss": 0.5}
+    header = ["path", "part", "x", "x predicted", "x probability", "y", "y predicted", "y probability"]
+    told = [[1, 0, 0.4, "", 1, 0.9], [1, 0, 0.4, 0, 0, 0.1], *[[0, 0, 0.1, 1, 1, 0.9]] * 8]
+    facts = kind_of_run(tmp_path, "labels", test, header, told)
+    assert facts.answers == 18
+    (row,) = worklist_of(facts).rows
+    assert row.stake.points == pytest.approx(100 * (1 + 0.5) / 10)  # of the first only x is known
+    assert worklist_of(facts).unit == "percentage points of the test's labels that are right"
+
+
+def test_of_a_number_a_point_is_a_percent_of_the_error(tmp_path):
+    test = {
+        "mae": 2.0,
+        "mae_ci": [1.0, 3.0],
+        "rmse": 3.0,
+        "rmse_ci": [2.0, 4.0],
+        "n": 10,
+        "r2": 0.5,
+        "r2_ci": [0.2, 0.7],
+    }
+    test |= {"spearman": 0.5, "spearman_ci": [0.1, 0.8], "mean_error": 0.1, "mean_error_ci": [-1.0, 1.0], "loss": 0.5}
+    told = [[50, 56], [50, 56], *[[40, 41]] * 8]
+    facts = kind_of_run(tmp_path, "number", test, ["path", "part", "age", "age predicted"], told)
+    (row,) = worklist_of(facts).rows
+    assert row.stake.points == pytest.approx(100 * (2.0 - 1.0) / 2.0)
+    assert "wrong labels" not in worklist_of(facts).unsaid
