@@ -16,7 +16,7 @@ import numpy as np
 from featcache.data import filesystems
 from featcache.data.data_source import DataSource
 from featcache.data.dataset import Dataset, open_dataset
-from featcache.errors import FeatcacheError
+from featcache.errors import DataError, FeatcacheError
 from featcache.store.last_extract import LastExtract
 from featcache.system.user_paths import expanded
 
@@ -139,10 +139,7 @@ class Facts:
 
 
 def facts_of(collected: Collected, cache: Place) -> Facts:
-    """Read what a worklist needs, as far as it is there; nothing that is missing raises.
-
-    Raises :class:`DataError` for a table of a run that is damaged.
-    """
+    """Read what a worklist needs, as far as it is there; what is missing or damaged is done without."""
     dataset, missing = _open(collected.data, cache)
     main, rows = _kept_answers(collected)
     test = {row["path"]: row for row in rows if row["part"] == "test"}
@@ -187,7 +184,7 @@ def _moved(found: tuple[Run, Mapping[str, Any]] | None) -> dict[str, float]:
         return {}
     run, told = found
     moved: dict[str, float] = {}
-    for row in run.table("influence.csv"):
+    for row in _table(run, "influence.csv"):
         with contextlib.suppress(KeyError, ValueError):
             moved[row["group"]] = influence_points(told, float(row["change"])) / max(1, int(row["images"]))
     return moved
@@ -215,10 +212,19 @@ def _kept_answers(collected: Collected) -> tuple[Run, list[dict[str, str]]]:
     for run in alike:
         if run.verb != "fit-head":
             continue
-        rows = run.table("predictions.csv")
+        rows = _table(run, "predictions.csv")
         if rows and {"path", "part"} <= rows[0].keys():
             return run, rows
     return newest, []
+
+
+def _table(run: Run, name: str) -> list[dict[str, str]]:
+    """A table of a run; none where it is damaged, which is no reason to have no page."""
+    try:
+        return run.table(name)
+    except DataError as error:
+        _log.warning("worklist: %s", error)
+        return []
 
 
 def _losses(main: Run, test: Mapping[str, Cells]) -> dict[str, float]:

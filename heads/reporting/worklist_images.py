@@ -102,6 +102,8 @@ def _sets(facts: Facts) -> list[_Set]:
 def _linked(about: Mapping[str, Any]) -> Iterator[tuple[list[str], list[str], list[str], bool]]:
     for same in about.get("duplicates", ()):
         labels = same["labels"]
+        if not len(same["paths"]) == len(labels) == len(same["splits"]):
+            continue  # of a file that was not written here
         yield same["paths"], labels, same["splits"], bool(same.get("conflict", len(set(labels)) > 1))
     for pair in about.get("near_duplicates", ()):
         yield [pair["a"], pair["b"]], list(pair["labels"]), list(pair["splits"]), pair["kind"] == "label conflict"

@@ -61,9 +61,9 @@ def weak_subgroups(facts: Facts) -> list[WorklistRow] | None:
     rows = []
     for column, about in found["columns"].items():
         gap = about.get("gap")
-        if not gap or not gap["shown"] or overall is None:
+        part = about["subgroups"].get(gap["worst"]) if gap and gap["shown"] else None
+        if part is None or part.get("value") is None or overall is None:
             continue
-        part = about["subgroups"][gap["worst"]]
         share = part["images"] / test["n"] if test["n"] else 0.0
         lost = abs(overall - part["value"]) * share
         points = 100 * lost if metric != "mae" else 100 * lost / overall if overall else 0.0
