@@ -94,8 +94,8 @@ class Facts:
         Without answers image by image a bound: that those on these are all right.
         """
         share, mean = self.share(paths), self.mean
-        if share == 0:
-            return Stake(0.0, "estimate")
+        if not share:
+            return self._nothing
         of_these = [self.losses[path] for path in set(paths) if path in self.losses]
         if of_these and len(of_these) < len(self.losses) and mean is not None:
             total = mean * len(self.losses)
@@ -110,12 +110,17 @@ class Facts:
     def change(self, paths: Collection[str]) -> Stake:
         """By how much the value changes when these test images are left out; a bound without answers."""
         share, mean, gone = self.share(paths), self.mean, set(paths)
-        if share == 0:
-            return Stake(0.0, "estimate")
+        if not share:
+            return self._nothing
         rest = [loss for path, loss in self.losses.items() if path not in gone]
         if rest and mean is not None and len(rest) < len(self.losses):
             return Stake(self.counted.points(abs(float(np.mean(rest)) - mean), mean), "estimate")
         return Stake(100 * min(1.0, share), "at most") if self.counted.share else NOT_KNOWN
+
+    @property
+    def _nothing(self) -> Stake:
+        """What hangs on images of which none is tested, as far as that is known."""
+        return Stake(0.0, "estimate") if self.parts or self.images else NOT_KNOWN
 
     def name(self, path: str) -> str:
         """A path as it stands in the data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from heads.reporting.run_reader import collect
 from heads.reporting.worklist_decisions import read_decisions
 from heads.reporting.worklist_facts import facts_of
 from heads.reporting.worklist_manifest import manifest_of
+from heads.reporting.worklist_rows import Choice, Stake, WorklistRow, ranked
 from heads.reporting.worklist_sources import SOURCES, worklist_of
 
 SECRET = "Miller, Anna"
@@ -170,6 +172,24 @@ def test_a_suspect_whose_copy_is_labelled_otherwise_is_one_row(rows, made):
     assert row.images == (made[2][5], made[2][30])
     assert [choice.decision for choice in row.choices] == ["relabel as a", "leave out", "leave out"]
     assert not [key for key in rows if key.startswith("conflict")]
+
+
+def test_rows_about_the_same_images_are_one():
+    about = {"source": "", "to_do": "", "images": ("a.png",)}
+    doubted = WorklistRow("1", kind="Label", stake=Stake(2.0, "estimate"), reason="Doubted.", doubt=0.5, **about)
+    doubted = replace(doubted, choices=(Choice("", "leave out", ("a.png",)), Choice("", "relabel as b", ("a.png",))))
+    blank = WorklistRow("2", kind="Unfit", stake=Stake(3.0, "at most"), reason="Blank.", **about)
+    blank = replace(blank, choices=doubted.choices[:1])
+    alone = WorklistRow("3", kind="Shortcut", stake=Stake(None, "not known"), reason="", source="", to_do="", doubt=0.9)
+    first, second = ranked([doubted, alone, blank])
+    assert (first.key, first.stake.text, first.kind, first.reason) == (
+        "2",
+        "at most 3.0",
+        "Unfit; label",
+        "Blank. Doubted.",
+    )
+    assert first.choices == doubted.choices
+    assert second == alone
 
 
 def test_members_of_a_subgroup_and_of_a_patient_are_named(rows, made):

@@ -18,7 +18,8 @@ import featcache
 import heads
 from featcache.data.dataset import open_dataset
 
-WRONG, TESTED, ODD = 7, 40, 12  # an image in the wrong class, one of them in test, and a name that is a formula
+WRONG, TESTED, ODD = 7, 40, 12  # two images in the wrong class, the second in test, and one of an odd name
+FORMULA = "=M, '1'"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +37,10 @@ def made(tmp_path_factory):
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name)
         label = side ^ (number in (WRONG, TESTED))
         rows.append(
-            [name, ("left", "right")[label], "test" if number >= 36 else "train", f"{HOSTILE}{number // 2}", "M"]
+            [name, ("left", "right")[label], "test" if number >= 36 else "train", f"{HOSTILE}{number // 2}", FORMULA]
         )
     shutil.copy(folder / rows[3][0], folder / "images" / "again.png")
-    rows.append(["images/again.png", "right", "test", "new", "F"])
+    rows.append(["images/again.png", "right", "test", "new", "-F"])
     with (folder / "data.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "split", "group", "sex"), *rows])
     age(folder)
