@@ -77,11 +77,17 @@ def worklist(
 
     >>> import csv, shutil, tempfile
     >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
     >>> import featcache, heads
-    >>> from featcache.data.synthetic import write_sample
     >>> folder = Path(tempfile.mkdtemp())
-    >>> images = write_sample(folder / "images", train=10, test=3)
-    >>> original = next((images / "train" / "covid").iterdir())
+    >>> images, rng = folder / "images", np.random.default_rng(0)
+    >>> for number in range(16):
+    ...     place = images / ("train", "test")[number // 10] / ("covid", "normal")[number % 2]
+    ...     place.mkdir(parents=True, exist_ok=True)
+    ...     pixels = rng.integers(0, 256, (64, 64), dtype=np.uint8)
+    ...     Image.fromarray(pixels).save(place / f"{number}.png")
+    >>> original = images / "train" / "covid" / "0.png"
     >>> copied = shutil.copy(original, images / "test" / "covid" / "again.png")
     >>> cache, runs = folder / "cache", folder / "runs"
     >>> extracted = featcache.extract(images, "pixels", size=8, cache=cache)
@@ -96,7 +102,7 @@ def worklist(
     ...     csv.writer(file).writerows([("path", "decision"), (original, "leave out")])
     >>> made = heads.worklist(runs, decisions=folder / "decisions.csv", cache=cache, out=folder / "manifest.csv")
     >>> made["left_out"], made["kept"]
-    (1, 52)
+    (1, 16)
     """
     collected = collect(runs, audit, audit_runs(cache))
     facts = facts_of(collected, cache)
