@@ -50,7 +50,6 @@ def worklist_view(
         "private": list(manifest.private) if manifest is not None else [],
         "changes": None if changes is None else _changes(changes),
         "script": {
-            "key": _digest(facts.collected.data),
             "root": root,
             "labels": manifest is not None and "label" in manifest.columns,
             "rows": {_digest(row.key): _choices(row, root) for row in shown if row.choices},

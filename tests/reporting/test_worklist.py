@@ -401,3 +401,28 @@ def test_of_a_number_a_point_is_a_percent_of_the_error(tmp_path):
     (row,) = worklist_of(facts).rows
     assert row.stake.points == pytest.approx(100 * (2.0 - 1.0) / 2.0)
     assert "wrong labels" not in worklist_of(facts).unsaid
+
+
+def test_the_page_gives_no_image_two_labels(made, browser, tmp_path):
+    """Leaving it out counts before a label, as the verb has it."""
+    folder, runs, _ = made
+    fit, audit, search = (
+        json.loads((runs / name / "run.json").read_text()) for name in ("fit-1", "audit-1", "label-1")
+    )
+    one = {**search["suspects"][0], "suggested": "c", "copy": None}
+    search |= {"suspects": [one], "classes": ["a", "b", "c"]}
+    write_runs(tmp_path / "runs", fit_1=fit, audit_1=audit, label_1=search)
+    page = browser.new_page()
+    page.goto(Path(report(tmp_path / "runs", cache=folder / "none")["html"]).as_uri())
+    page.evaluate("document.querySelectorAll('#worklist details').forEach((one) => { one.open = true; })")
+    doubted = page.locator(".todo > li", has_text="Label that may be wrong").locator("select")
+    copies = page.locator(".todo > li", has_text="Copies with different labels").locator("select")
+    button, status = page.locator("#save-manifest"), page.locator("#decided")
+    doubted.select_option(label="Relabel as c (suggested)")
+    copies.select_option(label="Relabel as a, all of them")
+    assert "1 image would get two labels: 05.png; change one of the decisions" in status.inner_text()
+    assert button.is_disabled()
+    doubted.select_option(label="Leave it out")
+    assert status.inner_text() == "2 decisions: 1 image left out, 0 images relabelled"
+    assert button.is_enabled()
+    page.close()

@@ -136,7 +136,7 @@ def test_decisions_become_a_manifest_and_the_next_page_says_what_changed(page, m
     assert not page.locator(".todo select").evaluate_all("all => all.some((one) => one.value !== '')")
 
 
-def test_one_image_gets_no_two_labels_and_forgetting_forgets(page):
+def test_it_is_decided_by_keyboard_and_forgotten(page):
     labels = select_of(page, f"{WRONG}.png")
     labels.focus()
     page.keyboard.press("ArrowDown")
@@ -149,6 +149,23 @@ def test_one_image_gets_no_two_labels_and_forgetting_forgets(page):
     page.get_by_role("button", name="Forget them").click()
     assert status(page) == "No decision yet"
     page.reload()
+    assert status(page) == "No decision yet"
+
+
+def test_what_is_kept_as_it_is_stays_so_on_the_page_of_a_later_version(page, made, tmp_path):
+    folder = made[0]
+    select_of(page, f"{WRONG}.png").select_option(label="Keep as it is")
+    select_of(page, f"{TESTED}.png").select_option(label="Leave it out")
+    later = folder / "later.csv"
+    shutil.copy(folder / "data.csv", later)
+    for name in ("audit-1", "labels-1", "fit-head-1"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        about = (folder / "runs" / name / "run.json").read_text()
+        (tmp_path / "runs" / name / "run.json").write_text(about.replace(str(folder / "data.csv"), str(later)))
+    page.goto(Path(heads.report(tmp_path / "runs", cache=folder / "cache")["html"]).as_uri())
+    assert select_of(page, f"{WRONG}.png").input_value() == "keep"
+    page.get_by_role("button", name="Forget them").click()
+    page.goto(Path(made[1]["html"]).as_uri())
     assert status(page) == "No decision yet"
 
 

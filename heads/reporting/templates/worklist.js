@@ -3,15 +3,18 @@
 (() => {
   const source = document.getElementById("worklist-data");
   if (!source) return;
-  const { key, root, labels, rows, table } = JSON.parse(source.textContent);
+  const { root, labels, rows, table } = JSON.parse(source.textContent);
   const $ = (id) => document.getElementById(id);
   const selects = [...document.querySelectorAll("select[data-row]")];
-  const place = `featcache-worklist-${key}`;
   const LEAVE_OUT = "leave out";
 
-  let chosen = {}; // by row: "keep", or the decision's words
+  // Decisions of all pages in one place, since a row that was kept as it is stands on the next page, too. By row, with
+  // the images, so that none is taken for one on others.
+  const place = "featcache-worklist";
+  let chosen = {};
   try { chosen = JSON.parse(localStorage.getItem(place) || "{}") || {}; } catch { /* storage may be forbidden */ }
-  const words = (row, choice) => `${choice.decision} ${choice.images.length} ${choice.images[0]}`;
+  const words = ({ decision, images }) => `${decision} ${images.length} ${root}${images[0]}`;
+  const kept = (row) => words({ ...rows[row][0], decision: "keep" });
 
   // Of each image one decision: leaving it out counts before a label; two labels are a clash.
   function decided() {
@@ -43,10 +46,9 @@
   }
 
   function keep() {
-    chosen = {};
-    for (const select of selects) {
-      if (select.value === "") continue;
-      chosen[select.dataset.row] = select.value === "keep" ? "keep" : words(select.dataset.row, rows[select.dataset.row][select.value]);
+    for (const { value, dataset: { row } } of selects) {
+      if (value === "") delete chosen[row];
+      else chosen[row] = value === "keep" ? kept(row) : words(rows[row][value]);
     }
     try { localStorage.setItem(place, JSON.stringify(chosen)); } catch { /* see above */ }
     tell();
@@ -98,7 +100,7 @@
   });
   for (const select of selects) {
     const row = select.dataset.row;
-    const at = chosen[row] === "keep" ? "keep" : rows[row].findIndex((choice) => words(row, choice) === chosen[row]);
+    const at = chosen[row] === kept(row) ? "keep" : rows[row].findIndex((choice) => words(choice) === chosen[row]);
     select.value = at === -1 ? "" : String(at);
     select.closest("p").hidden = false;
     select.addEventListener("change", keep);
