@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .inference.saliency_maps import saliency as saliency
     from .inference.similar import similar as similar
     from .reporting.html_report import report as report
+    from .reporting.worklist import worklist as worklist
     from .search.halving_search_cv import FastHalvingGridSearchCV as FastHalvingGridSearchCV
     from .search.search_cv import FastGridSearchCV as FastGridSearchCV
     from .search.search_cv import FastRandomizedSearchCV as FastRandomizedSearchCV
@@ -66,6 +67,7 @@ _HOMES = {
     "similar": "inference.similar",
     "tsne": "inference.embedding",
     "report": "reporting.html_report",
+    "worklist": "reporting.worklist",
     "study": "studies.study",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _HOMES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,6 +27,12 @@ SIZE = 256
 def is_sample(cache: Path, data: str | os.PathLike[str]) -> bool:
     """Whether this is the folder of a cache that the sample is written to."""
     return expanded(data).absolute() == sample_folder(cache)
+
+
+def of_sample(cache: Path, paths: Iterable[str]) -> bool:
+    """Whether any of these images is one of the sample, whatever table names it."""
+    inside = os.path.join(sample_folder(cache), "")
+    return any(path.startswith(inside) for path in paths)
 
 
 def sample_folder(cache: Path) -> Path:

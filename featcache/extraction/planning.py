@@ -13,9 +13,10 @@ from typing import Any
 from ..data import filesystems
 from ..data.data_source import DataSource, as_source
 from ..data.dataset import Dataset, no_column, open_dataset
+from ..data.manifest import is_manifest
 from ..data.metadata import said_of
 from ..data.patient_groups import group_patterns, groups_of
-from ..data.synthetic import is_sample, sample_folder, write_sample
+from ..data.synthetic import of_sample, sample_folder, write_sample
 from ..errors import BadImage
 from ..spec import FeatureSpec
 from ..store.store import Store
@@ -71,15 +72,19 @@ def choose_data(store: Store, data: str | os.PathLike[str] | None, group_regex: 
     last = store.last_extract()
     if data is not None:
         source = _as_before(as_source(data, group_regex), last)
-        named = _complete(store, open_dataset(source))
-        return replace(named, synthetic=True) if is_sample(store.cache, source.data) else named
-    if last.get("data") and not last.get("synthetic"):
+        return _marked(store, _complete(store, open_dataset(source)))
+    if last.get("data") and (not last.get("synthetic") or is_manifest(last["data"])):
         _log.info("data: %s (the last extract's)", last["data"])
         source = _as_before(DataSource(last["data"], group_regex or last.get("group_regex")), last)
-        return _complete(store, open_dataset(source))
+        return _marked(store, _complete(store, open_dataset(source)))
     folder = write_sample(sample_folder(store.cache))
     _log.warning("data: the built-in SYNTHETIC sample (drawn by code; nothing it gives is a medical result)")
     return replace(open_dataset(folder, group_regex), synthetic=True)
+
+
+def _marked(store: Store, dataset: Dataset) -> Dataset:
+    """The dataset, said to be synthetic where it is the sample, or a table of some of its images."""
+    return replace(dataset, synthetic=True) if of_sample(store.cache, dataset.paths) else dataset
 
 
 def of_patients(store: Store, paths: Sequence[str], group_regex: str | None = None) -> list[str]:

@@ -19,6 +19,7 @@ from .options import BY
 @click.option("--bundle", metavar="DIR", help="Whose first dense layer is drawn. Default: the newest head's.")
 @click.option("--no-images", is_flag=True, help="No thumbnails: no image leaves the machine with the page.")
 @BY
+@click.option("--before", metavar="DIR", help="Runs on an earlier version of the data [default: those among the runs].")
 @click.option("--seed", type=SEEDS, default=0, show_default=True, help="Of t-SNE.")
 @MEMORY
 @click.option("--out", metavar="FILE", help="The page [default: report.html beside the runs].")

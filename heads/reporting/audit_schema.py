@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from featcache.system.schema import Count, Finite, Place, Share
+from featcache.system.schema import Count, Finite, Line, Place, Share
 
 from .run_schema import Run
 
@@ -81,6 +81,11 @@ class _BadFile(msgspec.Struct):
     reason: str
 
 
+class _Unfit(msgspec.Struct):
+    path: Place
+    fault: Line
+
+
 class _Together(msgspec.Struct):
     column: str
     label: str
@@ -138,5 +143,6 @@ class Audit(Run, kw_only=True):
     unbalanced: list[_Unbalanced] = []
     unreadable: list[_BadFile] = []
     quality: dict[str, list[Place]] = {}
+    unfit: list[_Unfit] = []
     leak_inflation: _Inflation | None = None
     against: _Against | None = None

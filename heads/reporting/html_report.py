@@ -19,6 +19,10 @@ from .page import render
 from .run_reader import Collected, Place, Run, collect
 from .subgroups_later import with_subgroups
 from .verdict import judge
+from .worklist import listed_with_changes
+from .worklist_facts import facts_of
+from .worklist_manifest import manifest_of
+from .worklist_view import worklist_view
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ def report(
     cache: Place = "cache",
     images: bool = True,
     by: str | None = None,
+    before: Place | Sequence[Place] | None = None,
     out: Place | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -51,6 +56,8 @@ def report(
     by : str, optional
         Columns of metadata whose subgroups are told apart, ``sex,view,age:0-40-65-``, in place of those that the runs
         were asked for; of runs that kept what they said of each image, as ``fit-head`` does.
+    before : str or path-like, or a sequence of them, optional
+        Folders of runs on an earlier version of the data, to say what changed since; by default those among ``runs``.
     out : str or path-like, optional
         The file; by default ``report.html`` beside the runs.
     seed : int, optional
@@ -60,7 +67,7 @@ def report(
     -------
     dict
         ``html``, ``bytes``, ``runs`` (folders shown), ``left_out`` (runs on other data), ``audit``, ``verdict`` and its
-        ``reasons``, ``points`` and ``pictures`` of the map, ``synthetic``.
+        ``reasons``, ``to_do`` (rows of the worklist), ``points`` and ``pictures`` of the map, ``synthetic``.
 
     Raises
     ------
@@ -110,7 +117,8 @@ def report(
     points, missing = _map(collected, bundle, cache, images, seed)
     elsewhere = tables.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)
-    page = render(collected, verdict, elsewhere, points, missing, images)
+    to_do = _worklist(collected, before, cache, images)
+    page = render(collected, verdict, elsewhere, points, missing, images, to_do)
     atomic_files.write_bytes(target.absolute(), page)
     return {
         "html": str(target.absolute()),
@@ -120,10 +128,20 @@ def report(
         "audit": str(collected.audit.folder) if collected.audit else None,
         "verdict": verdict.answer,
         "reasons": verdict.reasons,
+        "to_do": to_do["all"],
         "points": len(points["x"]) if points else 0,
         "pictures": len(points["pictures"]) if points else 0,
         "synthetic": any(run.about.get("synthetic", False) for run in collected.runs),
     }
+
+
+def _worklist(
+    collected: Collected, before: Place | Sequence[Place] | None, cache: Place, images: bool
+) -> dict[str, Any]:
+    """What there is to do, for the page."""
+    facts = facts_of(collected, cache)
+    listed, changes = listed_with_changes(facts, cache, before)
+    return worklist_view(listed, facts, manifest_of(facts), changes, images)
 
 
 def _map(

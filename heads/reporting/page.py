@@ -26,6 +26,7 @@ from .spread_view import spread_view
 from .suspects_view import suspects_view
 from .verdict import Verdict
 
+_SCRIPTS = ("report.js", "worklist.js", "answers.js", "explorer.js")
 _CURVES, _MATRICES, _LISTED = 8, 3, 200
 # Colours of classes, as in heads.evaluation.canvas, but a grey that stands out on black and on white for its black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#8C8C8C", "#56B4E9", "#D55E00", "#C9B300")
@@ -58,6 +59,7 @@ def render(
     points: dict[str, Any] | None,
     missing: str,
     images: bool,
+    to_do: dict[str, Any],
 ) -> bytes:
     """The page, as UTF-8.
 
@@ -68,6 +70,7 @@ def render(
     elsewhere : of :func:`heads.reporting.tables.elsewhere`.
     points, missing : the map of :func:`heads.reporting.embedding_map.explore`, or None and why there is none.
     images : whether pictures of pairs are shown.
+    to_do : of :func:`heads.reporting.worklist_view.worklist_view`.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -80,7 +83,7 @@ def render(
     )
     files = resources.files("heads.reporting") / "templates"
     style = (files / "report.css").read_text(encoding="utf-8")
-    scripts = [(files / name).read_text(encoding="utf-8") for name in ("report.js", "answers.js", "explorer.js")]
+    scripts = [(files / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     boards = [_with_details(board, collected.runs) for board in tables.leaderboards(collected.runs)]
     # Of each kind the run that knows most names.
     told = {
@@ -109,6 +112,7 @@ def render(
         runs=collected.runs,
         left_out=collected.left_out,
         audit=audit_view(collected, images),
+        to_do=to_do,
         doubted=suspects_view(collected.label_errors, images),
         audit_kind=collected.audit.kind if collected.audit else "",
         about=_about(first),

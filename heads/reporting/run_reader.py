@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class Collected:
     left_out : runs beside these, on other data.
     label_errors : the newest search for wrong labels of the data for each set of classes or labels, newest first.
     forecasts : learning curves of the data over its patients, newest first, one of each task.
+    beside : all runs on other data that were found with these, newest first.
     """
 
     data: str
@@ -92,6 +93,11 @@ class Collected:
     left_out: list[Run] = field(default_factory=list)
     label_errors: list[Run] = field(default_factory=list)
     forecasts: list[Run] = field(default_factory=list)
+    beside: list[Run] = field(default_factory=list)
+
+    def on(self, data: str, audits: Sequence[Place] = ()) -> Collected:
+        """The same of another dataset on which there is a fit among the runs beside these."""
+        return _collected(self.beside, [run for run in self.left_out if run.data == data], None, audits)
 
 
 def collect(
@@ -127,15 +133,21 @@ def collect(
             f"{own[0].folder.name} is on {data}, {others[0].folder.name} on {others[0].data}: their metrics do not "
             "belong in one table; make a report of each"
         )
-    evaluations = [run for run in every if run.verb == "evaluate" and _judged(run, own)]
+    return replace(
+        _collected(every, own, audit, audits), left_out=others, beside=[run for run in every if run.data != data]
+    )
+
+
+def _collected(every: Sequence[Run], own: list[Run], audit: Place | None, audits: Sequence[Place]) -> Collected:
+    """Fits on one dataset, and what belongs to them among all runs."""
+    data = own[0].data
     return Collected(
         data,
         own,
-        evaluations,
+        [run for run in every if run.verb == "evaluate" and _judged(run, own)],
         _audit(audit, every, audits, own[0]),
-        others,
-        _newest_of_each_task(every, "label-errors", data),
-        _newest_of_each_task(every, "learning-curve", data),
+        label_errors=_newest_of_each_task(every, "label-errors", data),
+        forecasts=_newest_of_each_task(every, "learning-curve", data),
     )
 
 

@@ -20,7 +20,7 @@ from featcache.data.data_source import DataSource
 from featcache.data.dataset import Dataset
 from featcache.data.synthetic import sample_folder, write_sample
 from featcache.data.tasks import task_classes
-from featcache.errors import DataError
+from featcache.errors import DataError, FeatcacheError
 from featcache.extraction.extract_paths import extract_paths
 from featcache.extraction.planning import choose_data, row_keys
 from featcache.extraction.resolution import resolve_spec
@@ -36,10 +36,12 @@ from ..experiments.head_fit import fit_head
 from ..experiments.hyperparameter_search import grid
 from ..inference.prediction import evaluate_bundle
 from ..reporting.html_report import report
+from ..reporting.run_reader import collect
 from .steps import Steps
 from .study_file import FILE, Images, Made, Network, Settings, StudyFile, differences, digest_of, write_study
 
 _log = logging.getLogger(__name__)
+_STUDIES = 8  # beside one, that are looked at for an earlier version of its images
 Place = str | os.PathLike[str]
 Watch = Callable[[str], AbstractContextManager[tuple[Callable[..., None], Callable[[int], None]]]]
 
@@ -272,11 +274,23 @@ class StudyRun:
                     "cache": self._cache,
                     "images": self._settings.images,
                     "seed": self._settings.seed,
+                    "before": self._earlier(),
                 }
                 page = {**report(list(runs), out=html, **options), "asked": asked}
                 write_json(about, page)
             step.run = str(html)
         return page if step.error is None else {}
+
+    def _earlier(self) -> list[Path]:
+        """The studies beside this one, newest first, of which one may be on an earlier version of these images."""
+        beside = [file for file in self._folder.parent.glob(f"*/{FILE}") if file.parent != self._folder]
+        newest = sorted(beside, key=lambda file: file.stat().st_mtime, reverse=True)[:_STUDIES]
+        found = []
+        for folder in (file.parent for file in newest):
+            with contextlib.suppress(FeatcacheError):  # of one that gave no model there is nothing to say
+                collect(folder)
+                found.append(folder)
+        return found
 
     # -- the record --------------------------------------------------------------------------------
 

@@ -54,6 +54,9 @@ BAD = {
     "--model": ["", "nosuch"],  # grid's; fit-head's are a choice
     "--param": ["", "C", "C=", "C=,", "=1", "nosuch=1", "C=3..1", "C=a..b", "C=-1", "C=nan", "C=0..10"],
     "--audit": ["", "nowhere", "empty", NUL, NO_HOME],
+    "--runs": ["", "nowhere", "empty", "file.txt", NUL],
+    "--before": ["", "nowhere", "empty", "file.txt", NUL],
+    "--decisions": ["", "nowhere.csv", "empty", "file.txt", "broken.csv", NUL, TOO_LONG],
     "--bundle": ["", "nowhere", "empty", NUL],
     "--only": ["", "nosuch", "b-,nosuch"],
     "--features": ["", "file.txt", NUL, NO_HOME],
@@ -101,6 +104,7 @@ GIVEN = {
     "compare": {"BUNDLE_A": "bundle", "BUNDLE_B": "bundle"},
     "saliency": {"BUNDLE": "bundle"},
     "report": {},
+    "worklist": {"--runs": "runs"},
     "docs": {},
     "study": {"--data": "images", "--backbone": "mobilenet", "--weights": "random", "--size": "32", "--out": "study"},
     "bundle export": {"BUNDLE": "bundle", "FILE": "out.xml"},

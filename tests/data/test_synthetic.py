@@ -11,9 +11,12 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import featcache
 from featcache.data import synthetic
 from featcache.data.dataset import open_dataset
-from featcache.data.synthetic import draw, write_sample
+from featcache.data.synthetic import draw, sample_folder, write_sample
+from featcache.extraction.planning import choose_data
+from featcache.store.store import Store
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,3 +67,16 @@ def test_learnable_but_not_given_away(sample):
     assert score(np.concatenate([thumbnails.reshape(len(images), -1), rough.reshape(len(images), -1)], 1)) > 0.55
     assert score(thumbnails) < 0.95
     assert score(border) < 0.45  # chance is 0.25: nothing outside the lungs tells the class
+
+
+def test_a_table_of_the_samples_images_is_synthetic_too(tmp_path):
+    """Such as the manifest of an audit, or of a worklist: no output on it may look like a medical result."""
+    cache = tmp_path / "cache"
+    images = write_sample(sample_folder(cache), train=2, test=1)
+    lines = [f"{path},{path.parent.name}" for path in sorted(images.rglob("*.png"))]
+    table = tmp_path / "manifest.csv"
+    table.write_text("\n".join(["path,label", *lines[1:]]))
+    assert featcache.extract(table, "pixels", size=8, cache=cache).synthetic
+    with Store(cache) as store:
+        last = choose_data(store, None)
+    assert (last.root, last.synthetic, len(last)) == (str(table), True, len(lines) - 1)

@@ -23,6 +23,7 @@ from shortened import few_trees, undrawn
 from surroundings import OFFLINE, ROOT
 
 import featcache
+import heads
 from featcache.errors import DataError, FeatcacheError, UsageError
 from heads import study
 from heads.experiments.reference import GRIDS
@@ -106,6 +107,22 @@ def test_all_of_it_lies_in_one_folder_and_the_page_is_of_it_alone(done):
     assert "On images from elsewhere" in html
     assert "No audit" not in html
     assert not (Path.cwd() / "runs").exists() or not list((Path.cwd() / "runs").glob("study-animals*"))
+
+
+def test_the_page_of_a_study_on_the_manifest_of_another_says_what_changed(done):
+    place, asked, _, _ = done
+    assert json.loads((place / "s" / "report.json").read_text())["to_do"] > 0
+    html = (place / "s" / "report.html").read_text()
+    assert "What to do first" in html
+    assert "Not looked for: wrong labels (label-errors)" in html
+    (image, *_), path = sorted((place / "animals" / "test" / "cat").iterdir()), place / "decisions.csv"
+    path.write_text(f"path,decision\n{image},leave out\n")
+    made = heads.worklist(place / "s", decisions=path, cache=place / "cache", out=place / "manifest.csv")
+    with few_trees(), undrawn():
+        again = study(**{**asked, "data": made["manifest"], "against": None, "out": place / "t"})
+    told = " ".join(re.sub("<[^>]+>", " ", Path(again["html"]).read_text()).split())
+    assert "Since animals : images 1 left out." in told
+    assert "On the 19 test images that both have" in told
 
 
 def test_the_audit_heeds_the_other_images_with_their_features(done):
