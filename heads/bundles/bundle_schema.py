@@ -14,6 +14,8 @@ from msgspec import Meta
 from featcache.features.pooling import POOLINGS
 from featcache.system.schema import ClassName, Count, Digest, FileName, Finite, Line, Name, Share
 
+from ..vault.looks import Look
+
 _Bound = Annotated[float, Meta(ge=-1, le=2)]
 Pair = tuple[_Bound, _Bound]
 _Width = Annotated[int, Meta(ge=1, le=10_000_000)]
@@ -235,6 +237,7 @@ class Format4(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     novelty: _Novelty | None
     warnings: list[Line]
     precision: _Precision | None = None
+    look: Look | None = None
 
 
 FORMATS = {1: Format1, 2: Format2, 3: Format2, 4: Format4}  # 3 differs in its files alone

@@ -29,6 +29,7 @@ _NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 _ADDED["precision"] = None  # which stands there where features are of a precision other than float32
+_ADDED["look"] = None  # which look at the test images the scores were, where it was noted
 
 
 def proven(folder: Path) -> dict[str, Any]:

@@ -32,11 +32,12 @@ from .saliency import saliency
 from .scout import scout
 from .study import study
 from .tsne import tsne
+from .vault import vault_group
 
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
     *(fit_head, grid, baselines, learning_curve, tsne, reproduce),
-    *(audit, label_errors, evaluate, predict, compare, saliency, report, bundle_group),
+    *(audit, label_errors, evaluate, predict, compare, saliency, report, bundle_group, vault_group),
 )
 
 

@@ -22,6 +22,7 @@ from ..inference.class_activation import contributions
 from ..inference.neighbour_embedding import embed
 from ..inference.overlays import overlay
 from ..inference.saliency_targets import SALIENCY_TARGETS
+from ..vault.locks import locked
 from .map_answers import MAP_ANSWERS
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def explore(
     the ``kind``, of its ``names``. ``overlays`` stand beside ``pictures``, of the ``evidence`` (position in
     ``evidence_words``) of each point. Images that the head is wrong about come first where not all can be shown:
     ``all`` counts the images there are, ``wrong`` those that it is wrong about, None of a number. ``before`` says what
-    was done before t-SNE, ``saliency`` why there are no overlays.
+    was done before t-SNE, ``saliency`` why there are no overlays. Locked images are left out.
 
     Raises
     ------
@@ -72,6 +73,10 @@ def explore(
     if not hasattr(opened.estimator, "hidden"):
         raise UsageError(f"{bundle}: a {opened.about['model'].get('name')} has no dense layer; name a head's bundle")
     features = _features(opened, data, cache)
+    kept_back = locked(cache, features.keys)
+    if kept_back.count:
+        _log.warning("map: %d locked images are left out of it", kept_back.count)
+        features = features.take(~kept_back.rows)
     outputs = opened.predict_proba(features)
     answers = opened.labels(outputs)
     missed = features.task.wrong(features.y, answers)
