@@ -24,7 +24,6 @@ from .task_metrics import TASK_METRICS
 
 _LEVEL = 0.95
 _DRAWS = 20_000
-_AT_ONCE = 4_000_000  # numbers drawn at a time
 _DOUBT = 4  # patients that the models erring independently is worth, against what the patients show
 
 
@@ -99,7 +98,8 @@ def joint_tail(added: np.ndarray, doubt: float = _DOUBT, seed: int = 0) -> float
     Parameters
     ----------
     added : array of shape (n_models, n_groups), what each group adds to each model's metric, linearised.
-    doubt : groups that independence of the models is worth; the fewer there are, the less their correlations say.
+    doubt : groups that independence of the models is worth, above 0; the fewer there are, the less their correlations
+        say.
     seed : of the draws.
 
     Returns
@@ -116,17 +116,13 @@ def joint_tail(added: np.ndarray, doubt: float = _DOUBT, seed: int = 0) -> float
     least = (1 - _LEVEL) / 2 / max(1, count)
     if count <= 1:
         return (1 - _LEVEL) / 2
+    # A normal number for each patient, times what he adds, summed: so deviations of all models vary together. Such sums
+    # are drawn at once, by their correlations.
     own = doubt / (groups + doubt)
-    rng, largest = np.random.default_rng(seed), []
-    block = max(1, _AT_ONCE // (groups + count))
-    for start in range(0, _DRAWS, block):
-        drawn = min(block, _DRAWS - start)
-        shared = rng.standard_normal((drawn, groups)) @ unit.T
-        noise = rng.standard_normal((drawn, count))
-        z = noise.copy()
-        z[:, : len(unit)] = np.sqrt(1 - own) * shared + np.sqrt(own) * noise[:, : len(unit)]
-        largest.append(np.abs(z).max(axis=1))
-    tail = float(1 - ndtr(np.quantile(np.concatenate(largest), _LEVEL)))
+    together = np.eye(count)
+    together[: len(unit), : len(unit)] = (1 - own) * (unit @ unit.T) + own * np.eye(len(unit))
+    drawn = np.random.default_rng(seed).standard_normal((_DRAWS, count)) @ np.linalg.cholesky(together).T
+    tail = float(1 - ndtr(np.quantile(np.abs(drawn).max(axis=1), _LEVEL)))
     tail = min(max(tail, least), (1 - _LEVEL) / 2)
     unit_of = 10.0 ** (np.floor(np.log10(tail)) - 1)
     return float(np.floor(tail / unit_of + 1e-9) * unit_of)

@@ -15,6 +15,7 @@ from featcache.system.write_access import require_writable
 from ..auditing import audit_record
 from . import tables
 from .embedding_map import explore
+from .looks_view import looks_view
 from .page import render
 from .run_reader import Collected, Place, Run, collect
 from .subgroups_later import with_subgroups
@@ -60,7 +61,8 @@ def report(
     -------
     dict
         ``html``, ``bytes``, ``runs`` (folders shown), ``left_out`` (runs on other data), ``audit``, ``verdict`` and its
-        ``reasons``, ``points`` and ``pictures`` of the map, ``synthetic``.
+        ``reasons``, ``points`` and ``pictures`` of the map, ``looks`` (of each run that was a look at test images ``run
+        found state said``: whether the notes of this cache have it), ``synthetic``.
 
     Raises
     ------
@@ -110,7 +112,10 @@ def report(
     points, missing = _map(collected, bundle, cache, images, seed)
     elsewhere = tables.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)
-    page = render(collected, verdict, elsewhere, points, missing, images)
+    looks = looks_view(collected, cache)
+    for text in looks["missing"]:
+        _log.warning("report: %s", text)
+    page = render(collected, verdict, elsewhere, points, missing, images, looks)
     atomic_files.write_bytes(target.absolute(), page)
     return {
         "html": str(target.absolute()),
@@ -122,6 +127,7 @@ def report(
         "reasons": verdict.reasons,
         "points": len(points["x"]) if points else 0,
         "pictures": len(points["pictures"]) if points else 0,
+        "looks": looks["rows"],
         "synthetic": any(run.about.get("synthetic", False) for run in collected.runs),
     }
 

@@ -17,6 +17,7 @@ from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
 from .checklist_answers import checklist_answers
+from .choice_view import with_choice
 from .forecast_view import forecast_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
@@ -58,6 +59,7 @@ def render(
     points: dict[str, Any] | None,
     missing: str,
     images: bool,
+    looks: Mapping[str, Any],
 ) -> bytes:
     """The page, as UTF-8.
 
@@ -68,6 +70,7 @@ def render(
     elsewhere : of :func:`heads.reporting.tables.elsewhere`.
     points, missing : the map of :func:`heads.reporting.embedding_map.explore`, or None and why there is none.
     images : whether pictures of pairs are shown.
+    looks : of :func:`heads.reporting.looks_view.looks_view`.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -85,7 +88,7 @@ def render(
     # Of each kind the run that knows most names.
     told = {
         kind: max((run for run in collected.runs if run.kind == kind), key=lambda run: len(run.classes))
-        for kind in dict.fromkeys(board["kind"] for board in boards)
+        for kind in dict.fromkeys([*(board["kind"] for board in boards), *(run.kind for run in collected.runs)])
     }
     first = next(iter(told.values()))
     # One colour and shape a class, whichever table or map it stands in.
@@ -118,6 +121,7 @@ def render(
         forecasts=[forecast_view(run) for run in collected.forecasts],
         points=points,
         missing=missing,
+        looks=looks,
         curves=[c for c in map(charts.curves, _heads(collected.runs)) if c],
         most_curves=_CURVES,
         searches=[s for s in (charts.search(run) for run in collected.runs if run.verb == "grid") if s],
@@ -161,7 +165,7 @@ def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
                 drawn = {**found, "model": row["name"]}
                 break
     return {
-        **board,
+        **with_choice(board, runs),
         "labels": [result_details.labels_of(row) for row in rows] if kind == "labels" else [],
         "patients": [found for row in rows if (found := result_details.patients_of(row, kind))],
         "predictive": [found for row in rows if (found := result_details.predictive_of(row))],

@@ -112,9 +112,10 @@ def hidden(found: Locked) -> dict[str, Any] | None:
     if not found.count:
         return None
     note = found.notes[0]
+    which = "" if found.count == len(found.rows) else f"{found.count:,} of "
     return {
-        "reason": f"{found.count:,} of these {len(found.rows):,} test images are locked since {note['when'][:10]}; "
-        "--final shows their figures, and notes that they were seen",
+        "reason": f"{which}these {len(found.rows):,} test images are locked since {note['when'][:10]}; --final shows "
+        "their figures, and notes that they were seen",
         "images": len(found.rows),
         "locked": found.count,
         "lock": note["digest"],
@@ -127,8 +128,8 @@ def require_unlocked(cache: str | os.PathLike[str], keys: Sequence[bytes], what:
     found = locked(cache, keys)
     if found.count:
         raise UsageError(
-            f"{found.count:,} of these {len(keys):,} images are locked as a test part (since "
-            f"{found.notes[0]['when'][:10]}), and {what}. "
+            f"{'' if found.count == len(keys) else f'{found.count:,} of '}these {len(keys):,} images are locked as a "
+            f"test part (since {found.notes[0]['when'][:10]}), and {what}. "
             + (advice or "Give data without them: a manifest of the other images (see: python cli.py vault ls)")
         )
 

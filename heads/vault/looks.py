@@ -149,7 +149,7 @@ def look_words(about: Mapping[str, Any]) -> str:
     if about.get("models", 0) > 1:
         text += f" ({about['models']} models so far)"
     if about.get("final"):
-        text += ", the final one" if not about.get("after_final") else ", once more said to be the final one"
+        text += ", the final one" if not about.get("after_final") else ", asked for as final once more"
     if about.get("after_final"):
         text += ", after the final one"
     if about.get("repeat"):
