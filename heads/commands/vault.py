@@ -42,13 +42,13 @@ def vault_ls(cache: str, output: Output) -> None:
 
 
 @vault_group.command("verify")
-@click.argument("places", nargs=-1, metavar="[RUN|BUNDLE]...")
+@click.argument("runs", nargs=-1, metavar="[RUN|BUNDLE]...")
 @shared_options
-def vault_verify(cache: str, output: Output, places: tuple[str, ...]) -> None:
+def vault_verify(cache: str, output: Output, runs: tuple[str, ...]) -> None:
     """Prove the notes, and that they have the looks of these runs and bundles [default: ./runs]; exit 5 where not."""
     from ..reporting.vault_check import verify_looks
 
-    done = verify_looks(cache, places or None)
+    done = verify_looks(cache, runs or None)
     lines = [f"{'' if row['found'] else '! '}{row['said']}" for row in done["rows"]]
     lines += [f"! {fault}" for fault in done["faults"]]
     if done["without"]:

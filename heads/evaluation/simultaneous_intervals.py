@@ -23,7 +23,7 @@ from .intervals import Interval
 from .task_metrics import TASK_METRICS
 
 _LEVEL = 0.95
-_DRAWS = 20_000
+_DRAWS = 10_000
 _DOUBT = 4  # patients that the models erring independently is worth, against what the patients show
 
 

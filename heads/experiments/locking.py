@@ -10,7 +10,6 @@ from featcache.data.tasks import Task, as_task
 from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
-from ..evaluation.run_folder import data_title
 from ..vault.locks import lock
 from ..vault.looks import looks_at
 from ..vault.notes import read_notes
@@ -92,7 +91,7 @@ def lock_test(
     features, parts = divided.features, divided.parts
     keys = [features.keys[i] for i in parts.test]
     looks = len(looks_at(cache, read_notes(cache), keys))
-    note, again = lock(cache, keys, f"{data_title(features.data, features.synthetic)}, seed {seed}", learns.name)
+    note, again = lock(cache, keys, f"seed {seed}", learns.name)
     return {
         "images": len(set(keys)),
         "per_part": {name: len(rows) for name, rows in parts.parts().items()},

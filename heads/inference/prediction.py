@@ -327,6 +327,8 @@ def evaluate_bundle(
     features = join_groups(features, cache)
     views = Views(by, per_patient, prevalence)
     views.check(features)
+    own = opened.about["look"]
+    of_model = None if own is None else proof_of_look(cache, own, "its own test part").said  # before this look is noted
     sealed = None if final else hidden(locked(cache, features.keys))
     if sealed is not None and on_map is not None:
         raise UsageError(f"{sealed['reason']}; --on-map would show them, so leave it out")
@@ -341,7 +343,6 @@ def evaluate_bundle(
             shown = Shown("evaluate", folder.name, str(opened.about["task"]), answers)
             looked = {"look": look(cache, features.keys, shown, final)}
             write_kept_answers(folder / FILE, features, every, answers, opened.threshold)
-        own = opened.about["look"]
         unlike = unlike_training(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
@@ -365,7 +366,7 @@ def evaluate_bundle(
             "classes": list(opened.classes),
             "test": test,
             **looked,
-            "looks_of_model": None if own is None else proof_of_look(cache, own, "its own test part").said,
+            "looks_of_model": of_model,
             "internal": opened.about["scores"].get("test"),
             "trained_on": seen,
             "other_classes": left_out,

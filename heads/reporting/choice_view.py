@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,27 @@ from ..evaluation.kept_answers import FILE, KeptAnswers, read_kept_answers
 from ..evaluation.simultaneous_intervals import simultaneous_intervals
 from .looks_view import looks_before
 from .run_reader import Run
-from .shown_metrics import SHOWN, cell_of
+from .shown_metrics import SHOWN, Cell, cell_of, rank
 
-_Model = tuple[int, KeptAnswers, np.ndarray, str]  # place of the row, the answers, their order by image, the model
+
+@dataclass(frozen=True)
+class _Model:
+    """A model's answers on test images, these in the order of their keys."""
+
+    value: float | None
+    answers: KeptAnswers
+    name: str
+
+    @property
+    def order(self) -> np.ndarray:
+        return np.argsort(np.array(self.answers.images), kind="stable")
+
+    @property
+    def images(self) -> bytes:
+        """Which images they are, and what is true of them."""
+        order = self.order
+        y = np.nan_to_num(self.answers.y[order].astype(float), nan=-1e300)
+        return "".join(self.answers.images[i] for i in order).encode() + y.tobytes()
 
 
 def with_choice(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
@@ -22,33 +41,18 @@ def with_choice(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]
     Corrected are the rows on the images that most of them are judged on, where there are two or more.
     """
     by_name = {run.folder.name: run for run in runs}
-    models = _largest(_kept(board, by_name))
-    corrected: dict[int, Any] = {}
+    models = _largest(_of_board(board, by_name))
+    corrected = _corrected(board["kind"], models)
     choice = ""
-    kind = board["kind"]
-    metric = SHOWN[kind].metrics[0]
-    if len(models) > 1:
-        first, order = models[0][1], models[0][2]
-        outputs = {str(place): answers.outputs[name][own] for place, answers, own, name in models}
-        found = simultaneous_intervals(kind, first.y[order], outputs, first.groups[order])
-        values = {str(place): board["rows"][place]["test"].get(metric.name) for place, *_ in models}
-        corrected = {
-            int(place): cell_of({"v": values[place], "v_ci": ends}, "v", metric.scale)
-            for place, ends in found.intervals.items()
-        }
-        known = {place: cell for place, cell in corrected.items() if cell is not None}
-        if len(known) > 1:
-            best = min(known)  # rows stand in order, the best first
-            row, cell = board["rows"][best], known[best]
-            choice = (
-                f"The best of {len(known)}, {row['name']}: {metric.title} {cell['text']}, allowing for the choice "
-                f"{cell['range']}."
-            )
-            others = len(board["rows"]) - len(models)
-            if others:
-                choice += f" {others} of the rows kept no answers or are on other images, and are not allowed for."
+    if corrected:
+        best = min(corrected)  # rows stand in order, the best first
+        said = _sentence(board["kind"], corrected[best], len(corrected), board["rows"][best]["name"])
+        choice = said[0].upper() + said[1:]
+        others = len(board["rows"]) - len(models)
+        if others:
+            choice += f" {others} of the rows kept no answers or are on other images, and are not allowed for."
     own = [by_name[name] for name in dict.fromkeys(row["run"] for row in board["rows"])]
-    with_answers = {board["rows"][place]["run"] for place, *_ in models}
+    with_answers = {board["rows"][place]["run"] for place in models}
     return {
         **board,
         "rows": [{**row, "corrected": corrected.get(place)} for place, row in enumerate(board["rows"])],
@@ -57,36 +61,72 @@ def with_choice(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]
     }
 
 
-def _kept(board: Mapping[str, Any], runs: Mapping[str, Run]) -> list[_Model]:
-    """The rows whose answers on test were kept."""
+def choices_elsewhere(places: Sequence[Mapping[str, Any]], evaluations: Sequence[Run]) -> list[str]:
+    """Of each other place where several models were judged on the same images, the best one's figure, in a sentence.
+
+    ``places`` are as :func:`heads.reporting.tables.elsewhere` gives them.
+    """
+    runs = {run.folder.name: run for run in evaluations}
+    told = []
+    for data, kind in dict.fromkeys((place["data"], place["kind"]) for place in places):
+        models: dict[int, _Model] = {}
+        for number, place in enumerate(places):
+            run = runs[place["run"]]
+            if (place["data"], place["kind"]) == (data, kind) and place["outside"] is not None:
+                answers = read_kept_answers(run.folder / FILE, run.kind, run.classes, [""])  # type: ignore[arg-type]
+                if answers is not None:
+                    models[number] = _Model(place["outside"]["value"], answers, "")
+        corrected = _corrected(kind, _largest(models))
+        if corrected:
+            best = min(corrected, key=lambda number: rank(corrected[number], kind))
+            said = _sentence(kind, corrected[best], len(corrected), places[best]["model"])
+            told.append(f"On {places[best]['name']}, {said}")
+    return told
+
+
+def _sentence(kind: str, cell: Cell, count: int, model: str) -> str:
+    metric = SHOWN[kind].metrics[0].title
+    return f"the best of {count}, {model}: {metric} {cell['text']}, allowing for the choice {cell['range']}."
+
+
+def _corrected(kind: Any, models: Mapping[int, _Model]) -> dict[int, Cell]:
+    """Of each model its headline metric with the interval that allows for the choice; empty of fewer than two."""
+    if len(models) < 2:
+        return {}
+    first = next(iter(models.values()))
+    outputs = {str(place): model.answers.outputs[model.name][model.order] for place, model in models.items()}
+    found = simultaneous_intervals(kind, first.answers.y[first.order], outputs, first.answers.groups[first.order])
+    scale = SHOWN[kind].metrics[0].scale
+    told = {
+        place: cell_of({"v": model.value, "v_ci": found.intervals[str(place)]}, "v", scale)
+        for place, model in models.items()
+    }
+    known = {place: cell for place, cell in told.items() if cell is not None}
+    return known if len(known) > 1 else {}
+
+
+def _of_board(board: Mapping[str, Any], runs: Mapping[str, Run]) -> dict[int, _Model]:
+    """The rows whose answers on test were kept, by their place."""
     read: dict[str, KeptAnswers | None] = {}
-    models: list[_Model] = []
+    models: dict[int, _Model] = {}
+    metric = SHOWN[board["kind"]].metrics[0].name
     for place, row in enumerate(board["rows"]):
         run = runs[row["run"]]
         if row.get("by_folds"):
             continue
+        names = [str(one["name"]) for one in run.about["rows"]] if run.verb == "baselines" else [""]
         if row["run"] not in read:
-            read[row["run"]] = read_kept_answers(run.folder / FILE, board["kind"], board["classes"], _models(run))
+            read[row["run"]] = read_kept_answers(run.folder / FILE, board["kind"], board["classes"], names)
         answers = read[row["run"]]
-        name = row["name"] if run.verb == "baselines" else _models(run)[0]
-        if answers is not None and name in answers.outputs:
-            models.append((place, answers, np.argsort(np.array(answers.images), kind="stable"), name))
+        if answers is not None:
+            name = row["name"] if run.verb == "baselines" else ""
+            models[place] = _Model(row["test"].get(metric), answers, name)
     return models
 
 
-def _models(run: Run) -> list[str]:
-    """Names of a run's models, in the order in which their answers are kept."""
-    return [str(row["name"]) for row in run.about["rows"]] if run.verb == "baselines" else [str(run.about["model"])]
-
-
-def _largest(models: Sequence[_Model]) -> list[_Model]:
+def _largest(models: Mapping[int, _Model]) -> dict[int, _Model]:
     """Those on the images that most are judged on, and that agree on what is true of them."""
-    alike: dict[bytes, list[_Model]] = {}
-    for model in models:
-        _, answers, order, _ = model
-        told = (
-            "".join(answers.images[i] for i in order).encode()
-            + np.nan_to_num(answers.y[order].astype(float), nan=-1e300).tobytes()
-        )
-        alike.setdefault(told, []).append(model)
-    return max(alike.values(), key=len, default=[])
+    alike: dict[bytes, dict[int, _Model]] = {}
+    for place, model in models.items():
+        alike.setdefault(model.images, {})[place] = model
+    return max(alike.values(), key=len, default={})

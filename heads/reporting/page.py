@@ -17,7 +17,7 @@ from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
 from .checklist_answers import checklist_answers
-from .choice_view import with_choice
+from .choice_view import choices_elsewhere, with_choice
 from .forecast_view import forecast_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
@@ -118,6 +118,7 @@ def render(
         counted=[_about(run) for run in told.values()],
         confusions=_confusions(boards),
         elsewhere=elsewhere,
+        choices_elsewhere=choices_elsewhere(elsewhere, collected.evaluations),
         forecasts=[forecast_view(run) for run in collected.forecasts],
         points=points,
         missing=missing,

@@ -30,13 +30,13 @@ def codes_of(keys: Sequence[bytes]) -> np.ndarray:
 
 
 def keep_set(folder: Path, keys: Sequence[bytes]) -> str:
-    """Keep a set of images where it is not kept yet; returns its digest.
+    """Keep a set of images where it is not kept yet, or damaged; returns its digest.
 
     Raises :class:`StoreError` where it cannot be written, or all sets would take more than 1 GiB.
     """
     digest, data = digest_of(keys), _joined(keys)
     place = folder / f"{digest}.keys"
-    if place.is_file() and place.stat().st_size == len(data):
+    if read_set(folder, digest) is not None:
         return digest
     held = sum(entry.stat().st_size for entry in os.scandir(folder)) if folder.is_dir() else 0
     if held + len(data) > _MOST:

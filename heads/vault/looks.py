@@ -173,7 +173,7 @@ def _print(keys: Sequence[bytes], outputs: np.ndarray) -> str:
     unit = 10.0 ** (np.ceil(np.log10(most)) - _DIGITS) if most > 0 else 1.0
     rounded = np.rint(values / unit).astype(np.int64)
     order = sorted(range(len(keys)), key=lambda i: (keys[i], rounded[i].tolist()))
-    content = b"".join(keys[i] for i in order) + rounded[order].astype("<i8").tobytes()
+    content = b"".join(keys[i] for i in order) + rounded[order].astype("<i8").tobytes() + f"{unit:.3g}".encode()
     return hashlib.sha256(content).hexdigest()[:32]
 
 

@@ -31,7 +31,7 @@ from featcache.system.user_paths import expanded
 
 VERSION = 1
 LISTED = 100  # models of a note, and characters of a name
-_MOST = 16 << 20  # bytes of all notes, some 20,000
+_MOST = 16 << 20  # bytes of all notes, some 20,000; none is added to more
 _ADVICE = "It is left as it is"
 _Short = Annotated[str, Meta(max_length=LISTED, pattern=r"\A[^\x00-\x1f\x7f]*\Z")]
 _Print = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -89,8 +89,10 @@ def read_notes(cache: str | os.PathLike[str]) -> Notes:
     """The notes of a cache; none where it has none, and what cannot be read is among the ``faults``."""
     path = folder_of(cache) / "notes.jsonl"
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST + 1)
+        size = path.stat().st_size
+        if size > 2 * _MOST:  # no file of ours
+            return Notes(faults=(f"{path}: of {size >> 20} MB, which no notes here take; it is not read",), end=size)
+        data = path.read_bytes()
     except FileNotFoundError:
         return Notes()
     except OSError as error:
