@@ -22,7 +22,7 @@ from .clusters import group_codes
 from .intervals import Interval
 from .task_metrics import TASK_METRICS
 
-_LEVEL = 0.95
+_LEVEL, _TAIL = 0.95, 0.025
 _DRAWS = 10_000
 _DOUBT = 4  # patients that the models erring independently is worth, against what the patients show
 
@@ -113,9 +113,9 @@ def joint_tail(added: np.ndarray, doubt: float = _DOUBT, seed: int = 0) -> float
     unit = np.unique(np.round(added[known] / lengths[known], 9), axis=0)
     alone = int((~known).sum())
     count = len(unit) + alone
-    least = (1 - _LEVEL) / 2 / max(1, count)
+    least = _TAIL / max(1, count)
     if count <= 1:
-        return (1 - _LEVEL) / 2
+        return _TAIL
     # A normal number for each patient, times what he adds, summed: so deviations of all models vary together. Such sums
     # are drawn at once, by their correlations.
     own = doubt / (groups + doubt)
@@ -123,6 +123,6 @@ def joint_tail(added: np.ndarray, doubt: float = _DOUBT, seed: int = 0) -> float
     together[: len(unit), : len(unit)] = (1 - own) * (unit @ unit.T) + own * np.eye(len(unit))
     drawn = np.random.default_rng(seed).standard_normal((_DRAWS, count)) @ np.linalg.cholesky(together).T
     tail = float(1 - ndtr(np.quantile(np.abs(drawn).max(axis=1), _LEVEL)))
-    tail = min(max(tail, least), (1 - _LEVEL) / 2)
+    tail = min(max(tail, least), _TAIL)
     unit_of = 10.0 ** (np.floor(np.log10(tail)) - 1)
-    return float(np.floor(tail / unit_of + 1e-9) * unit_of)
+    return float(f"{np.floor(tail / unit_of + 1e-9) * unit_of:.2g}")
