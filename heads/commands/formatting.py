@@ -9,7 +9,7 @@ SYNTHETIC = "SYNTHETIC images: no medical result"
 
 
 def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val", "test")) -> list[str]:
-    """Train, val and test side by side, intervals beside those of test; parts without figures left out."""
+    """Train, val and test side by side, intervals beside those of test; parts without metrics left out."""
     parts = [name for name in parts if result.get(name)]
     if not parts:
         return []
@@ -26,7 +26,7 @@ def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val"
 
 
 def look_lines(result: dict[str, Any]) -> list[str]:
-    """Which look at the test images it was, or why there are no figures of them."""
+    """Which look at the test images it was, or why there are no metrics of them."""
     if result.get("hidden"):
         return [f"test: not shown. {result['hidden']['reason']}"]
     if not result.get("look"):

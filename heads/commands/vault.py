@@ -71,7 +71,7 @@ def vault_verify(cache: str, output: Output, runs: tuple[str, ...]) -> None:
 @NO_AUDIT
 @shared_options
 def vault_lock(cache: str, output: Output, **options: Any) -> None:
-    """Lock the test images of a division: their figures are shown only with --final, and nothing learns from them."""
+    """Lock the test images of a division: their metrics are shown only with --final, and nothing learns from them."""
     from ..experiments.locking import lock_test
 
     done = lock_test(cache=cache, **options)
@@ -80,7 +80,7 @@ def vault_lock(cache: str, output: Output, **options: Any) -> None:
     if done["looks"]:
         lines.append(f"they were looked at before: {done['looks']} looks, which a lock does not undo")
     lines.append(
-        "fit-head, baselines, grid or evaluate with --final shows their figures, and notes that they were seen"
+        "fit-head, baselines, grid or evaluate with --final shows their metrics, and notes that they were seen"
     )
     if done["synthetic"]:
         lines.append(SYNTHETIC)

@@ -82,7 +82,7 @@ def baselines(
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         Models are then compared with the first on the same divisions and seeds.
     final : bool, optional
-        Show the figures of a test part that is locked (``vault lock``), and note that this was the final look.
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_row : callable, optional
         Called with each row as it is done.
 

@@ -158,7 +158,7 @@ def fit_head(
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         Calibration and ``sensitivity`` play no part in it.
     final : bool, optional
-        Show the figures of a test part that is locked (``vault lock``), and note that this was the final look.
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object

@@ -158,7 +158,7 @@ def grid(
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         ``spread`` then has ``winner`` besides: how often the best candidate stays first among the best five.
     final : bool, optional
-        Show the figures of a test part that is locked (``vault lock``), and note that this was the final look.
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_cell : callable, optional
         Called after each finished cell with a :class:`heads.search.search_cv.Progress`.
 

@@ -1,4 +1,4 @@
-"""The test part of a run: whether its figures may be shown, and the look that is noted before they are."""
+"""The test part of a run: whether its metrics may be shown, and the look that is noted before they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..vault.looks import Shown, look
 def sealed_part(
     features: Features, parts: Partition, cache: str | os.PathLike[str], final: bool
 ) -> dict[str, Any] | None:
-    """Why the figures of the test part are not shown (:class:`heads.vault.locks.Hidden`); None where they are.
+    """Why the metrics of the test part are not shown (:class:`heads.vault.locks.Hidden`); None where they are.
 
     Raises :class:`UsageError` where the other parts hold locked images.
     """
@@ -29,7 +29,7 @@ def sealed_part(
 
 
 def require_shown(cache: str | os.PathLike[str], features: Features, sealed: Any, option: str, divides: bool) -> None:
-    """Raise :class:`UsageError` where an option would show figures of locked images, or, where it ``divides`` all
+    """Raise :class:`UsageError` where an option would show metrics of locked images, or, where it ``divides`` all
     images anew, learn from them."""
     if divides:
         require_unlocked(
@@ -42,7 +42,7 @@ def require_shown(cache: str | os.PathLike[str], features: Features, sealed: Any
         require_unlocked(
             cache,
             features.keys,
-            f"{option} shows figures of them",
+            f"{option} shows metrics of them",
             f"Leave {option} out, or ask for the final look with --final",
         )
 
@@ -59,7 +59,7 @@ def look_at_test(
     final: bool = False,
     sealed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Note that figures of the test part are about to be shown, and keep what each model answered.
+    """Note that metrics of the test part are about to be shown, and keep what each model answered.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def look_at_test(
 
     Returns
     -------
-    ``look``, or None, and ``hidden`` where the figures are not shown; for ``run.json``.
+    ``look``, or None, and ``hidden`` where the metrics are not shown; for ``run.json``.
     """
     if sealed is not None:
         return {"look": None, "hidden": sealed}

@@ -1,4 +1,4 @@
-"""``lock_test``: lock the test part of a division, so that its figures are shown only when asked for as final."""
+"""``lock_test``: lock the test part of a division, so that its metrics are shown only when asked for as final."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lock_test(
 ) -> dict[str, Any]:
     """Lock the test images of a division, by their bytes.
 
-    From then on, in this cache, no verb trains on them, and none shows their figures unless it is asked to with
+    From then on, in this cache, no verb trains on them, and none shows their metrics unless it is asked to with
     ``final``, which is noted. The lock is a note; nothing takes it back.
 
     Parameters

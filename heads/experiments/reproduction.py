@@ -153,7 +153,7 @@ def _fit(row: ReferenceRow, asked: _Asked) -> dict[str, Any]:
         )
         if fitted.result["test"] is None:
             raise UsageError(
-                f"{row.id}: {fitted.result['hidden']['reason']}. The reference's figures are of a test part: reproduce "
+                f"{row.id}: {fitted.result['hidden']['reason']}. The reference's values are of a test part: reproduce "
                 "it with images that are not locked"
             )
         return {

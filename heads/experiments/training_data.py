@@ -32,7 +32,7 @@ class TrainingData:
     parts : Partition
         Rows to learn from, to watch and to judge by.
     sealed : dict or None
-        Why the figures of the test part are not shown (:class:`heads.vault.locks.Hidden`), where they are not.
+        Why the metrics of the test part are not shown (:class:`heads.vault.locks.Hidden`), where they are not.
     """
 
     features: Features
@@ -77,7 +77,7 @@ def training_data(
     validation_fraction : float, optional
         See :func:`heads.evaluation.splits.partition`.
     final : bool, optional
-        Show the figures of a locked test part.
+        Show the metrics of a locked test part.
 
     Returns
     -------

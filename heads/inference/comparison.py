@@ -144,7 +144,7 @@ def compare(
     require_unlocked(
         cache,
         of_a.keys,
-        "a comparison shows figures of them",
+        "a comparison shows metrics of them",
         "Compare on other images; python cli.py evaluate BUNDLE --final shows what one model gives these",
     )
     given = a.predict_proba(of_a), b.predict_proba(of_b)

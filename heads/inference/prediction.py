@@ -256,7 +256,7 @@ def evaluate_bundle(
     prevalence : float, optional
         As of :func:`fit_head`.
     final : bool, optional
-        Show the figures of images that are locked (``vault lock``), and note that this was the final look.
+        Show the metrics of images that are locked (``vault lock``), and note that this was the final look.
     out : str or path-like, optional
         Folder for figures, ``predictions.csv`` and ``run.json``; by default a new one in ``runs``.
 

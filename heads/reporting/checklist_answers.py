@@ -43,7 +43,7 @@ def checklist_answers(
     Of each checklist its ``items`` as ``number asks said``, the last empty where only the authors can tell; how many
     are ``answered``; and all of it as ``text``, a line each, to be copied.
     """
-    if not boards:  # all figures are hidden
+    if not boards:  # all metrics are hidden
         return []
     board = boards[0]
     row = board["rows"][0]

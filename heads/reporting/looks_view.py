@@ -18,7 +18,7 @@ def looks_view(collected: Collected, cache: str | os.PathLike[str]) -> dict[str,
     Returns
     -------
     ``rows``, of each run that was a look or made under a lock ``run found state said``; ``missing``, sentences on those
-    that the notes of the cache do not have; ``hidden``, of each run without test figures ``run reason``.
+    that the notes of the cache do not have; ``hidden``, of each run without test metrics ``run reason``.
     """
     runs = [*collected.runs, *collected.evaluations]
     rows = []
@@ -39,7 +39,7 @@ def looks_view(collected: Collected, cache: str | os.PathLike[str]) -> dict[str,
 
 
 def hidden_runs(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """Runs whose test figures were not to be shown, and why."""
+    """Runs whose test metrics were not to be shown, and why."""
     return [
         {"run": run.folder.name, "reason": str(run.about["hidden"]["reason"])}
         for run in runs

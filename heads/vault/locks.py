@@ -1,4 +1,4 @@
-"""Locked test images: what learns must not learn from them, and their figures are shown only when asked for as final.
+"""Locked test images: what learns must not learn from them, and their metrics are shown only when asked for as final.
 
 A lock is a note in the chain of :mod:`heads.vault.notes`. It holds for the images by their bytes, in whichever folder,
 division or task they are met. It is a promise made to oneself that leaves traces: who has the files can always look.
@@ -25,14 +25,14 @@ LEAVE_OUT = "Look at the other parts alone, with --split train or --split val, o
 
 
 class Hidden(msgspec.Struct):
-    """Why a run shows no figures of its test images, as it keeps that: so many of ``images`` are ``locked``, by the
+    """Why a run shows no metrics of its test images, as it keeps that: so many of ``images`` are ``locked``, by the
     note of this digest."""
 
     reason: Line
     images: Count
     locked: Count
     lock: Digest
-    ledger: Digest
+    chain: Digest
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ def hidden(found: Locked) -> dict[str, Any] | None:
     which = "" if found.count == len(found.rows) else f"{found.count:,} of "
     return {
         "reason": f"{which}these {len(found.rows):,} test images are locked since {note['when'][:10]}; --final shows "
-        "their figures, and notes that they were seen",
+        "their metrics, and notes that they were seen",
         "images": len(found.rows),
         "locked": found.count,
         "lock": note["digest"],
-        "ledger": note["ledger"],
+        "chain": note["chain"],
     }
 
 

@@ -1,7 +1,7 @@
-"""Looks: each time figures of test images are about to be shown, a note of it, and which look at these images it is.
+"""Looks: each time metrics of test images are about to be shown, a note of it, and which look at these images it is.
 
-Whoever chooses among models by one test set makes the best one's figure look better than it is, the more so the more
-often he looks. An earlier look counts when it showed figures of at least half of these images, in whichever division
+Whoever chooses among models by one test set makes the best one look better than it is, the more so the more
+often he looks. An earlier look counts when it showed metrics of at least half of these images, in whichever division
 and under whatever names. Answers that were shown before (to three digits) are no new look: they show nothing new.
 """
 
@@ -33,7 +33,7 @@ class Look(msgspec.Struct):
     """A look, as runs and bundles keep it.
 
     ``number`` is which look at these ``images`` it was, ``models`` how many different models' answers on them were
-    shown by then; ``set`` is the digest of the images, ``note`` the place of its note in the chain of ``ledger``,
+    shown by then; ``set`` is the digest of the images, ``note`` the place of its note in the chain of ``chain``,
     ``digest`` that of the note and ``previous`` that of the one before (all None where nothing could be noted).
     ``final`` says that it was asked for as the final one, ``after_final`` that one was so before it, ``repeat`` that
     the answers had been shown before, by the look that is named.
@@ -43,7 +43,7 @@ class Look(msgspec.Struct):
     models: Count
     images: Count
     set: Digest
-    ledger: Digest | None = None
+    chain: Digest | None = None
     note: Count | None = None
     digest: Digest | None = None
     previous: Digest | None = None
@@ -70,7 +70,7 @@ class Shown:
 
 
 def look(cache: str | os.PathLike[str], keys: Sequence[bytes], shown: Shown, final: bool = False) -> dict[str, Any]:
-    """Note a look before its figures are shown; never raises for a cache that cannot be written, but says so.
+    """Note a look before its metrics are shown; never raises for a cache that cannot be written, but says so.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def look(cache: str | os.PathLike[str], keys: Sequence[bytes], shown: Shown, fin
             about.update(_place(note))
     except (StoreError, OSError) as error:
         decide(read_notes(cache))
-        about.update(ledger=None, note=None, digest=None, previous=None, repeat=False)
+        about.update(chain=None, note=None, digest=None, previous=None, repeat=False)
         _say(f"looks: this one could not be noted, and will not be counted later ({error})")
     for fault in read_notes(cache).faults:
         _say(f"looks: {fault}; it is left as it is. See: python cli.py vault verify")
@@ -131,7 +131,7 @@ def look(cache: str | os.PathLike[str], keys: Sequence[bytes], shown: Shown, fin
 
 
 def looks_at(cache: str | os.PathLike[str], found: Notes, keys: Sequence[bytes]) -> list[dict[str, Any]]:
-    """The notes of looks that showed figures of at least half of these images, in order."""
+    """The notes of looks that showed metrics of at least half of these images, in order."""
     looks, folder, digest = found.of_kind("look"), folder_of(cache), digest_of(keys)
     own = np.unique(codes_of(keys))
     counts: dict[str, bool] = {digest: True}
@@ -159,7 +159,7 @@ def look_words(about: Mapping[str, Any]) -> str:
 
 def _place(note: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "ledger": note["ledger"],
+        "chain": note["chain"],
         "note": note["number"],
         "digest": note["digest"],
         "previous": note["previous"],

@@ -3,7 +3,7 @@
 ``cache/looks/notes.jsonl`` has a line of JSON a note, and is only ever added to. ``digest`` is the SHA-256 of the rest
 of the note (JSON, keys sorted, no spaces), of which ``previous`` is the digest of the note before: a note that is
 changed, taken out or put in breaks the chain, and one that is cut off at the end is missed wherever its digest was
-kept, in a run or a bundle. The first note's ``previous`` is the ``ledger``, a random number that tells this chain from
+kept, in a run or a bundle. The first note's ``previous`` is the ``chain``, a random number that tells this chain from
 others. There are no paths in it, no labels and no names of classes. Whoever may write the file may write all of it
 anew: a chain makes that visible elsewhere, it does not forbid it.
 """
@@ -41,7 +41,7 @@ class _Note(msgspec.Struct):
     """A line."""
 
     version: Annotated[int, Meta(ge=1, le=VERSION)]
-    ledger: Digest
+    chain: Digest
     number: Annotated[int, Meta(ge=1, le=2**53)]
     kind: Literal["look", "lock"]
     when: Line
@@ -109,7 +109,7 @@ def read_notes(cache: str | os.PathLike[str]) -> Notes:
         if note is None:
             faults.append(f"{where} is no note: it was damaged, or written by a later version")
             continue
-        before = notes[-1]["digest"] if notes else note["ledger"]
+        before = notes[-1]["digest"] if notes else note["chain"]
         if note["digest"] != _digest(note):
             faults.append(f"{where} (note {note['number']}) was changed since it was written")
         elif note["previous"] != before or note["number"] != len(notes) + 1:
@@ -147,14 +147,14 @@ def add_note(
         if found.end > _MOST:
             raise StoreError(f"{folder / 'notes.jsonl'}: its notes take more than {_MOST >> 20} MB")
         last = found.every[-1] if found.every else None
-        ledger = secrets.token_hex(32) if last is None else last["ledger"]
+        chain = secrets.token_hex(32) if last is None else last["chain"]
         note = {
             "version": VERSION,
-            "ledger": ledger,
+            "chain": chain,
             "number": 1 if last is None else len(found.every) + 1,
             "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **told,
-            "previous": ledger if last is None else last["digest"],
+            "previous": chain if last is None else last["digest"],
         }
         note["digest"] = _digest(note)
         _append(folder / "notes.jsonl", found, (_canonical(note) + "\n").encode())

@@ -52,7 +52,7 @@ def _proof(cache: str | os.PathLike[str], about: Mapping[str, Any], told: str, s
         if not odd:
             return Proof(True, "found", f"{told}; the notes have it")
         return Proof(False, "changed", f"{told}; the note of this digest says otherwise ({', '.join(odd)})")
-    if any(note["ledger"] == about["ledger"] for note in notes):
+    if any(note["chain"] == about["chain"] for note in notes):
         return Proof(
             False,
             "changed",

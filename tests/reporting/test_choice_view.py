@@ -14,7 +14,7 @@ from heads.evaluation.intervals import share_interval
 from heads.evaluation.simultaneous_intervals import simultaneous_intervals
 from heads.reporting.html_report import report
 
-LEDGER, SET = "a" * 64, "b" * 64
+CHAIN, SET = "a" * 64, "b" * 64
 
 
 def write_run(folder: Path, name: str, right: np.ndarray, number: int, answers: bool = True, **more: object) -> None:
@@ -24,8 +24,8 @@ def write_run(folder: Path, name: str, right: np.ndarray, number: int, answers: 
     accuracy, ends = float(right.mean()), list(share_interval(right, np.arange(40) // 2))
     table = [[int(((y == a) & (said == b)).sum()) for b in (0, 1)] for a in (0, 1)]
     look = {
-        "number": number, "models": number, "images": 40, "set": SET, "ledger": LEDGER, "note": number,
-        "digest": f"{number:064x}", "previous": LEDGER, "final": False, "after_final": False, "repeat": False,
+        "number": number, "models": number, "images": 40, "set": SET, "chain": CHAIN, "note": number,
+        "digest": f"{number:064x}", "previous": CHAIN, "final": False, "after_final": False, "repeat": False,
     }  # fmt: skip
     test = {**TEST, "accuracy": accuracy, "accuracy_ci": ends, "confusion": table}
     (folder / name).mkdir(parents=True)

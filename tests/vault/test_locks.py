@@ -111,7 +111,7 @@ def test_a_hidden_test_says_why(runs):
     assert board["influence"] is board["corrected"] is None
     assert "test" not in json.loads((sealed / "runs" / "head" / "bundle" / "bundle.json").read_text())["scores"]
     page = (sealed / "runs" / "report.html").read_text()
-    assert "Test figures of 4 runs are not shown." in page
+    assert "Test metrics of 4 runs are not shown." in page
     shown = (runs[0] / "runs" / "report.html").read_text()
     for part in ('class="board sortable"', 'class="matrix"', "for the choice"):
         assert part in shown
@@ -134,13 +134,13 @@ def test_the_terminal_says_so_too(sealed):
         ((*FIT, "--cv", "3"), "--cv divides all images anew"),
         ((*FIT, "--leave-out", "site"), "--leave-out divides all images anew"),
         ((*FIT, "--repeats", "2"), "--repeats divides all images anew"),
-        ((*FIT, "--seeds", "2"), "--seeds shows figures of them"),
-        ((*BOARD, "--seeds", "2"), "--seeds shows figures of them"),
+        ((*FIT, "--seeds", "2"), "--seeds shows metrics of them"),
+        ((*BOARD, "--seeds", "2"), "--seeds shows metrics of them"),
         ((*GRID, "--repeats", "2"), "--repeats divides all images anew"),
         (("label-errors", "--backbone", "pixels", "--models", "knn", "--no-audit"), "each would be learnt from"),
         (("learning-curve", "--backbone", "pixels", "--no-audit"), "takes all parts as one to learn from"),
         (("tsne", "runs/head/bundle"), "the map shows which of them the model misjudges"),
-        (("compare", "runs/head/bundle", "runs/grid/bundle"), "a comparison shows figures of them"),
+        (("compare", "runs/head/bundle", "runs/grid/bundle"), "a comparison shows metrics of them"),
     ],
     ids=lambda value: " ".join(value[:1] + value[-2:]) if isinstance(value, tuple) else "",
 )

@@ -63,12 +63,12 @@ def test_each_look_is_counted_and_chained(seen):
     first, second = about(seen, "first")["look"], about(seen, "second")["look"]
     assert (first["number"], second["number"], first["images"]) == (1, 2, 16)
     assert (first["note"], second["note"]) == (1, 2)
-    assert first["previous"] == first["ledger"] == second["ledger"]
+    assert first["previous"] == first["chain"] == second["chain"]
     assert second["previous"] == first["digest"]
     assert json.loads((seen / "runs" / "second" / "bundle" / "bundle.json").read_text())["look"] == second
 
 
-def test_the_look_stands_beside_the_figures(place):
+def test_the_look_stands_beside_the_metrics(place):
     done = run_within(place, *BOARD, "--models", "dummy,lda", "--out", "runs/board")
     assert "look 3 at these 16 images (4 models so far)" in done.out
 
