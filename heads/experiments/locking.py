@@ -73,14 +73,15 @@ def lock_test(
     >>> from pathlib import Path
     >>> import featcache
     >>> from featcache.data.synthetic import write_sample
-    >>> from heads import fit_head, lock_test
+    >>> from heads import grid, lock_test
     >>> folder = Path(tempfile.mkdtemp())
     >>> images = write_sample(folder / "images", train=5, test=2)
     >>> extracted = featcache.extract(images, "pixels", size=8, cache=folder / "cache")
     >>> lock_test(backbone="pixels", cache=folder / "cache")["images"]
     8
-    >>> fitted = fit_head(backbone="pixels", units=4, epochs=2, cache=folder / "cache", out=folder / "run")
-    >>> fitted.result["test"], fitted.result["hidden"]["locked"]
+    >>> options = {"backbone": "pixels", "cv": 2, "cache": folder / "cache", "out": folder / "run"}
+    >>> result = grid(model="knn", params={"n_neighbors": [1, 3]}, **options)
+    >>> result["test"], result["hidden"]["locked"]
     (None, 8)
     """
     learns = as_task(task, classes)
