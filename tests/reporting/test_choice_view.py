@@ -102,3 +102,15 @@ def test_models_that_disagree_on_what_is_true_are_not_put_together(tmp_path, rig
     image, group, true, said = second.split(",")
     path.write_text("\n".join([first, f"{image},{group},{1 - int(true)},{said}", *rest]) + "\n")
     assert "for the choice" not in page_of(tmp_path)
+
+
+def test_models_judged_on_the_same_other_images_are_corrected_too(tmp_path, rights):
+    for number, right in enumerate(rights[:2], 1):
+        write_run(tmp_path, f"fit{number}", right, number)
+        (tmp_path / f"fit{number}" / "test_answers.csv").unlink()
+        bundle = str(tmp_path / f"fit{number}" / "bundle")
+        judged = {"verb": "evaluate", "data": "/of/another/place", "bundle": bundle, "internal": TEST}
+        write_run(tmp_path, f"judged{number}", right, number + 2, **judged)
+    page = page_of(tmp_path)
+    best = max(right.mean() for right in rights[:2])
+    assert f"On place, the best of 2, dense head, a / b: accuracy {best:.3f}, allowing for the choice " in page
