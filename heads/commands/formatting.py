@@ -28,7 +28,7 @@ def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val"
 def look_lines(result: dict[str, Any]) -> list[str]:
     """Which look at the test images it was, or why there are no metrics of them."""
     if result.get("hidden"):
-        return [f"test: not shown. {result['hidden']['reason']}"]
+        return [f"test: not shown, since {result['hidden']['reason']}"]
     if not result.get("look"):
         return []
     from ..vault.looks import look_words

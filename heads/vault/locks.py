@@ -18,7 +18,7 @@ from featcache.errors import UsageError
 from featcache.system.schema import Count, Digest, Line
 
 from .image_sets import codes_of, digest_of, keep_set, read_set
-from .notes import LISTED, Notes, add_note, folder_of, read_notes
+from .notes import Notes, add_note, folder_of, read_notes
 
 #: How verbs that show what a model makes of each image go on.
 LEAVE_OUT = "Look at the other parts alone, with --split train or --split val, or at other data"
@@ -77,8 +77,8 @@ def lock(cache: str | os.PathLike[str], keys: Sequence[bytes], run: str, task: s
         return {
             "kind": "lock",
             "verb": "vault lock",
-            "run": run[:LISTED],
-            "task": task[:LISTED],
+            "run": run,
+            "task": task,
             "models": [],
             "answers": [],
             "set": digest,
@@ -114,7 +114,7 @@ def hidden(found: Locked) -> dict[str, Any] | None:
     note = found.notes[0]
     which = "" if found.count == len(found.rows) else f"{found.count:,} of "
     return {
-        "reason": f"{which}these {len(found.rows):,} test images are locked since {note['when'][:10]}; --final shows "
+        "reason": f"{which}these {len(found.rows):,} test images were locked on {note['when'][:10]}; --final shows "
         "their metrics, and notes that they were seen",
         "images": len(found.rows),
         "locked": found.count,

@@ -21,7 +21,7 @@ from featcache.errors import StoreError
 from featcache.system.schema import Count, Digest
 
 from .image_sets import codes_of, digest_of, keep_set, read_set
-from .notes import LISTED, Notes, add_note, folder_of, read_notes
+from .notes import Notes, add_note, folder_of, read_notes
 
 _log = logging.getLogger(__name__)
 _DIGITS = 3
@@ -105,11 +105,11 @@ def look(cache: str | os.PathLike[str], keys: Sequence[bytes], shown: Shown, fin
             return None
         return {
             "kind": "look",
-            "verb": shown.verb[:LISTED],
-            "run": shown.run[:LISTED],
-            "task": shown.task[:LISTED],
-            "models": [name[:LISTED] for name in shown.answers][:LISTED],
-            "answers": prints[:LISTED],
+            "verb": shown.verb,
+            "run": shown.run,
+            "task": shown.task,
+            "models": list(shown.answers),
+            "answers": prints,
             "set": digest,
             "images": len(set(keys)),
             "look": about["number"],

@@ -153,12 +153,19 @@ def add_note(
             "chain": chain,
             "number": 1 if last is None else len(found.every) + 1,
             "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **told,
+            **{key: _plain(value) for key, value in told.items()},
             "previous": chain if last is None else last["digest"],
         }
         note["digest"] = _digest(note)
         _append(folder / "notes.jsonl", found, (_canonical(note) + "\n").encode())
         return note
+
+
+def _plain(value: Any) -> Any:
+    """Names as they can be read back: at most so long, without control characters and halves of characters."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value[:LISTED]]
+    return "".join(c if c.isprintable() else "?" for c in value[:LISTED]) if isinstance(value, str) else value
 
 
 def _append(path: Path, found: Notes, line: bytes) -> None:

@@ -109,7 +109,7 @@ def test_a_hidden_test_says_why(runs):
         about = json.loads((sealed / "runs" / name / "run.json").read_text())
         assert about["look"] is None
         assert about["hidden"]["locked"] == about["hidden"]["images"] == 24
-        assert "these 24 test images are locked since" in about["hidden"]["reason"]
+        assert "these 24 test images were locked on" in about["hidden"]["reason"]
         assert about.get("test") is None
     head = json.loads((sealed / "runs" / "head" / "run.json").read_text())
     assert head["train"]["n"] > head["val"]["n"] > 0
@@ -128,7 +128,7 @@ def test_a_hidden_test_says_why(runs):
 
 def test_the_terminal_says_so_too(sealed):
     done = run_within(sealed, *BOARD, "--out", "elsewhere/board")
-    assert "test: not shown. these 24 test images are locked since" in done.out
+    assert "test: not shown, since these 24 test images were locked on" in done.out
     told = run_within(sealed, *FIT, "--out", "elsewhere/head").out
     assert "95% interval (test)" not in told
     assert "labelled normal from" not in told

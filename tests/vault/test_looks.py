@@ -332,3 +332,12 @@ def test_a_line_that_a_power_cut_tore_goes_with_the_next_note(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])  # by an editor that ends no line
     assert look(tmp_path, keys_of(1, 2), shown(3, 1))["number"] == 3
     assert not read_notes(tmp_path).faults
+
+
+def test_names_that_no_terminal_should_see_do_not_break_the_chain(tmp_path):
+    look(tmp_path, keys_of(1, 2), shown(1, 2, run="a\nb\x1b[2J\udc80", name="m\x00" * 99))
+    look(tmp_path, keys_of(1, 2), shown(2, 1))
+    notes = read_notes(tmp_path)
+    assert not notes.faults
+    assert notes.every[0]["run"] == "a?b?[2J?"
+    assert len(notes.every[0]["models"][0]) == 100
