@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .experiments.hyperparameter_search import grid as grid
     from .experiments.label_errors import label_errors as label_errors
     from .experiments.learning_curve import learning_curve as learning_curve
+    from .experiments.locking import lock_test as lock_test
     from .experiments.reproduction import reproduce as reproduce
     from .experiments.scout import scout as scout
     from .exporting.bundle_export import export_bundle as export_bundle
@@ -61,6 +62,7 @@ _HOMES = {
     "export_bundle": "exporting.bundle_export",
     "learning_curve": "experiments.learning_curve",
     "scout": "experiments.scout",
+    "lock_test": "experiments.locking",
     "evaluate_bundle": "inference.prediction",
     "compare": "inference.comparison",
     "saliency": "inference.saliency_maps",

@@ -22,6 +22,8 @@ inside it cannot tell.
 Format 2 added ``calibration``, ``threshold``, ``novelty`` (each null where there is none) and ``warnings``, what must
 stand beside every metric of the model; bundles of format 1 open as if they had none. Of features of a
 precision other than float32, ``precision`` says what that may do to answers (:mod:`heads.bundles.answer_error`).
+Of format 4 ``look`` may say which look at its test images the scores were, and where that was noted
+(:class:`heads.vault.looks.Look`).
 
 Format 4 added ``learns``, the task as :func:`featcache.data.tasks.about_task` writes it down, and models of several
 labels and of a number: ``classes`` then names the labels, or the number, and of labels ``calibration`` and

@@ -14,6 +14,7 @@ from msgspec import Meta
 from featcache.features.pooling import POOLINGS
 from featcache.system.schema import ClassName, Count, Digest, FileName, Finite, Line, Name, Share
 
+from ..vault.looks import Look
 from .drawn_pictures import NAMES
 
 _Bound = Annotated[float, Meta(ge=-1, le=2)]
@@ -247,6 +248,7 @@ class Format4(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     warnings: list[Line]
     precision: _Precision | None = None
     self_test: _SelfTest | None = None
+    look: Look | None = None
 
 
 FORMATS = {1: Format1, 2: Format2, 3: Format2, 4: Format4}  # 3 differs in its files alone

@@ -30,8 +30,9 @@ AGAIN = "Get the bundle again, or fit anew."
 _NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, SELF_TEST, *NAMES, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
-# What stands there where there is any: of features of a precision other than float32, and of a self-test.
-_ADDED |= {"precision": None, "self_test": None}
+# What stands there where there is any: of features of a precision other than float32, of a self-test, and which look at
+# the test images the scores were, where it was noted.
+_ADDED |= {"precision": None, "self_test": None, "look": None}
 
 
 def proven(folder: Path) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def save_bundle(
     calibration: Any = None,
     threshold: Any = None,
     warnings: Sequence[str] = (),
+    look: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all.
 
@@ -60,6 +61,7 @@ def save_bundle(
         :func:`heads.evaluation.operating_point.choose_threshold` give them; of several labels a list, None for a label
         without.
     warnings : what must stand beside every metric of this model.
+    look : which look at the test images its scores were, as :func:`heads.vault.looks.look` gives it.
 
     Raises
     ------
@@ -79,6 +81,7 @@ def save_bundle(
             "calibration": calibration,
             "threshold": threshold,
             "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
+            **({} if look is None else {"look": dict(look)}),
         }
         _fill(building, estimator, features, train_rows, about, cache)
         os.rename(building, folder)

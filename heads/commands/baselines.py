@@ -10,8 +10,8 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 
-from .formatting import interval_text, kind_of, warning_lines, where_line
-from .options import FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED, repeats
+from .formatting import interval_text, kind_of, look_lines, warning_lines, where_line
+from .options import FINAL, FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED, repeats
 from .parsing import names
 from .spread_lines import board_spread_lines
 
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 @SCHEDULER
 @SEED
 @repeats
+@FINAL
 @NO_AUDIT
 @OUT
 @shared_options
@@ -38,6 +39,7 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     from featcache.extraction.dask_workers import searching_on
 
     from ..evaluation.ridge_influence import influence_sentence
+    from ..evaluation.simultaneous_intervals import best_sentence
     from ..experiments.baselines import baselines
     from ..experiments.search_scores import SCORES
 
@@ -50,12 +52,18 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
     lines = [] if score.metric == "accuracy" else [f"by {score.label}"]
     lines += [f"{'model':<19}{'cross-validated':>17}{'test':>9}   95% interval{'seconds':>11}   best of its grid"]
     for row in result["rows"]:
-        test, best = row["test"], ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
+        test, best = row["test"] or {}, ", ".join(f"{k} {v}" for k, v in row["best_params"].items())
         cv = f"{score.sign * row['cv_score']:.4f} ± {row['cv_std']:.3f}"
-        value = test[score.metric]
+        value = test.get(score.metric)
         on_test = f"{'–' if value is None else format(value, '.4f'):>9}"
         on_test += f"{interval_text(test.get(f'{score.metric}_ci')):<17}"
         lines.append(f"{row['name']:<19}{cv:>17}{on_test}{row['seconds']:>9.1f}   {best}")
+    lines += look_lines(result)
+    if result["corrected"]:
+        first, tests = result["rows"][0]["name"], {row["name"]: row["test"] for row in result["rows"]}
+        values = {name: tests[name][score.metric] for name in result["corrected"]["intervals"]}
+        best = best_sentence(values, result["corrected"]["intervals"], score.label, score.sign < 0, first)
+        lines += [best] if best else []
     if result["influence"]:
         lines += [influence_sentence(result["influence"])]
     lines += [*_sample_lines(result), *board_spread_lines(result)]

@@ -9,7 +9,7 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY
 
-from .formatting import where_line
+from .formatting import look_lines, where_line
 from .options import BUNDLE_WEIGHTS, OUT, PER_PATIENT, SKIP_BAD
 
 
@@ -52,4 +52,4 @@ def compare(cache: str, output: Output, bundle_a: str, bundle_b: str, **options:
     if "per_patient" in result:
         of = result["per_patient"]
         lines.append(f"of patients, their images by {of['how']}: {of['verdict'].replace('images', 'patients')}")
-    output.result(result, *lines, where_line(result))
+    output.result(result, *lines, *look_lines(result), where_line(result))

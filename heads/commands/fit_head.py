@@ -10,8 +10,17 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK, Finite
 
-from .formatting import kind_of, metrics_table, precision_lines, threshold_lines, views_lines, warning_lines, where_line
-from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED, repeats
+from .formatting import (
+    kind_of,
+    look_lines,
+    metrics_table,
+    precision_lines,
+    threshold_lines,
+    views_lines,
+    warning_lines,
+    where_line,
+)
+from .options import BY, FINAL, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED, repeats
 from .parsing import whole_numbers
 from .progress import epochs_shown
 from .spread_lines import spread_lines
@@ -79,6 +88,7 @@ if TYPE_CHECKING:
 @PREVALENCE
 @SEED
 @repeats
+@FINAL
 @NO_AUDIT
 @OUT
 @shared_options
@@ -98,6 +108,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *_layer_table(fitted.layers, result["parameters"]),
         "",
         *metrics_table(result),
+        *look_lines(result),
         *views_lines(result["test"], result),
         *_held_out(result),
         *spread_lines(result),
@@ -131,13 +142,13 @@ def _settled(result: dict[str, Any]) -> list[str]:
     """What was calibrated and chosen on the validation images, as the test images judge it."""
     if kind_of(result) == "labels":
         points = result["threshold"] or {}
-        return [line for name, one in points.items() for line in threshold_lines(one["test"], name)]
+        return [line for name, one in points.items() if one["test"] for line in threshold_lines(one["test"], name)]
     lines = []
     if result["calibration"]:
         before, after = result["calibration"]["test_before"], result["test"]
-        changes = ", ".join(f"{name} {before[name]:.4f} to {after[name]:.4f}" for name in before)
-        lines.append(f"calibrated by {result['calibration']['method']}, on test: {changes}")
-    if result["threshold"]:
+        changes = ", ".join(f"{name} {before[name]:.4f} to {after[name]:.4f}" for name in before or ())
+        lines.append(f"calibrated by {result['calibration']['method']}" + (f", on test: {changes}" if changes else ""))
+    if result["threshold"] and result["threshold"]["test"]:
         lines += threshold_lines(result["threshold"]["test"], result["classes"][1])
     return lines
 

@@ -9,22 +9,37 @@ SYNTHETIC = "SYNTHETIC images: no medical result"
 
 
 def metrics_table(result: dict[str, Any], parts: Sequence[str] = ("train", "val", "test")) -> list[str]:
-    """Train, val and test side by side, intervals beside those of test."""
-    parts = [name for name in parts if name in result]
-    kind = kind_of(result)
-    lines = [f"{'':<23}" + "".join(f"{name:>9}" for name in parts) + "   95% interval (test)"]
+    """Train, val and test side by side, intervals beside those of test; parts without metrics left out."""
+    parts = [name for name in parts if result.get(name)]
+    if not parts:
+        return []
+    kind, test = kind_of(result), result["test"]
+    lines = [f"{'':<23}" + "".join(f"{name:>9}" for name in parts) + ("   95% interval (test)" if test else "")]
     for name in _PRINTED[kind]:
         values = "".join(f"{_number(result[part].get(name)):>9}" for part in parts)
-        beside = interval_text(result["test"].get(f"{name}_ci"))
-        if name == "ece":
-            beside = f"   up to {result['test']['ece_by_chance']:.3f} by chance, were every probability right"
+        beside = interval_text(test.get(f"{name}_ci")) if test else ""
+        if name == "ece" and test:
+            beside = f"   up to {test['ece_by_chance']:.3f} by chance, were every probability right"
         lines.append(f"{_CALLED.get(name, name.replace('_', ' ')):<23}{values}{beside}")
     lines.append(f"{'images':<23}" + "".join(f"{result[p]['n']:>9}" for p in parts))
-    return lines + _BELOW[kind](result)
+    return lines + (_BELOW[kind](result) if test else [])
 
 
-def views_lines(test: dict[str, Any], result: dict[str, Any]) -> list[str]:
+def look_lines(result: dict[str, Any]) -> list[str]:
+    """Which look at the test images it was, or why there are no metrics of them."""
+    if result.get("hidden"):
+        return [f"test: not shown, since {result['hidden']['reason']}"]
+    if not result.get("look"):
+        return []
+    from ..vault.looks import look_words
+
+    return [look_words(result["look"])]
+
+
+def views_lines(test: dict[str, Any] | None, result: dict[str, Any]) -> list[str]:
     """What a test says of patients and of subgroups, where that was asked for."""
+    if test is None:
+        return []
     lines = _predictive_values(test)
     if "per_patient" in test:
         of = test["per_patient"]

@@ -10,8 +10,8 @@ from featcache.commands.console import Output, shared_options
 from featcache.commands.options import BACKBONE, COUNT, DATA, GROUPS, MEMORY, TASK
 from featcache.errors import UsageError
 
-from .formatting import kind_of, metrics_table, warning_lines, where_line
-from .options import FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED, repeats
+from .formatting import kind_of, look_lines, metrics_table, warning_lines, where_line
+from .options import FINAL, FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED, repeats
 from .parsing import param_values
 from .progress import cells_shown
 from .spread_lines import spread_lines
@@ -42,6 +42,7 @@ from .spread_lines import spread_lines
 @SCHEDULER
 @SEED
 @repeats
+@FINAL
 @NO_AUDIT
 @OUT
 @shared_options
@@ -72,7 +73,7 @@ def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | N
         )
     if result["reference_best"]:
         lines.append("the reference's best: " + ", ".join(f"{k} {v}" for k, v in result["reference_best"].items()))
-    lines += ["", "the best, refitted on all training rows:", *metrics_table(result)]
+    lines += ["", "the best, refitted on all training rows:", *metrics_table(result), *look_lines(result)]
     if "nested" in result:
         outer = result["nested"]
         lines.append(f"nested cross-validation: {TASK_METRICS[kind_of(result)].headline(outer)}")

@@ -9,8 +9,17 @@ import click
 from featcache.commands.console import Output, shared_options
 from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
 
-from .formatting import interval_text, kind_of, metrics_table, precision_lines, threshold_lines, views_lines, where_line
-from .options import BUNDLE_WEIGHTS, BY, NEIGHBOURS, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
+from .formatting import (
+    interval_text,
+    kind_of,
+    look_lines,
+    metrics_table,
+    precision_lines,
+    threshold_lines,
+    views_lines,
+    where_line,
+)
+from .options import BUNDLE_WEIGHTS, BY, FINAL, NEIGHBOURS, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
 
 
 @click.command()
@@ -88,6 +97,7 @@ def _said(row: dict[str, Any]) -> str:
 @BY
 @PER_PATIENT
 @PREVALENCE
+@FINAL
 @OUT
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
@@ -95,12 +105,12 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
     from ..inference.prediction import evaluate_bundle
 
     result = evaluate_bundle(bundle, cache=cache, **options)
-    lines = [*metrics_table(result), *views_lines(result["test"], result)]
+    lines = [*metrics_table(result), *look_lines(result), *views_lines(result["test"], result)]
     if result["threshold"]:
         lines += threshold_lines(result["threshold"], result["classes"][1])
     if unlike := result["unlike_training"]:
         lines.append(
-            f"unlike the training images: {unlike['count']} of {result['test']['n']}, {unlike['share']:.3f}"
+            f"unlike the training images: {unlike['count']} of {result['images']}, {unlike['share']:.3f}"
             f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
         )
     lines += precision_lines(result["precision"], kind_of(result))
@@ -109,6 +119,8 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
         from ..evaluation.task_metrics import TASK_METRICS
 
         lines.append(f"when it was made, on its own test images: {TASK_METRICS[kind_of(result)].headline(internal)}")
+    if result["looks_of_model"]:
+        lines.append(result["looks_of_model"])
     if result["other_classes"]:
         what = "classes that the model does not know" if kind_of(result) == "classes" else "which nothing is known"
         lines.append(f"{result['other_classes']} images of {what} are left out")

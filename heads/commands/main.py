@@ -33,12 +33,14 @@ from .scout import scout
 from .similar import similar
 from .study import study
 from .tsne import tsne
+from .vault import vault_group
 from .worklist import worklist
 
 _VERBS: tuple[click.Command, ...] = (
     *(extract, cache_group, weights_group, docs, benchmark_group, study, scout),
     *(fit_head, grid, baselines, learning_curve, tsne, reproduce),
-    *(audit, label_errors, evaluate, predict, similar, compare, saliency, report, worklist, bundle_group),
+    *(audit, label_errors, evaluate, predict, similar, compare, saliency),
+    *(report, worklist, bundle_group, vault_group),
 )
 
 

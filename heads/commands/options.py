@@ -22,6 +22,9 @@ OUT = click.option("--out", metavar="DIR", help="Folder for the results [default
 SEED = click.option(
     "--seed", type=SEEDS, default=0, show_default=True, help="Of initial weights, batches, dropout and splits."
 )
+FINAL = click.option(
+    "--final", is_flag=True, help="Show the metrics of locked test images, and note that this was the final look."
+)
 _DRAWS = click.IntRange(1, 1000)
 
 

@@ -14,7 +14,6 @@ _ALIKE = np.array([0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
 _EDGES = np.r_[0, (_ALIKE[1:] + _ALIKE[:-1]) / 2, 1]
 _BELIEF = (1 - _EDGES[:-1]) ** 2 - (1 - _EDGES[1:]) ** 2
 _DOUBT = 0.25  # of the rows of a group, said to be right and as many wrong, so that no likelihood is taken at 0 or 1
-_NORMAL = float(ndtri(0.975))
 
 
 def group_codes(groups: Sequence[object] | np.ndarray | None, count: int) -> np.ndarray:
@@ -73,7 +72,7 @@ def _expected(likelihood: np.ndarray) -> float:
     return float(weights @ _ALIKE / weights.sum())
 
 
-def effective_number(sizes: np.ndarray, alike: float) -> float:
+def effective_number(sizes: np.ndarray, alike: float, tail: float = 0.025) -> float:
     """Independent rows that groups of these sizes are worth.
 
     ``n / (1 + (m - 1) alike)``, m the mean size of a row's group (Kish 1965), the excess over n widened for few groups
@@ -83,5 +82,5 @@ def effective_number(sizes: np.ndarray, alike: float) -> float:
     rows, own = float(sizes.sum()), float((sizes**2).sum() / sizes.sum())
     if len(sizes) < 2:
         return 1.0
-    excess, few = own - 1, (t.ppf(0.975, max(1.0, rows / own - 1)) / _NORMAL) ** 2
+    excess, few = own - 1, (t.ppf(1 - tail, max(1.0, rows / own - 1)) / ndtri(1 - tail)) ** 2
     return float(rows / (1 + excess * alike * few))

@@ -65,7 +65,7 @@ def settle(
 
     Parameters
     ----------
-    features, parts : the rows; the validation part decides, the test part judges.
+    features, parts : the rows; the validation part decides, the test part judges, where it has rows.
     probabilities : array of shape (n, n_classes), the model's own.
     method : see :func:`heads.evaluation.calibration.fit_calibration`.
     sensitivity : see :func:`heads.evaluation.operating_point.choose_threshold`.
@@ -78,7 +78,9 @@ def settle(
     if method is not None:
         calibration, warnings = fit_calibration(probabilities[val], y[val], method)
         mended = calibrate(probabilities, calibration)
-        if calibration is not None:
+        if calibration is not None and not len(test):
+            result["calibration"] = {**calibration, "test_before": None}
+        elif calibration is not None:
             before, after = (scores(y[test], p[test]) for p in (probabilities, mended))
             if after["loss"] > before["loss"]:
                 warnings += (
@@ -91,7 +93,9 @@ def settle(
     if sensitivity is not None:
         threshold, more = choose_threshold(y[val], mended[val], sensitivity, features.groups[val])
         warnings += more
-        point = operating_point(y[test], mended[test], features.groups[test], threshold["value"])
+        point = None
+        if len(test):
+            point = operating_point(y[test], mended[test], features.groups[test], threshold["value"])
         result["threshold"] = {"value": threshold["value"], "chosen_on_val": threshold, "test": point}
     for text in warnings:
         _log.warning("%s", text)

@@ -20,7 +20,9 @@ Interval = tuple[float, float]
 _TAIL = 0.025
 
 
-def share_interval(right: np.ndarray, groups: Sequence[object] | np.ndarray | None = None) -> Interval:
+def share_interval(
+    right: np.ndarray, groups: Sequence[object] | np.ndarray | None = None, tail: float = _TAIL
+) -> Interval:
     """Interval of the share of rows that are right.
 
     Five pictures of one patient are not five times the evidence: the rows count as so many independent ones as
@@ -34,22 +36,23 @@ def share_interval(right: np.ndarray, groups: Sequence[object] | np.ndarray | No
     ----------
     right : bool array of shape (n,), n > 0.
     groups : n hashable values, or None where each row is its own.
+    tail : what it leaves out on either side, half of 5% by default.
     """
     of_group = group_codes(groups, len(right))
-    return _grouped(np.asarray(right, float), of_group)[1]
+    return _grouped(np.asarray(right, float), of_group, tail)[1]
 
 
 @functools.lru_cache(maxsize=4096)
-def counted(hits: int, count: int) -> Interval:
+def counted(hits: int, count: int, tail: float = _TAIL) -> Interval:
     """Interval of a share of independent rows: Blaker's exact one (2000).
 
     It holds the truth at least as often as Clopper and Pearson's promises, and lies within that one. One more hit moves
     both of its ends up.
     """
     if 2 * hits < count:
-        low, high = counted(count - hits, count)
+        low, high = counted(count - hits, count, tail)
         return 1 - high, 1 - low
-    low, high = _blaker_low(hits, count), 1 - _blaker_low(count - hits, count) if hits < count else 1.0
+    low, high = _blaker_low(hits, count, tail), 1 - _blaker_low(count - hits, count, tail) if hits < count else 1.0
     return low, high
 
 
@@ -180,19 +183,19 @@ def _mean(hits: Shares, limits: np.ndarray, values: np.ndarray, unseen: float) -
     return max(0.0, float(values.mean()) - low), min(1.0, float(values.mean()) + high)
 
 
-def _grouped(right: np.ndarray, of_group: np.ndarray) -> tuple[float, Interval]:
+def _grouped(right: np.ndarray, of_group: np.ndarray, tail: float = _TAIL) -> tuple[float, Interval]:
     """Independent rows that these are worth, and :func:`share_interval`, of rows whose groups are numbers."""
     _, of_group = np.unique(of_group, return_inverse=True)
     hits, sizes = np.bincount(of_group, right), np.bincount(of_group)
     if sizes.max() == 1:
-        return float(len(hits)), counted(int(hits.sum()), len(hits))
+        return float(len(hits)), counted(int(hits.sum()), len(hits), tail)
     if hits.sum() in (0, sizes.sum()):
-        return float(len(hits)), counted(len(hits) if hits.any() else 0, len(hits))
-    number = effective_number(sizes, alike_hits(hits, sizes))
-    return number, mid_p(float(hits.sum() / sizes.sum()) * number, number)
+        return float(len(hits)), counted(len(hits) if hits.any() else 0, len(hits), tail)
+    number = effective_number(sizes, alike_hits(hits, sizes), tail)
+    return number, mid_p(float(hits.sum() / sizes.sum()) * number, number, tail)
 
 
-def mid_p(hits: float, count: float) -> Interval:
+def mid_p(hits: float, count: float, tail: float = _TAIL) -> Interval:
     """Interval of a share from numbers that need not be whole: the mid-P one (Lancaster 1961)."""
 
     def more(p: float) -> float:
@@ -201,19 +204,19 @@ def mid_p(hits: float, count: float) -> Interval:
         exceeded = betainc(hits + 1, count - hits, p) if hits < count else 0.0
         return float(reached + exceeded) / 2
 
-    low = brentq(lambda p: more(p) - _TAIL, 0, 1, xtol=1e-9) if hits > 0 else 0.0
-    high = brentq(lambda p: more(p) - 1 + _TAIL, 0, 1, xtol=1e-9) if hits < count else 1.0
+    low = brentq(lambda p: more(p) - tail, 0, 1, xtol=1e-9) if hits > 0 else 0.0
+    high = brentq(lambda p: more(p) - 1 + tail, 0, 1, xtol=1e-9) if hits < count else 1.0
     return float(low), float(high)
 
 
-def _blaker_low(hits: int, count: int) -> float:
-    """The least share under which so many hits are not among the rarest 5% of outcomes."""
+def _blaker_low(hits: int, count: int, tail: float) -> float:
+    """The least share under which so many hits are not among the rarest outcomes, twice ``tail`` of all."""
     if not hits:
         return 0.0
-    low, high = (float(beta.ppf(tail, hits, count - hits + 1)) for tail in (_TAIL, 2 * _TAIL))
+    low, high = (float(beta.ppf(least, hits, count - hits + 1)) for least in (tail, 2 * tail))
     for _ in range(3):  # the least of a set with gaps: found on a grid, ever finer
         p = np.linspace(low, high, 65)
-        least = int(np.argmax(_acceptability(hits, count, p) >= 2 * _TAIL))
+        least = int(np.argmax(_acceptability(hits, count, p) >= 2 * tail))
         low, high = float(p[max(least - 1, 0)]), float(p[least])
     return low  # just outside: the set may begin at a round share such as a half
 

@@ -74,7 +74,9 @@ def settle_labels(
                 chosen, more = choose_threshold(y[rows].astype(np.int64), p[rows], sensitivity, features.groups[rows])
                 warnings += [f"{name}: {text}" for text in more]
                 test = parts.test[known[parts.test, label]]
-                point = operating_point(y[test].astype(np.int64), p[test], features.groups[test], chosen["value"])
+                point = None
+                if len(test):
+                    point = operating_point(y[test].astype(np.int64), p[test], features.groups[test], chosen["value"])
                 points[name] = {"value": chosen["value"], "chosen_on_val": chosen, "test": point}
             thresholds.append(chosen)
         result["threshold"] = points

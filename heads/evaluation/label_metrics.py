@@ -145,6 +145,25 @@ def area_influence(y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return added / max(1, told)
 
 
+def mean_area_interval(
+    y: np.ndarray, probabilities: np.ndarray, groups: Sequence[object] | np.ndarray | None, tail: float
+) -> Interval | None:
+    """The interval of ``mean_roc_auc`` that leaves out ``tail`` on either side; parameters as of
+    :func:`scores_of_labels`."""
+    y, p = _checked(y, probabilities)
+    of_group = group_codes(groups, len(y))
+    mean = _Mean(int(of_group.max()) + 1)
+    for label in range(y.shape[1]):
+        rows = np.flatnonzero(~np.isnan(y[:, label]))
+        positive, score = y[rows, label] == 1, p[rows, label]
+        if enough(positive, of_group[rows]):
+            area = area_of(positive, score)
+            sums = _sums(np.add(*area.sums(of_group[rows])), int(of_group.max()) + 1)
+            mean.add(area.value, area_limits(area, score, of_group[rows], tail), sums)
+    found = mean.interval()
+    return None if found is None else (found[0], found[1])
+
+
 def enough(positive: np.ndarray, of_group: np.ndarray) -> bool:
     """Whether figures of a label are told: at least 10 rows of 2 groups have it, and as many have it not."""
     return all(own.sum() >= FEWEST and len(np.unique(of_group[own])) >= 2 for own in (positive, ~positive))

@@ -21,7 +21,7 @@ _NORMAL = float(ndtri(0.975))
 SQUARES, ABSOLUTES = 2.0, float(np.pi / 2 - 1)
 
 
-def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> Interval | None:
+def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float, tail: float = 0.025) -> Interval | None:
     """Interval of the mean of numbers that are not negative: that of a gamma variable's scale (Satterthwaite 1946).
 
     Of independent normal errors' squares it is the exact one. Its variance is what the groups show, or what normal
@@ -33,6 +33,7 @@ def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> In
     values : array of shape (n,), not negative.
     of_group : int array of shape (n,), groups counted from 0.
     spread : what normal errors' variance is of the squared mean, :data:`SQUARES` or :data:`ABSOLUTES`.
+    tail : what it leaves out on either side.
 
     Returns
     -------
@@ -45,9 +46,9 @@ def positive_mean(values: np.ndarray, of_group: np.ndarray, spread: float) -> In
     seen = _over_groups(values - mean, of_group)
     lost = 3 if spread == SQUARES else 2
     skewed = max(0.0, _by_few(added))
-    variance = _settled(seen, spread * mean**2 / _worth(values, of_group), count, lost, beyond=1 + skewed)
-    shape = mean**2 / variance
-    low, high = (mean * shape / float(gammaincinv(shape, tail)) for tail in (0.975, 0.025))
+    expected = spread * mean**2 / _worth(values, of_group)
+    shape = mean**2 / _settled(seen, expected, count, lost, 1 + skewed, tail)
+    low, high = (mean * shape / float(gammaincinv(shape, end)) for end in (1 - tail, tail))
     return min(low, mean), max(high, mean)
 
 
@@ -150,7 +151,7 @@ def _worth(values: np.ndarray, of_group: np.ndarray) -> float:
     return float(len(sizes)) if sizes.max() == 1 else max(1.0, effective_number(sizes, alike_scores(values, of_group)))
 
 
-def _settled(seen: float, expected: float, count: int, lost: int, beyond: float = 1.0) -> float:
+def _settled(seen: float, expected: float, count: int, lost: int, beyond: float = 1.0, tail: float = 0.025) -> float:
     """The variance to be believed: the one seen, widened as Student's t is over the normal; if it is smaller than the
     one expected of normal errors, between the two, the nearer to it the more groups there are.
 
@@ -159,5 +160,5 @@ def _settled(seen: float, expected: float, count: int, lost: int, beyond: float 
     expected. Which holds was found by trying: ``docs/coverage.md``.
     """
     freedom = max(1.0, count - lost, 0.6 * (count - 1))
-    ratio = seen * float(stdtrit(freedom, 0.975) / _NORMAL) ** 2 / expected
+    ratio = seen * float(stdtrit(freedom, 1 - tail) / ndtri(1 - tail)) ** 2 / expected
     return expected * (ratio * beyond if ratio > 1 else (count * ratio + _PRIOR) / (count + _PRIOR))

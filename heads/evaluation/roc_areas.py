@@ -100,7 +100,7 @@ def area_interval(y: np.ndarray, probabilities: np.ndarray, of_group: np.ndarray
     return max(0.0, float(values.mean()) - low), min(1.0, float(values.mean()) + high)
 
 
-def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray) -> Interval:
+def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray, tail: float = 0.025) -> Interval:
     """A score interval (Newcombe 2006, his method 5): the areas for which chance explains the one observed.
 
     The variance is Hanley and McNeil's (1982) at each of those areas, for as many independent rows as each class is
@@ -113,14 +113,14 @@ def area_limits(area: Area, score: np.ndarray, of_group: np.ndarray) -> Interval
         sizes = np.bincount(np.unique(of_group[own], return_inverse=True)[1])
         alone = sizes.max() == 1
         alike = 0.0 if alone else alike_scores(score[own], of_group[own])
-        numbers.append(float(len(sizes)) if alone else max(1.0, effective_number(sizes, alike)))
+        numbers.append(float(len(sizes)) if alone else max(1.0, effective_number(sizes, alike, tail)))
         telling.append(len(np.unique(of_group[own & (area.ranked < 1)])))
     m, n = numbers
     variance, seen = area.variance(of_group), min(telling)
     expected = _expected_variance(area.value, m, n)
     ratio = variance / expected if variance > 0 and expected > 0 else 1.0
     factor = ratio if ratio > 1 else (seen * ratio + _PRIOR) / (seen + _PRIOR)
-    z = float(ndtri(0.975))
+    z = float(ndtri(1 - tail))
 
     def beyond(value: float) -> float:
         return abs(area.value - value) - z * float(np.sqrt(factor * _expected_variance(value, m, n)))

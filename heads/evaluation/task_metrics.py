@@ -20,9 +20,11 @@ from . import label_metrics, metrics, number_metrics, plots, task_plots
 from .answer_margins import margins
 from .calibration import calibrate
 from .canvas import save_figure
+from .clusters import group_codes
 from .decision import Settled, settle
-from .intervals import mean_influence
+from .intervals import Interval, mean_influence, share_interval
 from .label_decision import calibrate_labels, settle_labels, two_columns
+from .number_intervals import ABSOLUTES, positive_mean
 from .reliability import reliability_bins
 from .splits import Partition
 
@@ -99,6 +101,10 @@ class TaskMetrics(Protocol):
         """What each row adds to the headline metric, linearised, (n,): the sum is 0, and the sum of squares over
         independent rows its variance."""
 
+    def headline_interval(self, y: np.ndarray, outputs: np.ndarray, groups: Any, tail: float) -> Interval | None:
+        """The headline metric's interval over groups that leaves out ``tail`` on either side; None where nothing can
+        be said. With 0.025 it is that of :meth:`evaluate`, no threshold given."""
+
     def draw(
         self,
         folder: Path,
@@ -153,6 +159,9 @@ class _OfClasses:
 
     def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return mean_influence(self.answers(outputs) == y)
+
+    def headline_interval(self, y: np.ndarray, outputs: np.ndarray, groups: Any, tail: float) -> Interval | None:
+        return share_interval(self.answers(outputs) == y, groups, tail)
 
     def draw(
         self,
@@ -230,6 +239,9 @@ class _OfLabels:
     def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return label_metrics.area_influence(y, outputs)
 
+    def headline_interval(self, y: np.ndarray, outputs: np.ndarray, groups: Any, tail: float) -> Interval | None:
+        return label_metrics.mean_area_interval(y, outputs, groups, tail)
+
     def draw(
         self,
         folder: Path,
@@ -295,6 +307,9 @@ class _OfNumbers:
 
     def influence(self, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return mean_influence(np.abs(outputs - y))
+
+    def headline_interval(self, y: np.ndarray, outputs: np.ndarray, groups: Any, tail: float) -> Interval | None:
+        return positive_mean(np.abs(outputs - y), group_codes(groups, len(y)), ABSOLUTES, tail)
 
     def draw(
         self,

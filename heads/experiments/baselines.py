@@ -6,17 +6,22 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from featcache.data.tasks import Task, about_task, as_task
 from featcache.features.feature_request import FeatureRequest
+from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
 
 from ..bundles.saving import save_bundle
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
+from ..evaluation.simultaneous_intervals import simultaneous_intervals
 from ..evaluation.task_metrics import TASK_METRICS
 from .baseline_models import Baseline, chosen_baselines
 from .baseline_search import ModelRows, model_rows, side_by_side
 from .divisions import check_counts
 from .influence import influence_of_patients
+from .judged_part import look_at_test, require_shown
 from .leaderboard import Leaderboard, rank_baselines, write_leaderboard
 from .spread import Repeats, against_first, planned
 from .training_data import training_data
@@ -38,6 +43,7 @@ def baselines(
     audit: bool = False,
     seeds: int = 1,
     repeats: int = 1,
+    final: bool = False,
     on_row: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """The leaderboard: each model with the best of its grid, cross-validated on the training rows, and on test.
@@ -75,6 +81,8 @@ def baselines(
     repeats : int, optional
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         Models are then compared with the first on the same divisions and seeds.
+    final : bool, optional
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_row : callable, optional
         Called with each row as it is done.
 
@@ -88,14 +96,17 @@ def baselines(
         for those whose cost grows with their square. With ``seeds`` or ``repeats`` each row has ``spread``.
         ``influence`` is what the ridge's metric on test becomes without single patients in training: ``metric value
         range groups most patients``, the ten whose leaving out changes the squared error most; ``influence.csv`` has
-        all. None without the ridge, for several labels, and for features that do not fit in memory.
+        all. None without the ridge, for several labels, and for features that do not fit in memory. ``look``, which
+        look at its test images it was; ``corrected``, of each model the interval that allows for the choice among
+        them (``intervals`` by name, ``tail``; see :mod:`heads.evaluation.simultaneous_intervals`). Where the test
+        images are locked and ``final`` is not asked for, these and each ``test`` are None, and ``hidden`` says why.
 
     Raises
     ------
     DataError
         A class has fewer groups than folds, or is missing from test.
     UsageError
-        An unknown model.
+        An unknown model; or locked images would be learnt from.
 
     Examples
     --------
@@ -127,8 +138,11 @@ def baselines(
         group_regex=group_regex,
         cache=cache,
     )
-    learnt_from = training_data(request, audit=audit, seed=seed, watch=watch)
-    features, test = learnt_from.features, learnt_from.parts.test
+    learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, final=final)
+    features, test, sealed = learnt_from.features, learnt_from.parts.test, learnt_from.sealed
+    for option, count in (("--repeats", repeats), ("--seeds", seeds)):
+        if count > 1:
+            require_shown(cache, features, sealed, option, option == "--repeats")
     train, folds = learnt_from.folds(cv, seed)
     repeated = planned(learnt_from, seeds, repeats, seed, in_memory=True)
     warnings = list(learnt_from.warnings)
@@ -137,16 +151,22 @@ def baselines(
         if seen.reduced is not None:
             warnings.append(seen.reduced.caution())
         watch.lap("project")
-        board = rank_baselines(chosen, seen, train, folds, test, seed=seed, on_row=on_row)
+        board = rank_baselines(chosen, seen, train, folds, test, seed=seed, on_row=on_row, sealed=sealed is not None)
         watch.lap("search")
-        influence = influence_of_patients(folder, chosen, seen, board.rows, train, test)
+        looked = look_at_test(
+            folder, "baselines", features, test, board.outputs, cache=cache, final=final, sealed=sealed
+        )
+        influence = None
+        if sealed is None:
+            influence = influence_of_patients(folder, chosen, seen, board.rows, train, test)
         watch.lap("influence")
         bundle = save_bundle(
             folder / "bundle",
             seen.refitted(board.best.baseline, board.best.searched, train, seed),
             features,
             train,
-            scores={"test": board.best.row["test"]},
+            scores={} if sealed else {"test": board.best.row["test"]},
+            look=looked["look"],
             cache=cache,
             warnings=warnings,
         )
@@ -168,6 +188,8 @@ def baselines(
             "phases": watch.phases,
             "score_name": TASK_METRICS[learns.kind].score_name,
             "rows": board.rows,
+            **looked,
+            "corrected": None if sealed else _corrected(board, features, test),
             "influence": influence,
             "reduced": seen.reduced and seen.reduced.about(),
             "made": learnt_from.made_with_folds,
@@ -180,6 +202,17 @@ def baselines(
             repeated.write(folder, spreads, f"{features.feature_set}, {features.pooling}, {learns.name}")
         write_json(folder / "run.json", result)
         return result
+
+
+def _corrected(board: Leaderboard, features: Features, test: np.ndarray) -> dict[str, Any] | None:
+    """Intervals of the headline metric that allow for the choice; None of one model."""
+    if len(board.outputs) < 2:
+        return None
+    found = simultaneous_intervals(features.task.kind, features.y[test], board.outputs, features.groups[test])
+    return {
+        "tail": found.tail,
+        "intervals": {name: None if ends is None else list(ends) for name, ends in found.intervals.items()},
+    }
 
 
 def _add_spreads(repeated: Repeats, board: Leaderboard, chosen: Sequence[Baseline], seen: ModelRows) -> None:

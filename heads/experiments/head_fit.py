@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .divisions import check_counts
 from .head_models import head_model, layer_table, parameter_counts
 from .head_run import write_head_run
 from .held_out import cross_validated, each_left_out
+from .judged_part import look_at_test, require_shown
 from .spread import Repeats, planned
 from .training_data import TrainingData, training_data
 
@@ -73,6 +74,7 @@ class _Wishes:
     leave_out: str | None
     views: Views
     repeated: Repeats | None
+    final: bool
 
 
 def fit_head(
@@ -98,6 +100,7 @@ def fit_head(
     prevalence: float | None = None,
     seeds: int = 1,
     repeats: int = 1,
+    final: bool = False,
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -154,6 +157,8 @@ def fit_head(
     repeats : int, optional
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         Calibration and ``sensitivity`` play no part in it.
+    final : bool, optional
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_epoch : callable, optional
         Called after each epoch with its number and the latest metrics.
     **settings : object
@@ -163,14 +168,16 @@ def fit_head(
     -------
     Fitted
         The head and its result; the files are in ``out``: ``run.json``, ``history.csv``, ``predictions.csv``,
-        figures, and ``bundle/``.
+        ``test_answers.csv``, figures, and ``bundle/``. ``look`` says which look at its test images it was. Where they
+        are locked and ``final`` is not asked for, ``test`` and ``look`` are None, ``hidden`` says why, and nothing
+        that is written tells what the head gives them.
 
     Raises
     ------
     DataError
         No features, or a class that is missing from a part or cannot be divided.
     UsageError
-        An unknown model or hyperparameter, or a value that no fit can take.
+        An unknown model or hyperparameter, or a value that no fit can take; or locked images would be learnt from.
 
     Examples
     --------
@@ -211,12 +218,21 @@ def fit_head(
         watch=watch,
         from_pixels=model == "own-cnn",
         validation_fraction=validation_fraction,
+        final=final,
     )
     features = learnt_from.features
+    for option, wanted, divides in (
+        ("--cv", cv is not None, True),
+        ("--leave-out", leave_out is not None, True),
+        ("--repeats", repeats > 1, True),
+        ("--seeds", seeds > 1, False),
+    ):
+        if wanted:
+            require_shown(cache, features, learnt_from.sealed, option, divides)
     repeated = planned(learnt_from, seeds, repeats, seed, in_memory=False)
     views = Views(by, per_patient, prevalence)
     views.check(features)
-    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, views, repeated)
+    wishes = _Wishes(request, model, seed, calibration, sensitivity, cv, leave_out, views, repeated, final)
     if learns.kind == "classes":
         check_wishes(calibration, sensitivity, len(features.classes))
     with run_folder(out, "fit-head", learns.name, "own-cnn" if model == "own-cnn" else features.spec.network) as folder:
@@ -238,8 +254,20 @@ def _fit(
     seconds = watch.lap("train")
     measures = TASK_METRICS[features.task.kind]
     raw = measures.outputs(estimator, features.X)
-    settled = measures.settle(features, parts, raw, wishes.calibration, wishes.sensitivity)
+    judging = parts if learnt_from.sealed is None else replace(parts, test=parts.test[:0])
+    settled = measures.settle(features, judging, raw, wishes.calibration, wishes.sensitivity)
     metrics = _metrics(learnt_from, settled, wishes.views)
+    looked = look_at_test(
+        folder,
+        "fit-head",
+        features,
+        parts.test,
+        {wishes.model: settled.probabilities[parts.test]},
+        cache=wishes.request.cache,
+        threshold=settled.value,
+        final=wishes.final,
+        sealed=learnt_from.sealed,
+    )
     watch.lap("evaluate")
     besides, held_out = _besides(wishes, estimator, features, watch)
     warnings = [*learnt_from.warnings, *settled.warnings]
@@ -258,6 +286,7 @@ def _fit(
         "epochs_run": epochs,
         "best_epoch": fitting.best_epoch_,
         **metrics,
+        **looked,
         **besides,
         **settled.result,
         "precision": _of_precision(estimator, learnt_from, settled, wishes.request.cache),
@@ -275,7 +304,8 @@ def _fit(
         estimator,
         features,
         parts.train,
-        scores=metrics,
+        scores={part: told for part, told in metrics.items() if told is not None},
+        look=looked["look"],
         cache=wishes.request.cache,
         calibration=settled.calibration,
         threshold=settled.threshold,
@@ -290,11 +320,13 @@ def _fit(
 
 
 def _metrics(learnt_from: TrainingData, settled: Settled, views: Views) -> dict[str, Any]:
-    """The metrics of each part, those of test with intervals."""
+    """The metrics of each part, those of test with intervals; None of a test part that is sealed."""
     features, parts = learnt_from.features, learnt_from.parts
     outputs, threshold, measures = settled.probabilities, settled.value, TASK_METRICS[features.task.kind]
     train, val = (measures.scores(features.y[rows], outputs[rows], threshold) for rows in (parts.train, parts.val))
-    test = judged(features, parts.test, outputs[parts.test], threshold, views)
+    test = None
+    if learnt_from.sealed is None:
+        test = judged(features, parts.test, outputs[parts.test], threshold, views)
     return {"train": train, "val": val, "test": test}
 
 
@@ -323,8 +355,9 @@ def _besides(
 def _of_precision(
     estimator: EpochEstimator, learnt_from: TrainingData, settled: Settled, cache: str | os.PathLike[str]
 ) -> dict[str, Any] | None:
-    """What features of less than float32 may do to the answers of the test part."""
-    features, rows = learnt_from.features, learnt_from.parts.test
+    """What features of less than float32 may do to the answers of the test part; of a sealed one, to those of val."""
+    features, parts = learnt_from.features, learnt_from.parts
+    rows = parts.test if learnt_from.sealed is None else parts.val
     measured = answer_error(estimator, features, settled.calibration, settled.value, cache)
     test = settled.probabilities[rows]
     close = close_calls(measured, features.task.kind, test, settled.value)

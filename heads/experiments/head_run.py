@@ -38,6 +38,8 @@ def write_head_run(
     epochs = zip(range(1, result["epochs_run"] + 1), *history.values(), strict=True)
     write_table(folder / "history.csv", ("epoch", *history), [tuple(epoch) for epoch in epochs])
     parts = learnt_from.parts.parts()
+    if learnt_from.sealed is not None:
+        del parts["test"]  # of which nothing is to be told
     order = np.concatenate(list(parts.values()))
     names = [name for name, rows in parts.items() for _ in rows]
     outputs = settled.probabilities
@@ -45,8 +47,9 @@ def write_head_run(
     title = f"{features.feature_set if result['model'] == 'dense' else 'own CNN'}, {result['task']}"
     curves = plots.learning_curves(history, result["best_epoch"], title + origin_note(features))
     save_figure(curves, folder / "curves.png")
-    test = parts["test"]
-    write_evaluation(folder, features, test, outputs[test], result["test"], f"{title}, test")
+    if "test" in parts:
+        test = parts["test"]
+        write_evaluation(folder, features, test, outputs[test], result["test"], f"{title}, test")
     if held_out is not None:
         place, rows = folder / "cross_validated", np.arange(len(features))
         place.mkdir()

@@ -28,6 +28,7 @@ from ..training.checked_rows import rows_of
 from .baseline_models import short_names
 from .divisions import check_counts
 from .head_models import HEADS
+from .judged_part import look_at_test, require_shown
 from .reference import BEST
 from .search_plan import PRESET, SAMPLE_GRID, SearchPlan, Values, check_method, plan_search
 from .search_results import draw_results, write_results
@@ -53,6 +54,7 @@ class _Asked:
     memory: int | None
     reference_best: Mapping[str, Any] | None
     repeated: Repeats | None = None
+    final: bool = False
 
     def options(self, feature_set: str) -> dict[str, Any]:
         """Parameters of the search beside the plan's."""
@@ -70,8 +72,9 @@ class _Done:
     log: SearchLog
     search: Any
     seconds: float
-    outputs: np.ndarray
-    test: dict[str, Any]
+    outputs: np.ndarray | None
+    test: dict[str, Any] | None
+    looked: dict[str, Any]
 
 
 def grid(
@@ -98,6 +101,7 @@ def grid(
     audit: bool = False,
     seeds: int = 1,
     repeats: int = 1,
+    final: bool = False,
     on_cell: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Search by cross-validation on the training rows, refit the best on all of them, and judge it on test.
@@ -153,6 +157,8 @@ def grid(
     repeats : int, optional
         And on so many new divisions of all patients, of the sizes of the run's own parts; of 1, on these alone.
         ``spread`` then has ``winner`` besides: how often the best candidate stays first among the best five.
+    final : bool, optional
+        Show the metrics of a test part that is locked (``vault lock``), and note that this was the final look.
     on_cell : callable, optional
         Called after each finished cell with a :class:`heads.search.search_cv.Progress`.
 
@@ -164,14 +170,14 @@ def grid(
         ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds``
         is what was measured on a few epochs before large heads or networks were trained, if none of them stops
         early; else None. ``reduced`` says what a baseline learnt from where the features do not fit in memory (see
-        :mod:`heads.search.streaming_pca`), or None.
+        :mod:`heads.search.streaming_pca`), or None. ``look``, ``hidden`` and ``test`` as of :func:`fit_head`.
 
     Raises
     ------
     DataError
         A class has fewer groups than folds.
     UsageError
-        An unknown model, parameter or method.
+        An unknown model, parameter or method; or locked images would be learnt from.
 
     Examples
     --------
@@ -209,7 +215,11 @@ def grid(
     asked = _Asked(
         request, model, plan, cv, nested, restart, memory, None if params else BEST.get((learns.name, model))
     )
-    learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, from_pixels=model == "own-cnn")
+    from_pixels = model == "own-cnn"
+    learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, from_pixels=from_pixels, final=final)
+    for option, count in (("--repeats", repeats), ("--seeds", seeds)):
+        if count > 1:
+            require_shown(cache, learnt_from.features, learnt_from.sealed, option, option == "--repeats")
     if on_sample:
         features = learnt_from.features
         _log.warning(
@@ -220,7 +230,7 @@ def grid(
             f"{math.prod(features.map_shape):,}",
         )
     repeated = planned(learnt_from, seeds, repeats, seed, in_memory=model not in HEADS)
-    asked = replace(asked, repeated=repeated)
+    asked = replace(asked, repeated=repeated, final=final)
     rows = search_rows(learnt_from, model, cv, seed)
     if not force:
         require_rows_for_halving(plan, rows)
@@ -240,11 +250,17 @@ def _search(
     features, test = learnt_from.features, learnt_from.parts.test
     search = run_search(asked.plan, rows, log, folder, asked.options(features.feature_set), asked.restart)
     seconds = watch.lap("search")
-    measures = TASK_METRICS[features.task.kind]
-    outputs = measures.outputs(search, rows_of(rows.every, test))
-    metrics = measures.evaluate(features.y[test], outputs, features.groups[test], features.classes)
+    measures, sealed = TASK_METRICS[features.task.kind], learnt_from.sealed
+    outputs, metrics = None, None
+    if sealed is None:
+        outputs = measures.outputs(search, rows_of(rows.every, test))
+        metrics = measures.evaluate(features.y[test], outputs, features.groups[test], features.classes)
+    answers = {} if outputs is None else {asked.model: outputs}
+    looked = look_at_test(
+        folder, "grid", features, test, answers, cache=asked.request.cache, final=asked.final, sealed=sealed
+    )
     watch.lap("evaluate")
-    return _Done(learnt_from, rows, log, search, seconds, outputs, metrics)
+    return _Done(learnt_from, rows, log, search, seconds, outputs, metrics, looked)
 
 
 def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -277,6 +293,7 @@ def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[
         "phases": watch.phases,
         "results_csv": str(folder / "results.csv"),
         "test": done.test,
+        **done.looked,
         "seed": asked.plan.seed,
         "reduced": reduced and reduced.about(),
         "warnings": _warnings(done),
@@ -312,13 +329,15 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
         search.best_estimator_ if rows.reduced is None else rows.reduced.whole(search.best_estimator_),
         features,
         rows.train,
-        scores={"test": done.test},
+        scores={} if done.test is None else {"test": done.test},
+        look=done.looked["look"],
         cache=asked.request.cache,
         warnings=result["warnings"],
     )
     watch.lap("bundle")
     best_of = f"{title}, best of {result['candidates']}, test"
-    write_evaluation(folder, features, done.learnt_from.parts.test, done.outputs, done.test, best_of)
+    if done.outputs is not None and done.test is not None:
+        write_evaluation(folder, features, done.learnt_from.parts.test, done.outputs, done.test, best_of)
     watch.lap("draw")
     write_json(folder / "run.json", result)
 

@@ -19,6 +19,7 @@ from featcache.system.timer import Stopwatch
 from ..auditing.audit import audited
 from ..auditing.audit_record import linked_pairs
 from ..evaluation.run_folder import require_out, run_folder, stamp
+from ..vault.locks import require_unlocked
 from .baseline_search import ModelRows, model_rows
 from .out_of_fold import HeldOutModel, chosen_models, out_of_fold
 from .suspect_files import write_suspects
@@ -157,6 +158,7 @@ def label_errors(
     if with_head and pooling == "flatten" and features.spec.backbone != "pixels":
         averaged = load_for(replace(request, pooling="avg"), False)
     watch.lap("load")
+    require_unlocked(cache, features.keys, "each would be learnt from in turn, and its label judged")
     features, warnings = audited(features, learns, data, group_regex, cache, audit)
     watch.lap("audit")
     with run_folder(out, "label-errors", learns.name, features.spec.network) as folder:

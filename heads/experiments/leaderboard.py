@@ -34,11 +34,13 @@ class Standing:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Rows, best first by ``cv_score``, the first of them with its search, and by name the best values of each grid."""
+    """Rows, best first by ``cv_score``, the first of them with its search; by name the best values of each grid, and,
+    in the order of the rows, what each model gives the test rows."""
 
     rows: list[dict[str, Any]]
     best: Standing
     found: dict[str, dict[str, Any]]
+    outputs: dict[str, np.ndarray]
 
 
 def rank_baselines(
@@ -50,6 +52,7 @@ def rank_baselines(
     *,
     seed: int,
     on_row: Callable[[dict[str, Any]], None],
+    sealed: bool = False,
 ) -> Leaderboard:
     """Search each baseline on the training rows and judge it on test; only the best one's search is kept.
 
@@ -67,12 +70,20 @@ def rank_baselines(
         Of models and samples.
     on_row : callable
         Called with each row as it is done.
+    sealed : bool, optional
+        The test rows are not judged: ``test`` of each row is None.
     """
     rows: list[dict[str, Any]] = []
     best: Standing | None = None
     found: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, np.ndarray] = {}
     for baseline in chosen:
-        standing = _judged(baseline, seen, train, folds, test, seed)
+        standing = _searched(baseline, seen, train, folds, seed)
+        standing.row["test"] = None
+        if not sealed:
+            given = outputs[baseline.name] = _outputs(standing, seen, test)
+            of_test = seen.features.y[test], given, seen.features.groups[test], seen.features.classes
+            standing.row["test"] = TASK_METRICS[seen.features.task.kind].evaluate(*of_test)
         rows.append(standing.row)
         found[baseline.name] = standing.searched.best_params
         if best is None or standing.row["cv_score"] > best.row["cv_score"]:
@@ -81,12 +92,18 @@ def rank_baselines(
         del standing  # a forest is not to stay beside the next
     if best is None:
         raise ValueError("no baseline is chosen; expected at least one")
-    return Leaderboard(sorted(rows, key=lambda row: -row["cv_score"]), best, found)
+    rows.sort(key=lambda row: -row["cv_score"])
+    in_order = {row["name"]: outputs[row["name"]] for row in rows if row["name"] in outputs}
+    return Leaderboard(rows, best, found, in_order)
 
 
-def _judged(
-    baseline: Baseline, seen: ModelRows, train: np.ndarray, folds: Sequence[Fold], test: np.ndarray, seed: int
-) -> Standing:
+def _outputs(standing: Standing, seen: ModelRows, test: np.ndarray) -> np.ndarray:
+    return TASK_METRICS[seen.features.task.kind].outputs(
+        standing.searched.search, seen.seen_by(standing.baseline)[test]
+    )
+
+
+def _searched(baseline: Baseline, seen: ModelRows, train: np.ndarray, folds: Sequence[Fold], seed: int) -> Standing:
     started = time.perf_counter()
     features, X = seen.features, seen.seen_by(baseline)
     y, kind = features.y[train], features.task.kind
@@ -97,12 +114,11 @@ def _judged(
     groups = features.groups[train[taken]]
     searched = search(seen.unfitted(baseline, seed), baseline.grid, *of_rows, folds, SCORES[kind].scoring, groups)
     seconds = time.perf_counter() - started
-    outputs = TASK_METRICS[kind].outputs(searched.search, X[test])
     row = {
         "name": baseline.name,
         "cv_score": searched.cv_score,
         "cv_std": searched.cv_std,
-        "test": TASK_METRICS[kind].evaluate(features.y[test], outputs, features.groups[test], features.classes),
+        "test": None,
         "seconds": round(seconds, 2),
         "best_params": short_names(searched.best_params),
         "n": len(y[taken]),
@@ -132,15 +148,16 @@ def write_leaderboard(
 
 
 def _place(row: Mapping[str, Any], score: SearchScore) -> comparison_plots.Place:
-    value, interval = row["test"][score.metric], row["test"].get(f"{score.metric}_ci")
+    test = row["test"] or {}
+    value, interval = test.get(score.metric), test.get(f"{score.metric}_ci")
     return comparison_plots.Place(row["name"], score.sign * row["cv_score"], row["cv_std"], value, interval)
 
 
 def _cells(row: Mapping[str, Any], score: SearchScore) -> list[Any]:
-    test, params = row["test"], row["best_params"]
+    test, params = row["test"] or {}, row["best_params"]
     return [
-        *(row["name"], row["cv_score"], row["cv_std"], test[score.metric]),
+        *(row["name"], row["cv_score"], row["cv_std"], test.get(score.metric)),
         *(test.get(f"{score.metric}_ci") or (None, None)),
-        *(test[metric] for metric in score.beside),
+        *(test.get(metric) for metric in score.beside),
         *(row["seconds"], "; ".join(f"{name}={value}" for name, value in params.items())),
     ]

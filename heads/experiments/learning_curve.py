@@ -28,6 +28,7 @@ from ..evaluation.patient_subsets import FOLDS
 from ..evaluation.run_folder import data_title, origin_note, require_out, run_folder, stamp, write_json, write_table
 from ..evaluation.splits import check_divisible, merged
 from ..search.gram_projection import isometric
+from ..vault.locks import require_unlocked
 
 
 def learning_curve(
@@ -130,6 +131,7 @@ def learning_curve(
     )
     features = load_request(request)
     watch.lap("load")
+    require_unlocked(cache, features.keys, "a learning curve takes all parts as one to learn from")
     features, warnings = audited(features, learns, data, group_regex, cache, audit)
     watch.lap("audit")
     X, of_group = _rows(features), group_codes(features.groups, len(features))

@@ -151,6 +151,11 @@ def _fit(row: ReferenceRow, asked: _Asked) -> dict[str, Any]:
             seed=asked.seed,
             **settings,
         )
+        if fitted.result["test"] is None:
+            raise UsageError(
+                f"{row.id}: {fitted.result['hidden']['reason']}. The reference's values are of a test part: reproduce "
+                "it with images that are not locked"
+            )
         return {
             "id": row.id,
             "kind": "fit",

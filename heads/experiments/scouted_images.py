@@ -19,6 +19,7 @@ from ..auditing.audit_record import joined_groups, read_record
 from ..auditing.messages import NOT_AUDITED
 from ..evaluation.clusters import group_codes
 from ..evaluation.splits import check_divisible, set_aside
+from ..vault.locks import require_division
 
 _log = logging.getLogger(__name__)
 _MOST = 20_000  # images: more tell no more networks apart that differ enough to matter
@@ -121,6 +122,7 @@ def scouted_images(
     if not (splits == "test").any():
         rows, _ = set_aside(images, rows, _TEST, seed, "test")
     images = images.take(_some(rows, images.of_group, seed))
+    require_division(store.cache, images.keys)
     check_divisible(images.y, images.groups, names, 2, "scouting")
     return images
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from featcache.system.timer import Stopwatch
 
 from ..auditing.audit import audited
 from ..evaluation.splits import Fold, Partition, partition, training_folds
+from .judged_part import sealed_part
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class TrainingData:
         What an audit has to say of the images.
     parts : Partition
         Rows to learn from, to watch and to judge by.
+    sealed : dict or None
+        Why the metrics of the test part are not shown (:class:`heads.vault.locks.Hidden`), where they are not.
     """
 
     features: Features
     warnings: tuple[str, ...]
     parts: Partition
+    sealed: dict[str, Any] | None = None
 
     def folds(self, cv: int, seed: int) -> tuple[np.ndarray, list[Fold]]:
         """Rows of train and val, and ``cv`` folds of them; see :func:`heads.evaluation.splits.training_folds`."""
@@ -53,6 +58,7 @@ def training_data(
     watch: Stopwatch,
     from_pixels: bool = False,
     validation_fraction: float = 0.2,
+    final: bool = False,
 ) -> TrainingData:
     """Load what a model learns from, heed the audit, and divide.
 
@@ -70,6 +76,8 @@ def training_data(
         As :func:`load_for` takes it.
     validation_fraction : float, optional
         See :func:`heads.evaluation.splits.partition`.
+    final : bool, optional
+        Show the metrics of a locked test part.
 
     Returns
     -------
@@ -79,12 +87,15 @@ def training_data(
     ------
     DataError
         No features, or a class that is missing from a part or cannot be divided.
+    UsageError
+        Locked images would be learnt from.
     """
     features = load_for(request, from_pixels)
     watch.lap("load")
     features, warnings = audited(features, request.learns, request.data, request.group_regex, request.cache, audit)
     watch.lap("audit")
-    return TrainingData(features, tuple(warnings), partition(features, validation_fraction, seed))
+    parts = partition(features, validation_fraction, seed)
+    return TrainingData(features, tuple(warnings), parts, sealed_part(features, parts, request.cache, final))
 
 
 def load_for(request: FeatureRequest, from_pixels: bool) -> Features:

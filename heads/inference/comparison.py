@@ -24,6 +24,8 @@ from ..evaluation.paired_tests import Difference, differences, error_difference,
 from ..evaluation.patients import per_patient as one_a_patient
 from ..evaluation.run_folder import require_out, run_folder, write_json, write_table
 from ..evaluation.task_metrics import TASK_METRICS, Threshold
+from ..vault.locks import require_unlocked
+from ..vault.looks import Shown, look
 from .bundle_features import Images, bundle_features, known_images
 
 _log = logging.getLogger(__name__)
@@ -74,9 +76,9 @@ def compare(
         whether each image is of its own group, without which p is too small); ``differences``, A minus B, of accuracy,
         balanced accuracy and ROC area: ``value``, ``ci`` and ``p`` of
         :func:`heads.evaluation.paired_tests.differences`; ``shown``, whether a difference in accuracy is; ``verdict``,
-        a sentence; ``warnings``; and where asked ``per_patient``, the same of patients. Of several labels
-        ``differences`` has ``mean_roc_auc``, and ``labels`` those of each one's area; of a number it has ``mae``. There
-        is neither ``agreement`` nor ``mcnemar`` then.
+        a sentence; ``warnings``; ``look``, which look at these images it was; and where asked ``per_patient``, the same
+        of patients. Of several labels ``differences`` has ``mean_roc_auc``, and ``labels`` those of each one's area; of
+        a number it has ``mae``. There is neither ``agreement`` nor ``mcnemar`` then.
 
     Raises
     ------
@@ -85,7 +87,7 @@ def compare(
     BundleError
         A bundle is damaged, or made for other features.
     UsageError
-        ``out`` is there and not empty.
+        ``out`` is there and not empty, or images are locked.
 
     See Also
     --------
@@ -139,12 +141,20 @@ def compare(
     of_a, of_b, skipped = _on_the_same(a, b, known, weights, cache, skip_bad)
     of_a = join_groups(of_a, cache)
     Views(per_patient=per_patient).check(of_a)
+    require_unlocked(
+        cache,
+        of_a.keys,
+        "a comparison shows metrics of them",
+        "Compare on other images; python cli.py evaluate BUNDLE --final shows what one model gives these",
+    )
     given = a.predict_proba(of_a), b.predict_proba(of_b)
     models = _Models.of(a, b, *given)
     with run_folder(out, "compare", str(a.about["task"])) as folder:
         comparison = models.compared(of_a.y, of_a.groups)
         if per_patient is not None:
             comparison["per_patient"] = models.of_patients(of_a.y, of_a.groups, per_patient)
+        both = dict(zip("AB", given, strict=True))
+        looked = look(cache, of_a.keys, Shown("compare", folder.name, str(a.about["task"]), both))
         seen = [int(side.trained_on(of_a.keys).sum()) for side in (a, b)]
         warnings = _warnings((a, b), seen, of_a, comparison)
         measures = TASK_METRICS[a.task.kind]
@@ -166,6 +176,7 @@ def compare(
             "other_classes": left_out,
             "skipped": skipped,
             **comparison,
+            "look": looked,
             "warnings": warnings,
             "synthetic": of_a.synthetic or of_b.synthetic,
             "run": str(folder),

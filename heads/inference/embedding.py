@@ -19,6 +19,7 @@ from featcache.features.labelled_features import Features
 from ..bundles.bundle import open_bundle
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
+from ..vault.locks import LEAVE_OUT, require_unlocked
 from . import embedding_plots
 from .bundle_features import set_of
 from .feature_map import FeatureMap, write_map
@@ -124,6 +125,8 @@ def tsne(
     )
     if split is not None:
         features = features.split(split)
+    if opened is not None:
+        require_unlocked(cache, features.keys, "the map shows which of them the model misjudges", LEAVE_OUT)
     there = len(features)
     features = _sampled(features, limit, seed)
     wrong: np.ndarray | None = None

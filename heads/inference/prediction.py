@@ -21,6 +21,7 @@ from ..auditing.audited_targets import told_of
 from ..bundles.answer_error import told
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.judgement import Views, judged
+from ..evaluation.kept_answers import FILE, write_kept_answers
 from ..evaluation.operating_point import operating_point
 from ..evaluation.patients import check_per_patient
 from ..evaluation.patients import per_patient as one_a_patient
@@ -34,6 +35,9 @@ from ..evaluation.run_folder import (
     write_json,
     write_predictions,
 )
+from ..vault.locks import hidden, locked
+from ..vault.looks import Shown, look
+from ..vault.proofs import proof_of_look
 from .answer_neighbours import answer_neighbours
 from .bundle_features import bundle_features, known_images, unlabelled_images
 from .feature_map import FeatureMap
@@ -249,6 +253,7 @@ def evaluate_bundle(
     by: str | None = None,
     per_patient: str | None = None,
     prevalence: float | None = None,
+    final: bool = False,
     out: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Judge a kept model on labelled images.
@@ -277,6 +282,8 @@ def evaluate_bundle(
         As of :func:`fit_head`.
     prevalence : float, optional
         As of :func:`fit_head`.
+    final : bool, optional
+        Show the metrics of images that are locked (``vault lock``), and note that this was the final look.
     out : str or path-like, optional
         Folder for figures, ``predictions.csv`` and ``run.json``; by default a new one in ``runs``.
 
@@ -288,7 +295,9 @@ def evaluate_bundle(
         learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or None;
         ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
         chance, or None; ``precision``, as :func:`predict` has it; ``warnings``, what must stand beside; ``figures``,
-        paths; and more, as ``run.json`` holds it.
+        paths; ``look``, which look at these images it was; ``looks_of_model``, what the notes of this cache say of the
+        look at the model's own test images; and more, as ``run.json`` holds it. Of images of which some are locked,
+        without ``final``, ``test`` and ``look`` are None, and ``hidden`` says why.
 
     Raises
     ------
@@ -298,7 +307,7 @@ def evaluate_bundle(
         No images of the model's classes, or bad ones without ``skip_bad``; no map, or features of its images that are
         not in the cache.
     UsageError
-        ``out`` is there and not empty, or the map shows other features than the bundle's.
+        ``out`` is there and not empty, the map shows other features than the bundle's, or images that are locked.
 
     See Also
     --------
@@ -345,9 +354,22 @@ def evaluate_bundle(
     features = join_groups(features, cache)
     views = Views(by, per_patient, prevalence)
     views.check(features)
+    own = opened.about["look"]
+    of_model = None if own is None else proof_of_look(cache, own, "its own test part").said  # before this look is noted
+    sealed = None if final else hidden(locked(cache, features.keys))
+    if sealed is not None and on_map is not None:
+        raise UsageError(f"{sealed['reason']}; --on-map would show them, so leave it out")
     with run_folder(out, "evaluate", str(opened.about["task"]), opened.spec.network) as folder:
         probabilities = opened.predict_proba(features)
-        test = judged(features, np.arange(len(features)), probabilities, opened.threshold, views)
+        every = np.arange(len(features))
+        looked: dict[str, Any] = {"look": None, "hidden": sealed}
+        test = None
+        if sealed is None:
+            test = judged(features, every, probabilities, opened.threshold, views)
+            answers = {str(opened.about["model"]["kind"]): probabilities}
+            shown = Shown("evaluate", folder.name, str(opened.about["task"]), answers)
+            looked = {"look": look(cache, features.keys, shown, final)}
+            write_kept_answers(folder / FILE, features, every, answers, opened.threshold)
         unlike = unlike_training(opened, features, cache)
         seen = int(opened.trained_on(features.keys).sum())
         if seen:
@@ -361,7 +383,7 @@ def evaluate_bundle(
         if missing:
             _log.warning("no images of %s: the metrics say nothing about it", ", ".join(missing))
         point = None
-        if opened.threshold is not None and opened.task.kind == "classes":
+        if opened.threshold is not None and opened.task.kind == "classes" and sealed is None:
             point = operating_point(features.y, probabilities, features.groups, opened.threshold)
         result = {
             **stamp("evaluate", features),
@@ -370,6 +392,8 @@ def evaluate_bundle(
             "learns": opened.about["learns"],
             "classes": list(opened.classes),
             "test": test,
+            **looked,
+            "looks_of_model": of_model,
             "internal": opened.about["scores"].get("test"),
             "trained_on": seen,
             "other_classes": left_out,
@@ -383,10 +407,11 @@ def evaluate_bundle(
             "synthetic": features.synthetic,
             "run": str(folder),
         }
-        rows, parts = np.arange(len(features)), list(features.splits)
-        write_predictions(folder / "predictions.csv", features, rows, parts, probabilities, opened.threshold)
-        title = f"{data_title(dataset.root, dataset.synthetic)}, by {Path(bundle)}"
-        write_evaluation(folder, features, rows, probabilities, test, title)
+        if test is not None:
+            parts = list(features.splits)
+            write_predictions(folder / "predictions.csv", features, every, parts, probabilities, opened.threshold)
+            title = f"{data_title(dataset.root, dataset.synthetic)}, by {Path(bundle)}"
+            write_evaluation(folder, features, every, probabilities, test, title)
         if drawn is not None:
             result |= write_overlay(folder, drawn, opened, features, opened.labels(probabilities), cache, labelled=True)
         write_json(folder / "run.json", result)

@@ -27,6 +27,7 @@ from featcache.system.interrupts import reading
 from ..bundles.bundle import Bundle, open_bundle
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import origin_note, require_out, run_folder, write_json, write_table
+from ..vault.locks import LEAVE_OUT, require_unlocked
 from . import saliency_plots
 from .bundle_features import Images, bundle_features, known_images, rows_cache, unlabelled_images
 from .class_activation import contributions, require_map
@@ -161,6 +162,8 @@ def saliency(
     features, bad = bundle_features(opened, given, weights, cache, skip_bad)
     if not len(features):
         raise DataError(f"none of {len(given.y)} images can be used", bad)
+    if not images:
+        require_unlocked(cache, features.keys, "saliency shows which of them the model misjudges", LEAVE_OUT)
     outputs = opened.predict_proba(features)
     answers = opened.labels(outputs)
     y = None if images else features.y

@@ -12,7 +12,7 @@ from featcache.errors import DataError
 
 from .run_reader import Run
 from .shown_metrics import SHOWN, cells, score_title, title_of
-from .tables import MODEL_TITLES, model_rows, settings_text
+from .tables import MODEL_TITLES, features_of, settings_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def curves(run: Run) -> dict[str, Any] | None:
     return {
         "run": run.folder.name,
         "title": f"{MODEL_TITLES.get(run.about['model'], '')}, {title_of(run.kind, run.classes)}",
-        "detail": model_rows(run)[0]["features"],
+        "detail": features_of(run),
         "epochs": epochs,
         "best": best,
         "charts": charts,
@@ -163,7 +163,7 @@ def search(run: Run) -> dict[str, Any] | None:
         "maps": maps,
         "top": [{**row, "params": settings_text(row["params"])} for row in about.get("top", [])],
         "score_name": score_title(about.get("score_name", "accuracy")),
-        "test": cells(about["test"], run.kind)[0],
+        "test": cells(about["test"], run.kind)[0] if about.get("test") else None,
         "headline": SHOWN[run.kind].metrics[0].title,
-        "n": about["test"]["n"],
+        "n": about["test"]["n"] if about.get("test") else None,
     }

@@ -26,6 +26,7 @@ from ..inference.class_activation import contributions
 from ..inference.neighbour_embedding import embed
 from ..inference.overlays import overlay
 from ..inference.saliency_targets import SALIENCY_TARGETS
+from ..vault.locks import locked
 from .map_answers import MAP_ANSWERS
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def explore(
     ``all`` counts the images there are, ``wrong`` those that it is wrong about, None of a number. ``before`` says what
     was done before t-SNE, ``saliency`` why there are no overlays. ``near`` are of each point the nearest training
     images of other groups, positions among the points, by the features' averages; empty where there are many points.
+    Locked images are left out.
 
     Raises
     ------
@@ -78,6 +80,10 @@ def explore(
     if not hasattr(opened.estimator, "hidden"):
         raise UsageError(f"{bundle}: a {opened.about['model'].get('name')} has no dense layer; name a head's bundle")
     features = _features(opened, data, cache)
+    kept_back = locked(cache, features.keys)
+    if kept_back.count:
+        _log.warning("map: %d locked images are left out of it", kept_back.count)
+        features = features.take(~kept_back.rows)
     outputs = opened.predict_proba(features)
     answers = opened.labels(outputs)
     missed = features.task.wrong(features.y, answers)

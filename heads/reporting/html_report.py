@@ -15,6 +15,7 @@ from featcache.system.write_access import require_writable
 from ..auditing import audit_record
 from . import tables
 from .embedding_map import explore
+from .looks_view import looks_view
 from .page import render
 from .run_reader import Collected, Place, Run, collect
 from .subgroups_later import with_subgroups
@@ -67,7 +68,8 @@ def report(
     -------
     dict
         ``html``, ``bytes``, ``runs`` (folders shown), ``left_out`` (runs on other data), ``audit``, ``verdict`` and its
-        ``reasons``, ``to_do`` (rows of the worklist), ``points`` and ``pictures`` of the map, ``synthetic``.
+        ``reasons``, ``to_do`` (rows of the worklist), ``points`` and ``pictures`` of the map, ``looks`` (of each run
+        that was a look at test images ``run found state said``: whether this cache's notes have it), ``synthetic``.
 
     Raises
     ------
@@ -118,7 +120,10 @@ def report(
     elsewhere = tables.elsewhere(collected.evaluations, collected.runs)
     verdict = judge(collected, elsewhere)
     to_do = _worklist(collected, before, cache, images)
-    page = render(collected, verdict, elsewhere, points, missing, images, to_do)
+    looks = looks_view(collected, cache)
+    for text in looks["missing"]:
+        _log.warning("report: %s", text)
+    page = render(collected, verdict, elsewhere, points, missing, images, to_do, looks)
     atomic_files.write_bytes(target.absolute(), page)
     return {
         "html": str(target.absolute()),
@@ -131,6 +136,7 @@ def report(
         "to_do": to_do["all"],
         "points": len(points["x"]) if points else 0,
         "pictures": len(points["pictures"]) if points else 0,
+        "looks": looks["rows"],
         "synthetic": any(run.about.get("synthetic", False) for run in collected.runs),
     }
 

@@ -17,6 +17,7 @@ from ..evaluation.run_folder import data_title
 from . import charts, result_details, tables
 from .audit_view import audit_view
 from .checklist_answers import checklist_answers
+from .choice_view import choices_elsewhere, with_choice
 from .forecast_view import forecast_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
@@ -60,6 +61,7 @@ def render(
     missing: str,
     images: bool,
     to_do: dict[str, Any],
+    looks: Mapping[str, Any],
 ) -> bytes:
     """The page, as UTF-8.
 
@@ -71,6 +73,7 @@ def render(
     points, missing : the map of :func:`heads.reporting.embedding_map.explore`, or None and why there is none.
     images : whether pictures of pairs are shown.
     to_do : of :func:`heads.reporting.worklist_view.worklist_view`.
+    looks : of :func:`heads.reporting.looks_view.looks_view`.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -88,7 +91,7 @@ def render(
     # Of each kind the run that knows most names.
     told = {
         kind: max((run for run in collected.runs if run.kind == kind), key=lambda run: len(run.classes))
-        for kind in dict.fromkeys(board["kind"] for board in boards)
+        for kind in dict.fromkeys([*(board["kind"] for board in boards), *(run.kind for run in collected.runs)])
     }
     first = next(iter(told.values()))
     # One colour and shape a class, whichever table or map it stands in.
@@ -119,9 +122,11 @@ def render(
         counted=[_about(run) for run in told.values()],
         confusions=_confusions(boards),
         elsewhere=elsewhere,
+        choices_elsewhere=choices_elsewhere(elsewhere, collected.evaluations),
         forecasts=[forecast_view(run) for run in collected.forecasts],
         points=points,
         missing=missing,
+        looks=looks,
         curves=[c for c in map(charts.curves, _heads(collected.runs)) if c],
         most_curves=_CURVES,
         searches=[s for s in (charts.search(run) for run in collected.runs if run.verb == "grid") if s],
@@ -165,7 +170,7 @@ def _with_details(board: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, An
                 drawn = {**found, "model": row["name"]}
                 break
     return {
-        **board,
+        **with_choice(board, runs),
         "labels": [result_details.labels_of(row) for row in rows] if kind == "labels" else [],
         "patients": [found for row in rows if (found := result_details.patients_of(row, kind))],
         "predictive": [found for row in rows if (found := result_details.predictive_of(row))],

@@ -200,6 +200,8 @@ def _read(folder: Path) -> Run | None:
     if verb not in _SCHEMAS:
         return None
     schema.check(about, _SCHEMAS[verb], where, advice, DataError)
+    if verb in (*FITTED, "evaluate") and not about.get("hidden") and not _tests(about, verb):
+        raise DataError(f"{where}: it has no test, and does not say why. {advice}")
     if verb != "audit":
         kind = _kind(about)
         for test in _tests(about, verb):
@@ -219,11 +221,11 @@ def _tests(about: Mapping[str, Any], verb: str) -> list[Mapping[str, Any]]:
     """Every test of a run."""
     several = {"baselines": "rows", "label-errors": "models"}
     if verb in several:
-        return [row["test"] for row in about.get(several[verb], ())]
+        return [row["test"] for row in about.get(several[verb], ()) if row.get("test") is not None]
     if verb == "learning-curve":
         return []
     by_folds, left_out = about.get("cross_validated"), about.get("leave_out")
-    tests = [about["test"], *([by_folds["test"]] if by_folds else [])]
+    tests = [test for test in (about.get("test"), by_folds["test"] if by_folds else None) if test is not None]
     return tests + [site["test"] for site in (left_out["sites"] if left_out else ()) if site["test"] is not None]
 
 

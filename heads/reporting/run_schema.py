@@ -10,6 +10,8 @@ from msgspec import Meta
 from featcache.system.schema import ClassName, Count, Finite, Line, Place, Share
 
 from ..bundles import bundle_schema
+from ..vault.locks import Hidden
+from ..vault.looks import Look
 from .spread_schema import Spread
 
 _Settings = dict[str, Any]
@@ -126,6 +128,8 @@ class Run(msgspec.Struct):
     warnings: list[str] = []
     made: list[str] = []
     seconds: _Seconds | None = None
+    look: Look | None = None
+    hidden: Hidden | None = None
 
 
 class _CrossValidated(msgspec.Struct):
@@ -158,7 +162,7 @@ class FitHead(Run, kw_only=True):
     model: str
     feature_set: str
     hyperparameters: _Settings
-    test: dict[str, Any]  # which TESTS reads
+    test: dict[str, Any] | None = None  # which TESTS reads; None where it is hidden
     best_epoch: Annotated[int, Meta(ge=0)] | None = None
     cross_validated: _CrossValidated | None = None
     leave_out: _LeftOut | None = None
@@ -184,7 +188,7 @@ class Grid(Run, kw_only=True):
     best_params: _Settings
     best_score: float
     score_name: Line = "accuracy"
-    test: dict[str, Any]  # which TESTS reads
+    test: dict[str, Any] | None = None  # which TESTS reads; None where it is hidden
     best_std: float | None = None
     tied: Count = 1
     top: list[_Candidate] = []
@@ -194,7 +198,7 @@ class Grid(Run, kw_only=True):
 class _Row(msgspec.Struct):
     name: str
     best_params: _Settings
-    test: dict[str, Any]  # which TESTS reads
+    test: dict[str, Any] | None = None  # which TESTS reads; None where it is hidden
     seconds: _Seconds | None = None
     spread: Spread | None = None
 
@@ -225,7 +229,7 @@ class Baselines(Run, kw_only=True):
 class Evaluate(Run, kw_only=True):
     """``evaluate``."""
 
-    test: dict[str, Any]  # which TESTS reads
+    test: dict[str, Any] | None = None  # which TESTS reads; None where it is hidden
     bundle: Place = ""
     internal: dict[str, Any] | None = None
     trained_on: Count = 0

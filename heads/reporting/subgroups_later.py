@@ -52,7 +52,7 @@ def with_subgroups(runs: list[Run], by: str, cache: Place) -> list[Run]:
 
 def _told(run: Run, dataset: Dataset, groups: np.ndarray, by: str) -> Run:
     about: dict[str, Any] = dict(run.about)
-    found = _of_table(run, "predictions.csv", "test", dataset, groups, by) if "test" in about else None
+    found = _of_table(run, "predictions.csv", "test", dataset, groups, by) if about.get("test") else None
     if found is not None:
         about["test"] = {**about["test"], "subgroups": found}
     folds: dict[str, Any] = about.get("cross_validated") or {}

@@ -27,7 +27,8 @@ def leaderboards(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """
     tables: dict[tuple[str, tuple[str, ...]], list[dict[str, Any]]] = {}
     for run in runs:
-        tables.setdefault((run.kind, run.classes), []).extend(model_rows(run))
+        if rows := model_rows(run):
+            tables.setdefault((run.kind, run.classes), []).extend(rows)
     boards = []
     for (kind, names), rows in tables.items():
         rows.sort(key=lambda row: rank(row["cells"][0], kind))
@@ -53,8 +54,13 @@ def _most_frequent(test: Mapping[str, Any]) -> float:
 
 
 def model_rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of a leaderboard that a run has: of a baselines run several, else one, and one by folds where it has."""
+    """The rows of a leaderboard that a run has: of a baselines run several, else one, and one by folds where it has.
+
+    None of a run whose test is hidden.
+    """
     about = run.about
+    if about.get("hidden"):
+        return []
     if run.verb == "baselines":
         return [_row(run, str(row["name"]), settings_text(row["best_params"]), row) for row in about["rows"]]
     name = MODEL_TITLES.get(about["model"], about["model"])
@@ -72,11 +78,9 @@ def model_rows(run: Run) -> list[dict[str, Any]]:
 def _row(run: Run, name: str, detail: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """A row of what a run says of one model: its ``test``, and where it has them ``seconds`` and ``spread``."""
     test = told["test"]
-    features = str(run.about["feature_set"])
-    pooling = f", {run.about['pooling']}" if run.about.get("pooling") not in (None, "map") else ""
     return {
         "name": name,
-        "features": f"{features}{pooling}",
+        "features": features_of(run),
         "detail": detail,
         "run": run.folder.name,
         "verb": run.verb,
@@ -87,7 +91,14 @@ def _row(run: Run, name: str, detail: str, told: Mapping[str, Any]) -> dict[str,
         "spread": told.get("spread"),
         "test": test,
         "made": "test" in run.about.get("made", ()),
+        "look": (run.about.get("look") or {}).get("number"),
     }
+
+
+def features_of(run: Run) -> str:
+    """What a run learnt from, in words."""
+    pooling = f", {run.about['pooling']}" if run.about.get("pooling") not in (None, "map") else ""
+    return f"{run.about['feature_set']}{pooling}"
 
 
 def settings_text(values: Mapping[str, Any]) -> str:
@@ -117,7 +128,7 @@ def elsewhere(evaluations: Sequence[Run], runs: Sequence[Run]) -> list[dict[str,
     compared = []
     for run in evaluations:
         about, made, kind = run.about, judged_run(run, runs), run.kind
-        if made is None:
+        if made is None or about.get("test") is None:
             continue
         inside, outside = about.get("internal"), about["test"]
         name = data_title(run.data, bool(about.get("synthetic")))

@@ -32,7 +32,7 @@ from heads.auditing.without_shortcuts import without_shortcuts
 from heads.evaluation.average_precisions import average_precision_limits, average_precision_of
 from heads.evaluation.elimination import standings
 from heads.evaluation.held_out_ridge import held_out_labels, whole_group_folds
-from heads.evaluation.intervals import mean_f1, mean_recall, share_interval
+from heads.evaluation.intervals import mean_f1, mean_influence, mean_recall, share_interval
 from heads.evaluation.label_metrics import enough, evaluate_labels
 from heads.evaluation.label_permutation import p_values
 from heads.evaluation.number_metrics import evaluate_numbers
@@ -40,6 +40,7 @@ from heads.evaluation.paired_tests import differences
 from heads.evaluation.predictive_values import predictive_values
 from heads.evaluation.ridge_smoother import RidgeSmoother
 from heads.evaluation.roc_areas import area_interval
+from heads.evaluation.simultaneous_intervals import simultaneous_intervals
 from heads.evaluation.subgroup_metrics import gap_p_value, holm
 from heads.experiments.scouting_rounds import scouting_rounds
 
@@ -265,6 +266,20 @@ def race(
         if len(left) == 1:
             break
     return [int(name) for name in left], sum(computed.values()) / len(y) / len(networks), score
+
+
+def several_models(
+    rng: np.random.Generator, patients: int, size: int, models: int, accuracy: float, alike: float
+) -> np.ndarray:
+    """Which of several models is right on which image, bool array of shape (models, patients * size): all of one
+    accuracy; 0.3 of what decides it is the patient, and ``alike`` of either part is the same for all models."""
+
+    def part(count: int, repeat: int) -> np.ndarray:
+        shared, own = rng.standard_normal((1, count)), rng.standard_normal((models, count))
+        return np.repeat(np.sqrt(alike) * shared + np.sqrt(1 - alike) * own, repeat, axis=1)
+
+    latent = np.sqrt(0.3) * part(patients, size) + np.sqrt(0.7) * part(patients * size, 1)
+    return latent < norm.ppf(accuracy)
 
 
 def label_answers(rng: np.random.Generator, groups: int, size: int, prevalence: float, within: bool) -> np.ndarray:
@@ -513,6 +528,35 @@ def label_means(groups: int, size: int, icc: float, prevalence: float, apart: fl
     return (groups, size, icc, prevalence, f"{apart:g}", draws, *("{} ({})".format(*cell) for cell in cells))
 
 
+def choices(patients: int, size: int, models: int, accuracy: float, alike: float, draws: int) -> Row:
+    """Several models on the same images: how often all intervals hold, and that of the best one."""
+    rng = np.random.default_rng([patients, size, models, round(100 * accuracy), round(10 * alike)])
+    of_group, y = np.repeat(np.arange(patients), size), np.zeros(patients * size, int)
+    held = np.zeros((draws, 4), bool)
+    widths = np.zeros((draws, 2))
+    for draw in range(draws):
+        right = several_models(rng, patients, size, models, accuracy, alike)
+        outputs = {str(number): np.column_stack([row, ~row]).astype(float) for number, row in enumerate(right)}
+        best = int(right.mean(axis=1).argmax())
+        found = simultaneous_intervals("classes", y, outputs, of_group)
+        ends = np.array(list(found.intervals.values()))
+        alone = share_interval(right[best], of_group)
+        added = np.array([np.bincount(of_group, mean_influence(row)) for row in right])
+        reached = norm.isf(found.tail) * np.sqrt((added**2).sum(axis=1) * patients / (patients - 1))
+        inside = (ends[:, 0] - 1e-9 <= accuracy) & (accuracy <= ends[:, 1] + 1e-9)
+        held[draw] = (
+            alone[0] - 1e-9 <= accuracy <= alone[1] + 1e-9,
+            inside[best],
+            inside.all(),
+            (np.abs(right.mean(axis=1) - accuracy) <= reached).all(),
+        )
+        widths[draw] = alone[1] - alone[0], ends[best, 1] - ends[best, 0]
+    plain, chosen, every, normal = held.mean(axis=0)
+    wide = widths.mean(axis=0)
+    cells = (f"{plain:.3f} ({wide[0]:.2f})", f"{chosen:.3f} ({wide[1]:.2f})", f"{every:.3f}", f"{normal:.3f}")
+    return (patients, size, models, alike, accuracy, draws, *cells)
+
+
 def numbers(groups: int, size: int, icc: float, noise: float, kind: str, draws: int) -> Row:
     rng = np.random.default_rng([groups, size, int(10 * icc), int(10 * noise), len(kind)])
     square = noise**2 * (1.5 if kind == "heavy" else 1)
@@ -640,6 +684,10 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
     for kind, groups in itertools.product(("uneven", "heavy"), (10, 40)):
         yield "numbers", numbers, (groups, 5, 0.4, 0.8, kind, draws // 2)
     yield "numbers", numbers, (5, 5, 0.4, 0.8, "own", draws // 2)
+    for patients, size, models, accuracy in itertools.product((10, 20, 60), (1, 5), (2, 12, 30), (0.8, 0.97)):
+        yield "choices", choices, (patients, size, models, accuracy, 0.5, max(1, draws // 4))
+    for (patients, size), alike in itertools.product(((10, 5), (20, 5), (60, 1)), (0, 0.9)):
+        yield "choices", choices, (patients, size, 12, 0.9, alike, max(1, draws // 4))
     for kind, (patients, size) in itertools.product(("classes", "number", "labels"), ((60, 5), (200, 2))):
         yield "subgroups", subgroup_alarms, (kind, patients, size, 8, draws // 4 if kind == "labels" else draws)
     for patients, size, columns, signals, icc in (
@@ -693,6 +741,14 @@ TITLES = {
     "numbers": (
         "Predicted numbers: coverage (mean width)",
         ("patients", "images", "ICC", "kind", "true R2", "draws", "MAE", "RMSE", "R2", "Spearman", "mean error"),
+    ),
+    "choices": (
+        "The best of several models on the same images: coverage (mean width) of its plain interval, and of those that "
+        "allow for the choice",
+        (
+            *("patients", "images", "models", "alike", "accuracy", "draws", "best, plain", "best, allowing"),
+            *("all at once", "all at once, by max-t alone"),
+        ),
     ),
     "subgroups": (
         "Subgroups that mean nothing: how often a column has p < 0.05, and how often any is shown after Holm",

@@ -136,4 +136,5 @@ def test_the_verb(cli, leaderboard, tmp_path):
     assert not list(tmp_path.glob("runs/audit-*"))
     assert "SYNTHETIC" in cli("baselines", "--no-audit", "--cache", cache, "--models", "dummy", "--cv", 3).out
     assert cli("baselines", "--no-audit", "--cache", cache, "--models", "dummy", "--out", "o").code == 2
-    assert {p.name for p in (tmp_path / "o").iterdir()} == {"bundle", "leaderboard.csv", "leaderboard.png", "run.json"}
+    made = {"bundle", "leaderboard.csv", "leaderboard.png", "run.json", "test_answers.csv"}
+    assert {p.name for p in (tmp_path / "o").iterdir()} == made

@@ -66,7 +66,8 @@ def test_the_result_and_its_files(fitted):
     assert (result["train"]["n"], result["val"]["n"], result["test"]["n"]) == (76, 20, 32)
     assert result["hyperparameters"]["units"] == [32, 16]
     figures = {f"{name}.png" for name in ("curves", "confusion", "roc", "precision_recall", "reliability")}
-    assert {p.name for p in run.iterdir()} == {"bundle", "run.json", "history.csv", "predictions.csv", *figures}
+    files = {"bundle", "run.json", "history.csv", "predictions.csv", "test_answers.csv"}
+    assert {p.name for p in run.iterdir()} == files | figures
     assert json.loads((run / "run.json").read_text()) == json.loads(json.dumps(result))
     assert all(p.stat().st_size > 10_000 for p in run.glob("*.png"))
     rows = list(csv.DictReader((run / "predictions.csv").open()))

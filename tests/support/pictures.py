@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,15 @@ def write_images(folder: Path, count: int, classes=("covid", "normal"), size: in
         Image.fromarray(rng.integers(0, 256, (size, size), dtype=np.uint8)).save(path)
         paths.append(path)
     return paths
+
+
+def renamed(folder: Path, target: Path) -> None:
+    """The same images in another folder under other names, in another order."""
+    for number, path in enumerate(sorted(folder.rglob("*.png"), reverse=True)):
+        place = target / path.parent.relative_to(folder) / f"scan{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    age(target)
 
 
 def age(folder: Path) -> None:
