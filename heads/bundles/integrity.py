@@ -22,10 +22,11 @@ from .bundle_schema import FORMATS
 VERSION = 4
 FORMAT = "featcache-bundle"
 ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
+HELD_OUT = "held_out.safetensors"  # scores of patients that it did not learn from
 WEIGHTS, CONVERTED = "network.safetensors", "network.openvino"  # of the network, one of them
 KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
-_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, *serialization.FILES}
+_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, HELD_OUT, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 _ADDED["precision"] = None  # which stands there where features are of a precision other than float32

@@ -24,9 +24,22 @@ from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from ..evaluation.decision import threshold_value
+from ..evaluation.held_out_scores import HeldOutScores
 from . import serialization
 from .answer_error import answer_error
-from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
+from .integrity import (
+    ABOUT,
+    CONVERTED,
+    FORMAT,
+    HELD_OUT,
+    KEY_BYTES,
+    NOVELTY,
+    TRAINING,
+    VERSION,
+    WEIGHTS,
+    digest,
+    written,
+)
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
 
 _log = logging.getLogger(__name__)
@@ -44,6 +57,7 @@ def save_bundle(
     calibration: Any = None,
     threshold: Any = None,
     warnings: Sequence[str] = (),
+    held_out: HeldOutScores | None = None,
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all.
 
@@ -58,6 +72,7 @@ def save_bundle(
         :func:`heads.evaluation.operating_point.choose_threshold` give them; of several labels a list, None for a label
         without.
     warnings : what must stand beside every metric of this model.
+    held_out : scores of patients that it did not learn from, from which its sets are calibrated.
 
     Raises
     ------
@@ -78,6 +93,8 @@ def save_bundle(
             "threshold": threshold,
             "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
         }
+        if held_out is not None:
+            tensor_files.write_tensors(building / HELD_OUT, held_out.tensors())
         _fill(building, estimator, features, train_rows, about, cache)
         os.rename(building, folder)
     finally:

@@ -14,6 +14,7 @@ from .formatting import kind_of, metrics_table, precision_lines, threshold_lines
 from .options import BY, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED, repeats
 from .parsing import whole_numbers
 from .progress import epochs_shown
+from .set_lines import sets_lines
 from .spread_lines import spread_lines
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *_held_out(result),
         *spread_lines(result),
         *_settled(result),
+        *sets_lines(result),
         *precision_lines(result["precision"], kind_of(result)),
         *warning_lines(result),
         _kept(result),

@@ -11,10 +11,12 @@ from featcache.features.feature_request import FeatureRequest
 from featcache.system.timer import Stopwatch
 
 from ..bundles.saving import save_bundle
+from ..evaluation.judgement import sets_judged
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
 from ..evaluation.task_metrics import TASK_METRICS
 from .baseline_models import Baseline, chosen_baselines
 from .baseline_search import ModelRows, model_rows, side_by_side
+from .calibration_patients import scores_of_baseline
 from .divisions import check_counts
 from .influence import influence_of_patients
 from .leaderboard import Leaderboard, rank_baselines, write_leaderboard
@@ -89,6 +91,8 @@ def baselines(
         ``influence`` is what the ridge's metric on test becomes without single patients in training: ``metric value
         range groups most patients``, the ten whose leaving out changes the squared error most; ``influence.csv`` has
         all. None without the ridge, for several labels, and for features that do not fit in memory.
+        ``conformal`` is how often sets of the first model hold the truth of the test rows, see
+        :func:`heads.evaluation.conformal_coverage.conformal_coverage`.
 
     Raises
     ------
@@ -139,6 +143,10 @@ def baselines(
         watch.lap("project")
         board = rank_baselines(chosen, seen, train, folds, test, seed=seed, on_row=on_row)
         watch.lap("search")
+        held_out = scores_of_baseline(board.best.baseline, board.best.searched, seen, train, folds, seed)
+        best = TASK_METRICS[learns.kind].outputs(board.best.searched.search, seen.seen_by(board.best.baseline)[test])
+        sets = sets_judged(features, test, best, held_out)
+        watch.lap("sets")
         influence = influence_of_patients(folder, chosen, seen, board.rows, train, test)
         watch.lap("influence")
         bundle = save_bundle(
@@ -149,6 +157,7 @@ def baselines(
             scores={"test": board.best.row["test"]},
             cache=cache,
             warnings=warnings,
+            held_out=held_out,
         )
         watch.lap("bundle")
         if repeated is not None:
@@ -169,6 +178,7 @@ def baselines(
             "score_name": TASK_METRICS[learns.kind].score_name,
             "rows": board.rows,
             "influence": influence,
+            "conformal": sets,
             "reduced": seen.reduced and seen.reduced.about(),
             "made": learnt_from.made_with_folds,
             "run": str(folder),

@@ -1,0 +1,57 @@
+"""Sets of answers as lines for people: of one image, what they promise, and how often they held the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .formatting import kind_of
+
+_ANSWERS = ("yes", "no", "cannot say")
+
+
+def set_lines(row: Mapping[str, Any], promise: Mapping[str, Any] | None) -> list[str]:
+    """The set of one image; none where none was asked for."""
+    if promise is None:
+        return []
+    if "set" in row:
+        said = _or(row["set"])
+    elif "interval" in row:
+        said = " to ".join(f"{end:.6g}" for end in row["interval"])
+    else:
+        of = {answer: [name for name, one in row["answers"].items() if one == answer] for answer in _ANSWERS}
+        said = "; ".join(f"{answer}: {', '.join(names)}" for answer, names in of.items() if names)
+    broken = "  (not promised: unlike training)" if row["unlike_training"] else ""
+    return [f"  {promise['coverage']:.0%}: {said}{broken}"]
+
+
+def _or(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def promise_lines(promise: Mapping[str, Any] | None) -> list[str]:
+    """What the sets promise, and of whom."""
+    if promise is None:
+        return []
+    lines = [
+        f"{promise['coverage']:.0%}: so often these hold the truth, on patients like the {promise['patients']} that "
+        "calibrated them; not on images unlike training"
+    ]
+    if promise["between"]:
+        low, high = promise["between"]
+        lines[0] += f" (by the luck of who calibrated, {low:.2f} to {high:.2f})"
+    for one in promise["few"]:
+        has = "have it" if one["truth"] == "yes" else "have it not"
+        lines.append(
+            f"{one['label']}: {one['patients']} patients who {has} calibrate it, of {promise['needed']} needed; "
+            f'"{one["truth"]}" is never ruled out'
+        )
+    return lines
+
+
+def sets_lines(result: Mapping[str, Any]) -> list[str]:
+    """How often the sets of a run held the truth; none of a bundle that gives no sets."""
+    from ..evaluation.conformal_coverage import spoken
+
+    found = result["conformal"]
+    return [] if found is None else [f"sets: {spoken(found, kind_of(dict(result)))}"]
