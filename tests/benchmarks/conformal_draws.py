@@ -49,7 +49,7 @@ def drawn(rng: np.random.Generator, kind: str, patients: int, icc: float, sizes:
     """Images of one patient each (``1``), of 1 to 8 (``1-8``), or of 1 to 3 where they are hard and 6 to 8 where not
     (``fewer if hard``)."""
     hard = rng.random(patients) < 0.25
-    number = {"1": np.ones(patients, int), "1-8": rng.integers(1, 9, patients)}.get(
+    number = {"1": np.ones(patients, int), "1-8": rng.permutation(np.resize(np.arange(1, 9), patients))}.get(
         sizes, np.where(hard, rng.integers(1, 4, patients), rng.integers(6, 9, patients))
     )
     of = np.repeat(np.arange(patients), number)
@@ -208,7 +208,7 @@ def scores_compared(method: str, patients: int, draws: int) -> Row:
 
 
 def _head(rng: np.random.Generator, learnt: Images, val: Images, how: str) -> Any:
-    stops = {"patience": 5, "epochs": 60} if "stop" in how else {"epochs": 15}
+    stops = {"patience": 5, "epochs": 60} if "stops" in how else {"epochs": 15}
     model = DenseHeadClassifier(
         units=16, activation="relu", dropout=0.0, learning_rate=0.01, random_state=int(rng.integers(2**31)), **stops
     )
