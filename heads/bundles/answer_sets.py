@@ -74,4 +74,4 @@ def answer_sets(held_out: HeldOutScores, kind: Kind, outputs: np.ndarray, answer
     """The sets of some outputs, as :data:`heads.evaluation.conformal_sets.SETS` has them."""
     rules = SETS[kind]
     columns = [""] * (outputs.shape[1] if outputs.ndim > 1 else 1)
-    return rules.sets(outputs, answers, held_out.thresholds(coverage, len(rules.questions(columns))))
+    return rules.sets(outputs, answers, rules.thresholds(held_out, coverage, columns))

@@ -148,8 +148,9 @@ class Bundle:
         """Sets of answers that hold the truth with a probability, in place of single ones.
 
         The truth of a random image of a random patient is in its set so often, where the patients are drawn as those
-        were that calibrate, and in the mean over which these are. Of several labels that is said of each by itself, and
-        of those that have it and have it not by themselves.
+        were that calibrate, and in the mean over which these are. That is said of the images of each class where each
+        has patients enough, else of all together; of several labels of each by itself, and of those that have it and
+        have it not by themselves.
 
         Parameters
         ----------

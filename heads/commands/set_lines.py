@@ -8,6 +8,7 @@ from typing import Any
 from .formatting import kind_of
 
 _ANSWERS = ("yes", "no", "cannot say")
+_WHOM = {True: "whatever the truth is", False: "of all together"}
 
 
 def set_lines(row: Mapping[str, Any], promise: Mapping[str, Any] | None) -> list[str]:
@@ -33,14 +34,18 @@ def promise_lines(promise: Mapping[str, Any] | None) -> list[str]:
     """What the sets promise, and of whom."""
     if promise is None:
         return []
-    lines = [
-        f"{promise['coverage']:.0%}: so often these hold the truth, on patients like the {promise['patients']} that "
-        "calibrated them; not on images unlike training"
-    ]
+    luck = ""
     if promise["between"]:
         low, high = promise["between"]
-        lines[0] += f" (by the luck of who calibrated, {low:.2f} to {high:.2f})"
-    for one in promise["few"]:
+        luck = f"; by the luck of who calibrated, {low:.2f} to {high:.2f}"
+    lines = [
+        f"{promise['coverage']:.0%}: so often these hold the truth, {_WHOM[promise['each']]}, on patients like the "
+        f"{promise['patients']} that calibrated them, and not on images unlike training{luck}"
+    ]
+    few = [f"{one['class']} ({one['patients']})" for one in promise["few"] if "class" in one]
+    if few:
+        lines.append(f"too few of {', '.join(few)} to promise it of each: it takes {promise['needed']} patients")
+    for one in (one for one in promise["few"] if "label" in one):
         has = "have it" if one["truth"] == "yes" else "have it not"
         lines.append(
             f"{one['label']}: {one['patients']} patients who {has} calibrate it, of {promise['needed']} needed; "

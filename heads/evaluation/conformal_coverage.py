@@ -53,11 +53,11 @@ def conformal_coverage(
     images, or one patient, no coverage is told.
     """
     rules, answers = SETS[kind], TASK_METRICS[kind].answers(outputs, threshold)
-    thresholds = scores.thresholds(COVERAGE, len(rules.questions(names)))
     found = promised(kind, scores, names, COVERAGE)
     if not found["kept"]:
         return {**found, "rows": []}
-    held = rules.held(y, rules.sets(outputs, answers, thresholds), names)
+    sets = rules.sets(outputs, answers, rules.thresholds(scores, COVERAGE, names))
+    held = rules.held(y, sets, names)
     of_group = group_codes(groups, len(y))[held.rows]
     single = kind == "number"
     rows = [_row({}, held, np.ones(len(held.rows), bool), of_group, single)]
@@ -73,28 +73,32 @@ def promised(kind: Kind, scores: HeldOutScores, names: Sequence[str], coverage: 
 
     Returns
     -------
-    ``coverage``, what was asked for; ``needed``, the patients that each question takes; ``patients``, those there are;
-    ``kept``, whether any question has enough; ``between``, where the coverage may lie by the luck of which patients
-    these are, see :func:`heads.evaluation.held_out_scores.between` (of labels None); and of labels ``few``, the
-    questions with too few, dicts of ``label truth patients``, whose answer is never ruled out.
+    ``coverage``, what was asked for; ``needed``, the patients that it takes; ``patients``, those there are; ``kept``,
+    whether they are enough for anything; ``each``, whether the promise is of each class, or of each label and answer;
+    ``few``, the classes (``class patients``) or the answers to labels (``label truth patients``) that have too few:
+    where a class has, the promise is for all together, and such an answer is never ruled out; and ``between``, where
+    the coverage may lie by the luck of which patients these are, where it is promised for all together, see
+    :func:`heads.evaluation.held_out_scores.between`.
     """
     rules = SETS[kind]
     questions = rules.questions(names)
     counts, needed = scores.patient_counts(len(questions)), patients_needed(coverage)
-    kept = bool((counts >= needed).any())
     few = [
         {**question, "patients": int(count)}
         for question, count in zip(questions, counts, strict=True)
         if question and count < needed
     ]
-    alone = len(questions) == 1
+    patients = len(np.unique(scores.patients))
+    kept = bool(np.isfinite(rules.thresholds(scores, coverage, names)).any())
+    each = kept and (kind == "labels" or (kind == "classes" and not few))
     return {
         "coverage": coverage,
         "needed": needed,
-        "patients": int(counts.max()) if alone else len(np.unique(scores.patients)),
+        "patients": patients,
         "kept": kept,
-        "between": list(between(coverage, int(counts[0]))) if alone and kept else None,
+        "each": each,
         "few": few,
+        "between": list(between(coverage, patients)) if kept and not each else None,
     }
 
 
@@ -152,7 +156,7 @@ def _mean_of_patients(values: np.ndarray, groups: np.ndarray) -> float:
 def spoken(found: Mapping[str, Any], kind: str) -> str:
     """One sentence on the sets' coverage on labelled images."""
     asked = f"{found['coverage']:.0%}"
-    if not found["kept"]:
+    if not found["kept"] or not found["rows"]:
         with_label = " who have a label, and as many who have it not" if kind == "labels" else ""
         return (
             f"none that hold the truth {asked} of the time: {found['patients']} patients or other groups to calibrate "
@@ -161,10 +165,11 @@ def spoken(found: Mapping[str, Any], kind: str) -> str:
     row = found["rows"][0]
     if row["coverage"] is None:
         return f"made to hold the truth {asked} of the time; too few images to say how often they do"
-    low, high = row["coverage_ci"]
+    share = "{:.0%} ({:.2f} to {:.2f})".format(row["coverage"], *row["coverage_ci"])
     one = f"{row['one'] or 0:.0%}"
+    each = " of each class" if found["each"] and kind == "classes" else ""
     return (
-        f"{_HELD[kind]} for {row['coverage']:.0%} ({low:.2f} to {high:.2f}) of test images, {asked} being asked for; "
+        f"{_HELD[kind]} for {share} of test images, {asked} being asked for{each}; "
         + _SIZE[kind].format(size=row["size"], one=one)
         + ("; that is BELOW what was asked for" if row["below"] else "")
     )

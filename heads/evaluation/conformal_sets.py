@@ -1,9 +1,10 @@
 """Sets of labels, and intervals of numbers, that hold the truth as often as promised: a table, by the task's kind.
 
-A *question* is what has a threshold of its own (:mod:`heads.evaluation.held_out_scores`). Of classes there is one: is
-the true one in the set, whichever it is. Of several labels there are two for each, by itself: is "no" said of an image
-that has it, and "yes" of one that has it not; asked of all images at once, always saying "no" would do for a rare
-label. Of a number there is one.
+A *question* is what has a threshold of its own (:mod:`heads.evaluation.held_out_scores`). Of classes there is one for
+each: are images of it given sets without it? So the promise holds of each class, and no frequent one makes up for
+another (Vovk's Mondrian predictors); where one of them has too few patients, all are asked at once, and the promise is
+for all together. Of several labels there are two for each, by itself: is "no" said of an image that has it, and "yes"
+of one that has it not; asked at once, always saying "no" would do for a rare label. Of a number there is one.
 
 An answer belongs to a set where its score, how far off it would be, reaches no farther than the threshold. Of what the
 model says itself the score is 0, so that it is in every set: an empty set is no answer.
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .held_out_scores import HeldOutScores
+from .held_out_scores import HeldOutScores, hierarchical_quantile
 
 COVERAGE = 0.9  # that results are told at
 CANNOT_SAY = "cannot say"
@@ -51,6 +52,9 @@ class Sets(Protocol):
     def questions(self, names: Sequence[str]) -> list[dict[str, str]]:
         """What is asked, each as keys."""
 
+    def thresholds(self, scores: HeldOutScores, coverage: float, names: Sequence[str]) -> np.ndarray:
+        """The threshold of each question, infinite where there are too few patients."""
+
     def scores(self, y: np.ndarray, outputs: np.ndarray, answers: np.ndarray, patients: np.ndarray) -> HeldOutScores:
         """How far off the truth is from what a model gives; ``answers`` are what it says, ``patients`` are counted from
         0."""
@@ -72,13 +76,19 @@ class _OfClasses:
     highest = 1.0
 
     def questions(self, names: Sequence[str]) -> list[dict[str, str]]:
-        return [{}]
+        return [{"class": name} for name in names]
+
+    def thresholds(self, scores: HeldOutScores, coverage: float, names: Sequence[str]) -> np.ndarray:
+        each = scores.thresholds(coverage, len(names))
+        if np.isfinite(each).all():
+            return each
+        return np.full(len(names), hierarchical_quantile(scores.scores, scores.patients, coverage))
 
     def scores(self, y: np.ndarray, outputs: np.ndarray, answers: np.ndarray, patients: np.ndarray) -> HeldOutScores:
-        return _held_out(_far(outputs, answers)[np.arange(len(y)), y], patients, np.zeros(len(y)))
+        return _held_out(_far(outputs, answers)[np.arange(len(y)), y], patients, y)
 
     def sets(self, outputs: np.ndarray, answers: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-        return _far(outputs, answers) <= thresholds[0]
+        return _far(outputs, answers) <= thresholds
 
     def held(self, y: np.ndarray, sets: np.ndarray, names: Sequence[str]) -> Held:
         rows = np.arange(len(y))
@@ -94,6 +104,9 @@ class _OfLabels:
 
     def questions(self, names: Sequence[str]) -> list[dict[str, str]]:
         return [{"label": name, "truth": truth} for name in names for truth in ("no", "yes")]
+
+    def thresholds(self, scores: HeldOutScores, coverage: float, names: Sequence[str]) -> np.ndarray:
+        return scores.thresholds(coverage, 2 * len(names))
 
     def scores(self, y: np.ndarray, outputs: np.ndarray, answers: np.ndarray, patients: np.ndarray) -> HeldOutScores:
         rows, labels = np.nonzero(~np.isnan(y))
@@ -127,6 +140,9 @@ class _OfNumbers:
     def questions(self, names: Sequence[str]) -> list[dict[str, str]]:
         return [{}]
 
+    def thresholds(self, scores: HeldOutScores, coverage: float, names: Sequence[str]) -> np.ndarray:
+        return scores.thresholds(coverage, 1)
+
     def scores(self, y: np.ndarray, outputs: np.ndarray, answers: np.ndarray, patients: np.ndarray) -> HeldOutScores:
         return _held_out(np.abs(y - np.asarray(outputs, np.float64)), patients, np.zeros(len(y)))
 
@@ -151,11 +167,6 @@ def _far(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 def _held_out(scores: np.ndarray, patients: np.ndarray, questions: np.ndarray) -> HeldOutScores:
     return HeldOutScores(scores, patients.astype(np.int32), questions.astype(np.int32))
-
-
-def tellable(thresholds: np.ndarray) -> bool:
-    """Whether any question has patients enough."""
-    return bool(np.isfinite(thresholds).any())
 
 
 SETS: dict[str, Sets] = {"classes": _OfClasses(), "labels": _OfLabels(), "number": _OfNumbers()}

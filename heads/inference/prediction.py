@@ -106,7 +106,7 @@ def predict(
         ``csv`` and ``run``, paths. With ``per_patient`` also ``patients``: ``patient images`` and the answer of each.
         With ``coverage`` each row also has its ``set``, a list of classes (of several labels ``answers``, of each
         "yes", "no" or "cannot say"; of a number its ``interval``), and ``conformal`` says what is promised:
-        ``coverage``, ``patients`` that calibrate, ``between`` and ``few``, see
+        ``coverage``, ``patients`` that calibrate, ``each``, ``few`` and ``between``, see
         :func:`heads.evaluation.conformal_coverage.promised`; else it is None. Nothing is promised of images unlike
         training, and of patients in ``patients``.
 

@@ -103,18 +103,14 @@ def promises(kind: str, sizes: str, icc: float, patients: int, draws: int) -> Ro
     pool, outputs, answers = world(kind, icc, sizes)
     rng, rules = np.random.default_rng(patients), SETS[kind]
     names = [str(label) for label in range(outputs.shape[1] if outputs.ndim > 1 else 1)]
-    questions = rules.questions(names)
     found: dict[str, list[Any]] = {"patient": [], "image": []}
     for _ in range(draws):
         rows = pool.of(rng.choice(_POOL, patients, replace=False))
         scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], pool.patients[rows])
         alone = HeldOutScores(scores.scores, np.arange(len(scores.scores)), scores.questions)
         for how, of in (("patient", scores), ("image", alone)):
-            thresholds = of.thresholds(COVERAGE, len(questions))
-            if kind != "number":
-                found[how].append(_judged(kind, sizes, icc, tuple(np.round(thresholds, 3))))
-            else:
-                found[how].append(_judged(kind, sizes, icc, tuple(thresholds)))
+            thresholds = rules.thresholds(of, COVERAGE, names)
+            found[how].append(_judged(kind, sizes, icc, thresholds))
     means = {how: np.nanmean(values, axis=0) for how, values in found.items()}
     spread = np.std([one[0] for one in found["patient"]])
     cells = [f"{value:.3f}" for value in means["patient"][[0, 3, 4]]]
@@ -127,15 +123,14 @@ def promises(kind: str, sizes: str, icc: float, patients: int, draws: int) -> Ro
     )
 
 
-@functools.lru_cache(maxsize=20_000)
-def _judged(kind: str, sizes: str, icc: float, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+def _judged(kind: str, sizes: str, icc: float, thresholds: np.ndarray) -> tuple[float, ...]:
     """Coverage, size, share of single answers, coverage of the worst part, and of those who are hard to tell.
 
     Of labels coverage is the mean of those of each label's "no" and "yes".
     """
     pool, outputs, answers = world(kind, icc, sizes)
     names = [str(label) for label in range(outputs.shape[1] if outputs.ndim > 1 else 1)]
-    held = SETS[kind].held(pool.y, SETS[kind].sets(outputs, answers, np.array(thresholds)), names)
+    held = SETS[kind].held(pool.y, SETS[kind].sets(outputs, answers, thresholds), names)
     patients = pool.patients[held.rows]
     parts = [of_patients(held.held[own], patients[own]) for _, own in held.parts] or [float("nan")]
     whole = float(np.mean(parts)) if kind == "labels" else of_patients(held.held, patients)
@@ -253,7 +248,7 @@ def fitted_and_judged(how: str, patients: int, draws: int) -> Row:
             given = np.asarray(best.predict_proba(test.X))
         rules = SETS["classes"]
         scores = rules.scores(y, mended, mended.argmax(axis=1), of)
-        thresholds = scores.thresholds(COVERAGE, 1)
+        thresholds = rules.thresholds(scores, COVERAGE, ("0", "1", "2", "3"))
         held = rules.held(test.y, rules.sets(given, given.argmax(axis=1), thresholds), ("0", "1", "2", "3"))
         found.append((of_patients(held.held, test.patients), of_patients(held.sizes, test.patients)))
     coverage, size = np.mean(found, axis=0)
@@ -271,8 +266,8 @@ def reported(sizes: str, icc: float, patients: int, draws: int) -> Row:
         some = rng.choice(_POOL, 30 + patients, replace=False)
         rows, judged = pool.of(some[:30]), pool.of(some[30:])
         scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], pool.patients[rows])
-        thresholds = np.round(scores.thresholds(COVERAGE, 1), 3)
-        truth = _judged("classes", sizes, icc, tuple(thresholds))[0]
+        thresholds = rules.thresholds(scores, COVERAGE, ("0", "1", "2", "3"))
+        truth = _judged("classes", sizes, icc, thresholds)[0]
         sets = rules.sets(outputs[judged], answers[judged], thresholds)
         low, high = patients_share(sets[np.arange(len(judged)), pool.y[judged]], pool.patients[judged])[1]
         held.append((low <= truth <= high, high - low))

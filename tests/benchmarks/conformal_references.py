@@ -63,7 +63,13 @@ def case(rng, count, coverage):
     (y, p), (_, new) = drawn(rng, count), drawn(rng, 12)
     model = SplitConformalClassifier(Probabilities().fit(p, y), coverage, conformity_score="lac", prefit=True)
     mapie_sets = model.conformalize(p, y).predict_set(new)[1][:, :, 0]
-    crepes = ConformalClassifier().fit(far(p)[np.arange(count), y])
+    own = far(p)[np.arange(count), y]
+    crepes = ConformalClassifier().fit(own)
+    plain = {"confidence": coverage, "smoothing": False}
+    by_class = [
+        np.asarray(ConformalClassifier().fit(own[y == label]).predict_set(far(new)[:, [label]], **plain))[:, 0]
+        for label in range(3)
+    ]
     true = rng.normal(50, 10, count).round(2)
     predicted, new_predicted = (true + rng.normal(0, 3, count)).round(2), rng.normal(50, 10, 12).round(2)
     numbers = SplitConformalRegressor(Numbers().fit(predicted[:, None], true), coverage, prefit=True)
@@ -78,6 +84,7 @@ def case(rng, count, coverage):
         "new": new.tolist(),
         "mapie_lac_sets": mapie_sets.astype(int).tolist(),
         "crepes_sets": crepes.predict_set(far(new), confidence=coverage, smoothing=False).astype(int).tolist(),
+        "crepes_sets_by_class": np.stack(by_class, axis=1).astype(int).tolist(),
         "numbers": true.tolist(),
         "predicted": predicted.tolist(),
         "new_predicted": new_predicted.tolist(),
@@ -88,6 +95,6 @@ def case(rng, count, coverage):
 
 if __name__ == "__main__":
     generator = np.random.default_rng(0)
-    cases = [case(generator, count, coverage) for count, coverage in ((11, 0.9), (30, 0.9), (30, 0.8), (57, 0.95))]
+    cases = [case(generator, count, coverage) for count, coverage in ((11, 0.9), (30, 0.9), (30, 0.85), (57, 0.95))]
     versions = {name: importlib.metadata.version(name) for name in ("mapie", "crepes")}
     json.dump({"made_by": versions, "cases": cases}, sys.stdout)

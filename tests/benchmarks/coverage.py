@@ -662,11 +662,9 @@ def conformal_jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[
     """Sets that hold the truth 0.9 of the time."""
     for sizes, icc in (("1", 0.0), ("1-8", 0.3), ("1-8", 0.9), ("fewer if hard", 0.6)):
         for patients in (10, 20, 40):
-            yield "sets", conformal_draws.promises, ("classes", sizes, icc, patients, draws)
-    for kind, patients in itertools.product(("labels", "number"), (20, 40)):
-        if (kind, patients) != ("labels", 20):
-            yield "sets", conformal_draws.promises, (kind, "1-8", 0.6, patients, draws)
-    yield "sets", conformal_draws.promises, ("labels", "1-8", 0.6, 100, draws)
+            yield "sets", conformal_draws.promises, ("classes", sizes, icc, patients, draws // 2)
+    for kind, patients in (("classes", 200), ("labels", 40), ("labels", 100), ("number", 20), ("number", 40)):
+        yield "sets", conformal_draws.promises, (kind, "1-8", 0.6, patients, draws // 2)
     for method, patients in itertools.product(("LAC", "APS", "RAPS", "LAC by class"), (20, 40, 200)):
         yield "set scores", conformal_draws.scores_compared, (method, patients, draws // 4)
     for how, patients in (
@@ -674,11 +672,12 @@ def conformal_jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[
         *(("head, stops early, temperature", patients) for patients in (10, 20, 40)),
         *(("head, stops early, isotonic", patients) for patients in (20, 40)),
         *(("head, stops early, isotonic, proven by itself", patients) for patients in (20, 40)),
-        *(("logistic", 20), ("logistic", 60), ("ridge", 20), ("ridge", 60)),
     ):
         yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 10)
+    for how, patients in (("logistic", 20), ("logistic", 60), ("ridge", 20), ("ridge", 60)):
+        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 40)
     for sizes, icc, patients in (("1", 0.0, 40), ("1-8", 0.3, 20), ("1-8", 0.3, 60), ("1-8", 0.9, 60)):
-        yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws)
+        yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws // 2)
 
 
 _ENDED = ("stopped", "alone", "share computed")

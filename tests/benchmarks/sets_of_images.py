@@ -22,7 +22,7 @@ from conformal_draws import far_by, of_patients
 import featcache
 from heads.evaluation.clusters import group_codes
 from heads.evaluation.conformal_coverage import conformal_coverage
-from heads.evaluation.conformal_sets import COVERAGE
+from heads.evaluation.conformal_sets import COVERAGE, SETS
 from heads.evaluation.held_out_scores import HeldOutScores, hierarchical_quantile
 from heads.evaluation.splits import partition, training_folds
 from heads.evaluation.task_metrics import TASK_METRICS
@@ -41,13 +41,16 @@ def by_image(scores: HeldOutScores) -> HeldOutScores:
     return HeldOutScores(scores.scores, np.arange(len(scores.scores), dtype=np.int32), scores.questions)
 
 
-def told(
-    kind: Any, scores: HeldOutScores, features: Any, test: np.ndarray, outputs: np.ndarray, of: Any
-) -> list[float]:
+def told(kind: Any, scores: HeldOutScores, features: Any, test: np.ndarray, outputs: np.ndarray) -> list[float]:
     y, groups = features.y[test], features.groups[test]
-    rows = conformal_coverage(kind, scores, y, outputs, groups, features.classes, of)["rows"]
+    rows = conformal_coverage(kind, scores, y, outputs, groups, features.classes)["rows"]
     parts = [row["coverage"] for row in rows[1:] if row["coverage"] is not None]
-    return [rows[0]["coverage"], rows[0]["size"], rows[0]["one"] or np.nan, min(parts, default=np.nan)]
+    rules = SETS[kind]
+    sets = rules.sets(
+        outputs, TASK_METRICS[kind].answers(outputs), rules.thresholds(scores, COVERAGE, features.classes)
+    )
+    of_images = float(rules.held(y, sets, features.classes).held.mean())
+    return [rows[0]["coverage"], rows[0]["size"], rows[0]["one"] or np.nan, min(parts, default=np.nan), of_images]
 
 
 def by_score(name: str, y: np.ndarray, given: np.ndarray, of: np.ndarray, true: np.ndarray, test: Any, who: Any) -> Any:
@@ -59,7 +62,7 @@ def by_score(name: str, y: np.ndarray, given: np.ndarray, of: np.ndarray, true: 
     sets = far_by(name, test, test.argmax(axis=1)) <= q
     held, sizes = sets[np.arange(len(true)), true], sets.sum(axis=1)
     worst = min(of_patients(held[true == label], who[true == label]) for label in labels)
-    return [of_patients(held, who), of_patients(sizes, who), of_patients(sizes == 1, who), worst]
+    return [of_patients(held, who), of_patients(sizes, who), of_patients(sizes == 1, who), worst, float(held.mean())]
 
 
 def main() -> None:
@@ -108,14 +111,15 @@ def main() -> None:
                         cells = by_score(score, y, outputs, of, features.y[test], given, who)
                         found.setdefault(f"{name}, {score}", []).append(cells)
             counts.append((name, len(np.unique(scores.patients)), len(scores.scores), len(set(features.groups[test]))))
-            found.setdefault(name, []).append(told(kind, scores, features, test, given, None))
-            found.setdefault(f"{name}, by images", []).append(told(kind, by_image(scores), features, test, given, None))
+            found.setdefault(name, []).append(told(kind, scores, features, test, given))
+            found.setdefault(f"{name}, by images", []).append(told(kind, by_image(scores), features, test, given))
         print(number, *counts[-len(asked.models.split(",")) :], file=sys.stderr, flush=True)  # noqa: T201
-    print("| sets of | divisions | coverage | its deviation | size | single answers | worst class or answer |")  # noqa: T201
-    print("| --- | --- | --- | --- | --- | --- | --- |")  # noqa: T201
+    header = ("sets of", "divisions", "coverage", "its deviation", "size", "single answers", "worst class or answer")
+    for cells in ((*header, "of images"), ("---",) * 8):
+        print("| " + " | ".join(cells) + " |")  # noqa: T201
     for name, values in found.items():
         mean, spread = np.nanmean(values, axis=0), np.std([one[0] for one in values], ddof=1)
-        cells = f"{mean[0]:.3f} | {spread:.3f} | {mean[1]:.3g} | {mean[2]:.2f} | {mean[3]:.3f}"
+        cells = f"{mean[0]:.3f} | {spread:.3f} | {mean[1]:.3g} | {mean[2]:.2f} | {mean[3]:.3f} | {mean[4]:.3f}"
         print(f"| {name} | {len(values)} | {cells} |")  # noqa: T201
 
 

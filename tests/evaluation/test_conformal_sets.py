@@ -49,9 +49,14 @@ def test_with_one_image_a_patient_they_are_the_sets_of_mapie_and_crepes(case):
     assert ((1 - new <= q) == np.array(case["mapie_lac_sets"], bool)).all()
     rules = SETS["classes"]
     scores = rules.scores(y, p, p.argmax(axis=1), alone)
-    sets = rules.sets(new, new.argmax(axis=1), scores.thresholds(coverage, 1))
-    assert (sets == np.array(case["crepes_sets"], bool)).all()  # crepes takes any score, and so ours
-    assert 1 < sets.sum(axis=1).mean() < 3
+    together = np.full(3, hierarchical_quantile(scores.scores, alone, coverage))
+    each = scores.thresholds(coverage, 3)
+    for thresholds, name in ((together, "crepes_sets"), (each, "crepes_sets_by_class")):
+        sets = rules.sets(new, new.argmax(axis=1), thresholds)
+        assert (sets == np.array(case[name], bool)).all()  # crepes takes any score, and so ours
+    assert 1 < rules.sets(new, new.argmax(axis=1), together).sum(axis=1).mean() < 3
+    enough = np.bincount(y).min() >= patients_needed(coverage)
+    assert (rules.thresholds(scores, coverage, ("a", "b", "c")) == (each if enough else together)).all()
     rules = SETS["number"]
     of = rules.scores(np.array(case["numbers"]), np.array(case["predicted"]), np.empty(0), alone)
     given = rules.sets(np.array(case["new_predicted"]), np.empty(0), of.thresholds(coverage, 1))
@@ -178,7 +183,8 @@ def test_coverage_and_size_on_test_patients_count_alike():
     test_y, test_p, of = np.r_[y, y[:9]], np.r_[p, p[:9]], np.r_[groups, np.full(9, 0)]
     masks = {"sex": {"f": of < 15, "m": of >= 15, "few": of == 3}}
     found = conformal_coverage("classes", scores, test_y, test_p, of, ("a", "b", "c"), None, masks)
-    sets = SETS["classes"].sets(test_p, test_p.argmax(axis=1), scores.thresholds(0.9, 1))
+    thresholds = SETS["classes"].thresholds(scores, 0.9, ("a", "b", "c"))
+    sets = SETS["classes"].sets(test_p, test_p.argmax(axis=1), thresholds)
     held = sets[np.arange(99), test_y]
     whole, *parts = found["rows"]
     assert whole["coverage"] == pytest.approx(np.mean([held[of == one].mean() for one in range(30)]))
@@ -201,6 +207,28 @@ def test_it_says_so_where_the_sets_hold_less_than_was_asked_for():
     assert found["rows"][0]["below"]
     assert "BELOW" in spoken(found, "classes")
     assert not conformal_coverage("classes", scores, y, p, None, ("a", "b"))["rows"][0]["below"]
+
+
+def test_no_class_makes_up_for_another_where_each_has_patients_enough():
+    """Of a frequent class that is easy and a rare one that is hard: all asked at once, the rare one is left out."""
+    rng, names, shares = np.random.default_rng(0), ("easy", "hard"), {"each": [], "together": []}
+    for _ in range(150):
+        y = (np.arange(400) % 8 == 0).astype(int)
+        shown = rng.normal(np.where(y == 1, 0.6, -1.5), 1)
+        p = np.stack([1 / (1 + np.exp(shown)), 1 / (1 + np.exp(-shown))], axis=1)
+        said, own = p.argmax(axis=1), np.arange(200)
+        scores = SETS["classes"].scores(y[own], p[own], said[own], own)
+        pooled = np.full(2, hierarchical_quantile(scores.scores, own, 0.9))
+        for name, thresholds in (("each", SETS["classes"].thresholds(scores, 0.9, names)), ("together", pooled)):
+            held = SETS["classes"].sets(p[200:], said[200:], thresholds)[own, y[200:]]
+            shares[name].append([held[y[200:] == label].mean() for label in (0, 1)])
+        assert promised("classes", scores, names, 0.9)["each"]
+    assert min(np.mean(shares["each"], axis=0)) >= 0.89
+    assert np.mean(shares["together"], axis=0)[1] < 0.8
+    few = SETS["classes"].scores(y[:64], p[:64], said[:64], np.arange(64))
+    found = promised("classes", few, names, 0.9)
+    assert (found["each"], found["few"]) == (False, [{"class": "hard", "patients": 8}])
+    assert np.ptp(SETS["classes"].thresholds(few, 0.9, names)) == 0
 
 
 def test_too_few_patients_are_counted_and_refused():
