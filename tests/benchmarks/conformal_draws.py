@@ -1,6 +1,6 @@
 """Sets that hold the truth: how often, and how large they are, in simulation; rows that coverage.py makes tables of.
 
-Patients without end are stood for by 6,000; of these are drawn those that calibrate, and all of them say what the
+Patients without end are stood for by 3,000; of these are drawn those that calibrate, and all of them say what the
 coverage is, each patient counting as one. A model learns from 60 patients once, so that the draws are of calibration.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from heads.evaluation.calibration import calibrate, fit_calibration
+from heads.evaluation.clusters import group_codes, rows_of_groups
 from heads.evaluation.conformal_coverage import patients_share
 from heads.evaluation.conformal_sets import COVERAGE, SETS
 from heads.evaluation.held_out_scores import HeldOutScores, hierarchical_quantile
@@ -26,7 +27,7 @@ from heads.experiments.search_scores import SCORES
 from heads.training.dense_head_classifier import DenseHeadClassifier
 
 Row = tuple[object, ...]
-_POOL, _LEARNT = 6000, 60
+_POOL, _LEARNT = 3000, 60
 _CLASSES = (0.4, 0.3, 0.2, 0.1)
 _PREVALENCES = (0.4, 0.3, 0.2)
 
@@ -98,49 +99,106 @@ def of_patients(values: np.ndarray, patients: np.ndarray) -> float:
     return float((np.bincount(patients, values)[there] / counts[there]).mean())
 
 
+@dataclass(frozen=True)
+class Curve:
+    """How much of a mass lies at scores up to another, array of shape (m,) and what has come together by each."""
+
+    scores: np.ndarray
+    reached: np.ndarray
+
+    def __call__(self, threshold: float) -> float:
+        place = int(np.searchsorted(self.scores, threshold, "right"))
+        return float(self.reached[place - 1]) if place else 0.0
+
+
+def curve(scores: np.ndarray, mass: np.ndarray) -> Curve:
+    order = np.argsort(scores)
+    return Curve(scores[order], np.cumsum(mass[order]))
+
+
+def shares(patients: np.ndarray) -> np.ndarray:
+    """What each row is worth where patients count alike, and their rows do."""
+    counts = np.bincount(patients)
+    return 1 / counts[patients] / (counts > 0).sum()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Of each question: of whom the truth is held, of its own part, of who is hard to tell, and of all; and the answers
+    that are in a set."""
+
+    part: list[Curve]
+    hard: list[Curve]
+    whole: list[Curve]
+    size: list[Curve]
+
+    def judged(self, thresholds: np.ndarray) -> tuple[float, ...]:
+        """Coverage, size, coverage of the worst part, and of who is hard to tell."""
+        part, hard, whole, size = (
+            [one(t) for one, t in zip(curves, thresholds, strict=True)]
+            for curves in (self.part, self.hard, self.whole, self.size)
+        )
+        return sum(whole), sum(size), min(part), sum(hard)
+
+
+@functools.cache
+def curves(kind: str, icc: float, sizes: str) -> Curves:
+    """Of patients without end, so that a draw of calibration is judged in no time."""
+    pool, outputs, answers = world(kind, icc, sizes)
+    if kind == "number":
+        far = np.abs(pool.y - outputs)
+        whole = [curve(far, shares(pool.patients))]
+        hard = [curve(far[pool.hard], shares(pool.patients[pool.hard]))]
+        return Curves(whole, hard, whole, whole)
+    names = [str(label) for label in range(outputs.shape[1])]
+    scores = SETS[kind].scores(pool.y, outputs, answers, pool.patients)
+    rows = np.arange(len(pool.y)) if kind == "classes" else np.nonzero(~np.isnan(pool.y))[0]
+    questions = range(len(SETS[kind].questions(names)))
+    asked = [scores.questions == question for question in questions]
+    part = [curve(scores.scores[own], shares(scores.patients[own])) for own in asked]
+    hard_rows = pool.hard[rows]
+    hard, whole = [], []
+    for own in asked:
+        both = own & hard_rows
+        if kind == "classes":  # each patient counts as one of all, whatever his class
+            whole.append(curve(scores.scores[own], shares(scores.patients)[own]))
+            hard_mass = shares(scores.patients[hard_rows])
+            hard.append(curve(scores.scores[both], hard_mass[own[hard_rows]]))
+        else:  # the mean of each label's no and yes
+            whole.append(curve(scores.scores[own], shares(scores.patients[own]) / len(asked)))
+            hard.append(curve(scores.scores[both], shares(scores.patients[both]) / len(asked)))
+    columns = outputs if kind == "classes" else np.stack([1 - outputs, outputs], axis=2).reshape(len(outputs), -1)
+    said = np.zeros(columns.shape, bool)
+    if kind == "classes":
+        said[np.arange(len(said)), answers] = True
+    else:
+        said = np.stack([answers == 0, answers == 1], axis=2).reshape(said.shape)
+    mass = shares(pool.patients) / (1 if kind == "classes" else outputs.shape[1])
+    size = [curve(np.where(mine, 0.0, 1 - column), mass) for mine, column in zip(said.T, columns.T, strict=True)]
+    return Curves(part, hard, whole, size)
+
+
 def promises(kind: str, sizes: str, icc: float, patients: int, draws: int) -> Row:
     """By patient, and beside it by image, as though each were of a patient of his own."""
     pool, outputs, answers = world(kind, icc, sizes)
+    truth, rows_of = curves(kind, icc, sizes), rows_of_groups(pool.patients)
     rng, rules = np.random.default_rng(patients), SETS[kind]
     names = [str(label) for label in range(outputs.shape[1] if outputs.ndim > 1 else 1)]
     found: dict[str, list[Any]] = {"patient": [], "image": []}
     for _ in range(draws):
-        rows = pool.of(rng.choice(_POOL, patients, replace=False))
-        scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], pool.patients[rows])
+        rows = np.concatenate([rows_of[one] for one in rng.choice(_POOL, patients, replace=False)])
+        scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], group_codes(pool.patients[rows], len(rows)))
         alone = HeldOutScores(scores.scores, np.arange(len(scores.scores)), scores.questions)
         for how, of in (("patient", scores), ("image", alone)):
             thresholds = rules.thresholds(of, COVERAGE, names)
-            found[how].append(_judged(kind, sizes, icc, thresholds))
-    means = {how: np.nanmean(values, axis=0) for how, values in found.items()}
+            width = (2 * thresholds[0],) if kind == "number" else ()
+            coverage, size, worst, hard = truth.judged(thresholds)
+            found[how].append((coverage, *(width or (size,)), worst, hard))
+    own, image = (np.mean(found[how], axis=0) for how in ("patient", "image"))
     spread = np.std([one[0] for one in found["patient"]])
-    cells = [f"{value:.3f}" for value in means["patient"][[0, 3, 4]]]
-    own, image = (f"{means[how][1]:.2f}" for how in ("patient", "image"))
-    one = "" if kind == "number" else f"{means['patient'][2]:.2f}"
     return (
-        *(kind, sizes, icc, patients, draws),
-        *(f"{cells[0]} ± {spread:.3f}", own, one, cells[1], cells[2]),
-        *(f"{means['image'][0]:.3f}", image),
-    )
-
-
-def _judged(kind: str, sizes: str, icc: float, thresholds: np.ndarray) -> tuple[float, ...]:
-    """Coverage, size, share of single answers, coverage of the worst part, and of those who are hard to tell.
-
-    Of labels coverage is the mean of those of each label's "no" and "yes".
-    """
-    pool, outputs, answers = world(kind, icc, sizes)
-    names = [str(label) for label in range(outputs.shape[1] if outputs.ndim > 1 else 1)]
-    held = SETS[kind].held(pool.y, SETS[kind].sets(outputs, answers, thresholds), names)
-    patients = pool.patients[held.rows]
-    parts = [of_patients(held.held[own], patients[own]) for _, own in held.parts] or [float("nan")]
-    whole = float(np.mean(parts)) if kind == "labels" else of_patients(held.held, patients)
-    hard = pool.hard[held.rows]
-    return (
-        whole,
-        of_patients(held.sizes, patients),
-        of_patients(held.sizes == 1, patients),
-        min(parts),
-        of_patients(held.held[hard], patients[hard]),
+        *(kind, sizes, icc, patients, draws, f"{own[0]:.3f} ± {spread:.3f}", f"{own[1]:.2f}"),
+        *("" if kind == "number" else f"{own[2]:.3f}", f"{own[3]:.3f}", f"{image[0]:.3f}", f"{image[1]:.2f}"),
     )
 
 
@@ -267,7 +325,7 @@ def reported(sizes: str, icc: float, patients: int, draws: int) -> Row:
         rows, judged = pool.of(some[:30]), pool.of(some[30:])
         scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], pool.patients[rows])
         thresholds = rules.thresholds(scores, COVERAGE, ("0", "1", "2", "3"))
-        truth = _judged("classes", sizes, icc, thresholds)[0]
+        truth = curves("classes", icc, sizes).judged(thresholds)[0]
         sets = rules.sets(outputs[judged], answers[judged], thresholds)
         low, high = patients_share(sets[np.arange(len(judged)), pool.y[judged]], pool.patients[judged])[1]
         held.append((low <= truth <= high, high - low))

@@ -662,22 +662,22 @@ def conformal_jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[
     """Sets that hold the truth 0.9 of the time."""
     for sizes, icc in (("1", 0.0), ("1-8", 0.3), ("1-8", 0.9), ("fewer if hard", 0.6)):
         for patients in (10, 20, 40):
-            yield "sets", conformal_draws.promises, ("classes", sizes, icc, patients, draws // 2)
+            yield "sets", conformal_draws.promises, ("classes", sizes, icc, patients, draws)
     for kind, patients in (("classes", 200), ("labels", 40), ("labels", 100), ("number", 20), ("number", 40)):
-        yield "sets", conformal_draws.promises, (kind, "1-8", 0.6, patients, draws // 2)
+        yield "sets", conformal_draws.promises, (kind, "1-8", 0.6, patients, draws)
     for method, patients in itertools.product(("LAC", "APS", "RAPS", "LAC by class"), (20, 40, 200)):
-        yield "set scores", conformal_draws.scores_compared, (method, patients, draws // 4)
+        yield "set scores", conformal_draws.scores_compared, (method, patients, draws // 20)
     for how, patients in (
         *(("head", 20), ("head, stops early", 10), ("head, stops early", 20), ("head, stops early", 40)),
         *(("head, stops early, temperature", patients) for patients in (10, 20, 40)),
         *(("head, stops early, isotonic", patients) for patients in (20, 40)),
         *(("head, stops early, isotonic, proven by itself", patients) for patients in (20, 40)),
     ):
-        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 10)
-    for how, patients in (("logistic", 20), ("logistic", 60), ("ridge", 20), ("ridge", 60)):
+        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 20)
+    for how, patients in (("logistic", 20), ("ridge", 20)):
         yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 40)
     for sizes, icc, patients in (("1", 0.0, 40), ("1-8", 0.3, 20), ("1-8", 0.3, 60), ("1-8", 0.9, 60)):
-        yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws // 2)
+        yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws // 4)
 
 
 _ENDED = ("stopped", "alone", "share computed")
@@ -742,7 +742,7 @@ TITLES = {
     "sets": (
         "Sets that hold the truth 0.9 of the time: coverage ± its deviation over who calibrates, and mean size",
         (
-            *("task", "images a patient", "ICC", "patients", "draws", "coverage", "size", "single answers"),
+            *("task", "images a patient", "ICC", "patients", "draws", "coverage", "size"),
             *("worst class or answer", "who is hard to tell", "calibrated by images: coverage", "size"),
         ),
     ),

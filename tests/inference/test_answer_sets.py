@@ -67,7 +67,7 @@ def labels(made):
 
 @pytest.fixture(scope="module")
 def ages(made):
-    return fit_head(Regression("age"), **SETTINGS, cache=made / "c", out=made / "ages")
+    return fit_head(Regression("age"), **{**SETTINGS, "epochs": 60}, cache=made / "c", out=made / "ages")
 
 
 # -- who calibrates ------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_predict_gives_sets(fitted, labels, ages, made, cli):
 
 
 def test_sets_in_words():
-    promise = {"coverage": 0.9, "patients": 30, "needed": 9, "between": [0.78, 0.98], "few": []}
+    promise = {"coverage": 0.9, "patients": 30, "needed": 9, "each": False, "between": [0.78, 0.98], "few": []}
     near = {"unlike_training": False}
     assert set_lines({"set": ["a"], **near}, promise) == ["  90%: a"]
     assert set_lines({"set": ["a", "b", "c"], **near}, promise) == ["  90%: a, b or c"]
@@ -205,9 +205,13 @@ def test_sets_in_words():
     assert set_lines({"answers": answers, **near}, promise) == ["  90%: no: a, c; cannot say: b"]
     assert "not promised" in set_lines({"set": ["a"], "unlike_training": True}, promise)[0]
     assert set_lines({"set": ["a"], **near}, None) == promise_lines(None) == []
+    assert "of all together, on patients like the 30 that calibrated" in promise_lines(promise)[0]
+    few = [{"class": "b", "patients": 8}]
+    (_, second) = promise_lines({**promise, "few": few})
+    assert second == "too few of b (8) to promise it of each: it takes 9 patients"
     few = [{"label": "b", "truth": "yes", "patients": 4}]
-    (first, second) = promise_lines({**promise, "between": None, "few": few})
-    assert "like the 30 that calibrated" in first
+    (first, second) = promise_lines({**promise, "each": True, "between": None, "few": few})
+    assert "whatever the truth is" in first
     assert second == 'b: 4 patients who have it calibrate it, of 9 needed; "yes" is never ruled out'
 
 
