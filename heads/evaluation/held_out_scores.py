@@ -4,7 +4,7 @@ Split conformal prediction with patients as the unit, in place of images: of K p
 shared equally among his images, and the rest of the mass lies at infinity. The threshold is the quantile of that
 distribution at the wanted coverage. A random image of another patient, drawn as these were, then has a score no higher
 with at least that probability, however alike a patient's images are (two-layer hierarchical models: Dunn, Wasserman and
-Ramdas 2022; Lee, Barber and Willett 2023). Where every patient has one image it is the ordinary threshold (Vovk,
+Ramdas 2023; Lee, Barber and Willett 2023). Where every patient has one image it is the ordinary threshold (Vovk,
 Gammerman and Shafer 2005).
 """
 
