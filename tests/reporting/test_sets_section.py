@@ -31,7 +31,15 @@ FOUND = {
         row(0.97, 0.86, 1, **{"class": "a"}),
         row(0.7, 0.5, 0.85, **{"class": "b"}),
         {**row(0.9, 0.8, 0.95), "column": "sex", "subgroup": HOSTILE},
-        {**row(None, 0, 0), "coverage_ci": None, "size": None, "one": None, "column": "sex", "subgroup": "f"},
+        {
+            **row(None, 0, 0),
+            "coverage_ci": None,
+            "size": None,
+            "one": None,
+            "below": False,
+            "column": "sex",
+            "subgroup": "f",
+        },
     ],
 }
 
