@@ -39,8 +39,8 @@ class HeldOutScores:
 
     def patient_counts(self, questions: int) -> np.ndarray:
         """Patients who have scores of each question, int array of shape (questions,)."""
-        pairs = np.unique(np.stack([self.questions, self.patients]), axis=1)
-        return np.bincount(pairs[0], minlength=questions)
+        pairs = np.unique(self.questions.astype(np.int64) + questions * self.patients.astype(np.int64))
+        return np.bincount(pairs % questions, minlength=questions)
 
     def thresholds(self, coverage: float, questions: int) -> np.ndarray:
         """The score up to which an answer belongs to a set, array of shape (questions,); infinite of too few patients.
