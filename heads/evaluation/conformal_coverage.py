@@ -136,21 +136,17 @@ def _row(keys: dict[str, str], held: Held, own: np.ndarray, of_group: np.ndarray
     share, (low, high) = patients_share(held.held[own], groups)
     sizes = held.sizes[own]
     row |= {"coverage": share, "coverage_ci": [low, high], "below": high < COVERAGE}
-    row |= _size(sizes, groups)
+    means = _of_patients(sizes, groups)
+    row |= {"size": float(means.mean()), "size_ci": list(mean_interval(means, np.arange(len(means))))}
     if not number:
-        row["one"] = _mean_of_patients(sizes == 1, groups)
+        row["one"] = float(_of_patients(sizes == 1, groups).mean())
     return row
 
 
-def _size(sizes: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+def _of_patients(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The mean of each patient's values."""
     codes, counts = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-    means = np.bincount(codes, sizes) / counts
-    return {"size": float(means.mean()), "size_ci": list(mean_interval(means, np.arange(len(means))))}
-
-
-def _mean_of_patients(values: np.ndarray, groups: np.ndarray) -> float:
-    codes, counts = np.unique(groups, return_inverse=True, return_counts=True)[1:]
-    return float((np.bincount(codes, values) / counts).mean())
+    return np.asarray(np.bincount(codes, values) / counts)
 
 
 def spoken(found: Mapping[str, Any], kind: str) -> str:
@@ -163,15 +159,15 @@ def spoken(found: Mapping[str, Any], kind: str) -> str:
             f"by, and it takes {found['needed']}{with_label}"
         )
     row = found["rows"][0]
-    if row["coverage"] is None:
+    if any(row.get(name) is None for name in ("coverage", "coverage_ci", "size")):
         return f"made to hold the truth {asked} of the time; too few images to say how often they do"
     share = "{:.0%} ({:.2f} to {:.2f})".format(row["coverage"], *row["coverage_ci"])
-    one = f"{row['one'] or 0:.0%}"
-    each = " of each class" if found["each"] and kind == "classes" else ""
+    one = f"{row.get('one') or 0:.0%}"
+    each = " of each class" if found.get("each") and kind == "classes" else ""
     return (
         f"{_HELD[kind]} for {share} of test images, {asked} being asked for{each}; "
         + _SIZE[kind].format(size=row["size"], one=one)
-        + ("; that is BELOW what was asked for" if row["below"] else "")
+        + ("; that is BELOW what was asked for" if row.get("below") else "")
     )
 
 

@@ -99,6 +99,8 @@ def test_labels_and_numbers(kind, names, tmp_path):
 
 def test_runs_without_sets_and_with_too_few_patients(tmp_path):
     assert shown(tmp_path / "none", fit_1=FIT) == ""
+    odd = {**FOUND, "rows": [{**FOUND["rows"][0], "coverage_ci": None}]}
+    assert "too few images to say how often" in shown(tmp_path / "odd", fit_1={**FIT, "conformal": odd})
     few = {**FOUND, "kept": False, "patients": 5, "between": None, "rows": []}
     assert "5 patients or other groups to calibrate by, and it takes 9" in shown(
         tmp_path / "few", fit_1={**FIT, "conformal": few}
