@@ -10,9 +10,11 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from featcache.errors import DataError
 from heads.evaluation.calibration import calibrate, fit_calibration
 from heads.evaluation.clusters import group_codes, rows_of_groups
 from heads.evaluation.conformal_coverage import patients_share
@@ -30,6 +32,7 @@ Row = tuple[object, ...]
 _POOL, _LEARNT = 3000, 60
 _CLASSES = (0.4, 0.3, 0.2, 0.1)
 _PREVALENCES = (0.4, 0.3, 0.2)
+NAMES = ("0", "1", "2", "3")
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,9 @@ def scores_compared(method: str, patients: int, draws: int) -> Row:
 # -- from features to sets -------------------------------------------------------------------------
 
 
-def _head(rng: np.random.Generator, learnt: Images, val: Images, how: str) -> Any:
+def _fitted(rng: np.random.Generator, learnt: Images, val: Images, how: str) -> Any:
+    if how.startswith("logistic"):
+        return LogisticRegression(max_iter=1000).fit(learnt.X, learnt.y)
     stops = {"patience": 5, "epochs": 60} if "stops" in how else {"epochs": 15}
     model = DenseHeadClassifier(
         units=16, activation="relu", dropout=0.0, learning_rate=0.01, random_state=int(rng.integers(2**31)), **stops
@@ -269,50 +274,51 @@ def _head(rng: np.random.Generator, learnt: Images, val: Images, how: str) -> An
     return model.fit(learnt.X.astype(np.float32), learnt.y, validation_data=(val.X.astype(np.float32), val.y))
 
 
+def by_validation(
+    rng: np.random.Generator, learnt: Images, val: Images, test: Images, how: str
+) -> tuple[np.ndarray, ...]:
+    """As a head is calibrated: classes, probabilities and patients of the validation part, and what test is given."""
+    model = _fitted(rng, learnt, val, how)
+    raw, given = (np.asarray(model.predict_proba(one.X.astype(np.float32))) for one in (val, test))
+    method = next((name for name in ("temperature", "isotonic") if name in how), None)
+    calibration = None if method is None else fit_calibration(raw, val.y, method)[0]
+    if "itself" in how:
+        mended = calibrate(raw, calibration)
+    else:
+        mended = mended_by_others("classes", val.y, raw, val.patients, calibration)
+    return val.y, mended, val.patients, calibrate(given, calibration)
+
+
+def by_folds(rng: np.random.Generator, learnt: Images, val: Images, test: Images, how: str) -> tuple[np.ndarray, ...]:
+    """As baselines are: of all patients, by folds that chose the values too."""
+    X, y = np.concatenate([learnt.X, val.X]), np.concatenate([learnt.y, val.y])
+    of = np.concatenate([learnt.patients, val.patients + 1000])
+    folds = group_folds(y, of, NAMES, 5, int(rng.integers(2**31)))
+    baseline = TABLES["classes"][how.partition(",")[0]]
+    with joblib.parallel_config("threading"):
+        found = search(baseline.model, baseline.grid, X, y, folds, SCORES["classes"].scoring, of).search
+    return y, outputs_of_folds(found.best_estimator_, X, y, of, folds, "classes"), of, found.predict_proba(test.X)
+
+
 def fitted_and_judged(how: str, patients: int, draws: int) -> Row:
-    """Learnt, stopped, mended and calibrated anew in each draw, as ``fit-head`` and ``baselines`` do it; judged on 300
-    others."""
-    rng, found = np.random.default_rng(patients), []
+    """Learnt from 60 patients, stopped, mended and calibrated anew in each draw; judged on 300 others."""
+    rng, found, rules, count = np.random.default_rng(patients), [], SETS["classes"], 0
     while len(found) < draws:
-        learnt, val = (drawn(rng, "classes", count, 0.4, "1-8") for count in (60, patients))
-        test = drawn(rng, "classes", 300, 0.4, "1-8")
+        learnt, val, test = (drawn(rng, "classes", number, 0.4, "1-8") for number in (60, patients, 300))
         if len(np.unique(learnt.y)) < 4 or len(np.unique(val.y)) < 4:
             continue
-        calibration = None
-        if how.startswith("head"):
-            model = _head(rng, learnt, val, how)
-            raw, given = (np.asarray(model.predict_proba(one.X.astype(np.float32))) for one in (val, test))
-            method = next((name for name in ("temperature", "sigmoid", "isotonic") if name in how), None)
-            if method is not None:
-                calibration = fit_calibration(raw, val.y, method)[0]
-            mended = (
-                calibrate(raw, calibration)
-                if "itself" in how
-                else mended_by_others("classes", val.y, raw, val.patients, calibration)
-            )
-            y, of, given = val.y, val.patients, calibrate(given, calibration)
-        else:
-            # Train and val patients together, folds over both, as baselines do.
-            X, y = np.concatenate([learnt.X, val.X]), np.concatenate([learnt.y, val.y])
-            of = np.concatenate([learnt.patients, val.patients + 1000])
-            try:
-                folds = group_folds(y, of, ("0", "1", "2", "3"), 5, int(rng.integers(2**31)))
-            except ValueError:
-                continue
-            baseline = TABLES["classes"][how]
-            searched = search(baseline.model, baseline.grid, X, y, folds, SCORES["classes"].scoring, of)
-            best = searched.search.best_estimator_
-            mended = outputs_of_folds(best, X, y, of, folds, "classes")
-            given = np.asarray(best.predict_proba(test.X))
-        rules = SETS["classes"]
+        try:
+            y, mended, of, given = (by_folds if "folds" in how else by_validation)(rng, learnt, val, test, how)
+        except DataError:  # a class of fewer patients than folds
+            continue
+        count = len(np.unique(of))
         scores = rules.scores(y, mended, mended.argmax(axis=1), of)
-        thresholds = rules.thresholds(scores, COVERAGE, ("0", "1", "2", "3"))
-        held = rules.held(test.y, rules.sets(given, given.argmax(axis=1), thresholds), ("0", "1", "2", "3"))
+        sets = rules.sets(given, given.argmax(axis=1), rules.thresholds(scores, COVERAGE, NAMES))
+        held = rules.held(test.y, sets, NAMES)
         found.append((of_patients(held.held, test.patients), of_patients(held.sizes, test.patients)))
     coverage, size = np.mean(found, axis=0)
     error = np.std([one[0] for one in found]) / np.sqrt(draws)
-    calibrating = patients if how.startswith("head") else patients + 60
-    return how, calibrating, draws, f"{coverage:.3f} ± {1.96 * error:.3f}", f"{size:.2f}"
+    return how, count, draws, f"{coverage:.3f} ± {1.96 * error:.3f}", f"{size:.2f}"
 
 
 def reported(sizes: str, icc: float, patients: int, draws: int) -> Row:
@@ -324,7 +330,7 @@ def reported(sizes: str, icc: float, patients: int, draws: int) -> Row:
         some = rng.choice(_POOL, 30 + patients, replace=False)
         rows, judged = pool.of(some[:30]), pool.of(some[30:])
         scores = rules.scores(pool.y[rows], outputs[rows], answers[rows], pool.patients[rows])
-        thresholds = rules.thresholds(scores, COVERAGE, ("0", "1", "2", "3"))
+        thresholds = rules.thresholds(scores, COVERAGE, NAMES)
         truth = curves("classes", icc, sizes).judged(thresholds)[0]
         sets = rules.sets(outputs[judged], answers[judged], thresholds)
         low, high = patients_share(sets[np.arange(len(judged)), pool.y[judged]], pool.patients[judged])[1]

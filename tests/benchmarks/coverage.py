@@ -669,12 +669,12 @@ def conformal_jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[
         yield "set scores", conformal_draws.scores_compared, (method, patients, draws // 20)
     for how, patients in (
         *(("head", 20), ("head, stops early", 10), ("head, stops early", 20), ("head, stops early", 40)),
-        *(("head, stops early, temperature", patients) for patients in (10, 20, 40)),
-        *(("head, stops early, isotonic", patients) for patients in (20, 40)),
-        *(("head, stops early, isotonic, proven by itself", patients) for patients in (20, 40)),
+        *(("head, stops early, temperature", 10), ("head, stops early, temperature", 20)),
     ):
-        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 20)
-    for how, patients in (("logistic", 20), ("ridge", 20)):
+        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 10)
+    for how, patients in itertools.product(("temperature", "isotonic", "isotonic, proven by itself"), (20, 40)):
+        yield "set fits", conformal_draws.fitted_and_judged, (f"logistic, {how}", patients, draws // 20)
+    for how, patients in itertools.product(("ridge, by folds", "logistic, by folds"), (20, 60)):
         yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 40)
     for sizes, icc, patients in (("1", 0.0, 40), ("1-8", 0.3, 20), ("1-8", 0.3, 60), ("1-8", 0.9, 60)):
         yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws // 4)
