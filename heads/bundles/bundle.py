@@ -10,6 +10,7 @@
     network.safetensors      its weights alone: of a network of the table that OpenVINO does not compute
     training.safetensors     row keys (their first 8 bytes) of the images it learnt from
     novelty.safetensors      vectors of at most 5,000 of those, by which to tell an image that is unlike them
+    held_out.safetensors     scores of patients it did not learn from, which sets are calibrated by; may be missing
     self-test-0.picture …    drawn pictures, and in self-test.safetensors what each step made of them where the bundle
                              was made (heads.bundles.self_test)
 
@@ -29,6 +30,10 @@ Format 4 added ``learns``, the task as :func:`featcache.data.tasks.about_task` w
 labels and of a number: ``classes`` then names the labels, or the number, and of labels ``calibration`` and
 ``threshold`` are lists. Models that learnt each label by itself lie in files of their own (``label-000.skops``).
 Bundles of earlier formats are of classes. ``self_test``, with its files, may stand there or not.
+
+``held_out.safetensors`` is of format 4, and may be missing: three tensors of one length, the scores (float64), and
+whose and of what question each is (int32), numbers counted from 0 in place of names
+(:mod:`heads.evaluation.held_out_scores`). Without it a bundle gives no sets.
 
 Format 3 carries the converted network of networks of the table too, where format 2 had their weights: it predicts
 without TensorFlow, which takes seconds to load and to build the network, and a machine that only predicts need not have
@@ -59,14 +64,16 @@ from featcache.system import schema, tensor_files
 
 from ..evaluation.calibration import check_calibration
 from ..evaluation.decision import threshold_value
+from ..evaluation.held_out_scores import HeldOutScores
 from ..evaluation.operating_point import check_threshold
 from ..evaluation.task_metrics import TASK_METRICS
 from ..training.checked_rows import blocks
 from . import serialization
 from .answer_error import close_calls
+from .answer_sets import answer_sets, read_held_out, require_sets
 from .bundle_schema import TESTS
 from .drawn_pictures import NAMES
-from .integrity import AGAIN, CONVERTED, KEY_BYTES, NOVELTY, SELF_TEST, TRAINING, WEIGHTS, proven
+from .integrity import AGAIN, CONVERTED, HELD_OUT, KEY_BYTES, NOVELTY, SELF_TEST, TRAINING, WEIGHTS, proven
 from .live_network import LiveNetwork
 from .out_of_distribution import Novelty, read_novelty
 
@@ -87,6 +94,8 @@ class Bundle:
         The model, fitted; its classes are positions in ``classes``. Its probabilities are not calibrated.
     novelty : Novelty or None
         How to tell an image that is unlike those it learnt from.
+    held_out : HeldOutScores or None
+        Of patients it did not learn from, what ``sets`` are calibrated by.
     """
 
     folder: Path
@@ -94,6 +103,7 @@ class Bundle:
     spec: FeatureSpec
     estimator: Any
     novelty: Novelty | None
+    held_out: HeldOutScores | None = None
 
     @property
     def task(self) -> Task:
@@ -138,6 +148,37 @@ class Bundle:
         is what it is.
         """
         return TASK_METRICS[self.task.kind].answers(probabilities, self.threshold)
+
+    def sets(self, probabilities: np.ndarray, coverage: float = 0.9) -> np.ndarray:
+        """Sets of answers that hold the truth with a probability, in place of single ones.
+
+        The truth of a random image of a random patient is in its set so often, where the patients are drawn as those
+        were that calibrate, and in the mean over which these are. That is said of the images of each class where each
+        has patients enough, else of all together; of several labels of each by itself, and of those that have it and
+        have it not by themselves.
+
+        Parameters
+        ----------
+        probabilities : numpy.ndarray
+            As ``predict_proba`` or ``predict_images`` give them.
+        coverage : float, optional
+            How often, 0.5 to 0.99.
+
+        Returns
+        -------
+        numpy.ndarray
+            Which classes are in the set, bool array of shape (n, n_classes); of several labels whether no and yes are,
+            (n, n_labels, 2); of a number the ends of its interval, (n, 2). What ``labels`` gives is always in it.
+
+        Raises
+        ------
+        UsageError
+            Another coverage, a bundle without held-out scores, or scores of too few patients, 9 for 0.9.
+        """
+        kind = self.task.kind
+        require_sets(self.held_out, kind, self.classes, coverage)
+        assert self.held_out is not None
+        return answer_sets(self.held_out, kind, probabilities, self.labels(probabilities), coverage)
 
     def close_calls(self, probabilities: np.ndarray) -> np.ndarray | None:
         """Which answers float32 might give otherwise, bool array of shape (n,); None where that is not known."""
@@ -239,7 +280,8 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
     -------
     Bundle
         Its ``classes``, ``pooling``, ``network``, ``threshold`` and ``warnings``, the ``estimator``,
-        ``predict_proba`` for features that :func:`featcache.load` gives, and ``predict_images`` for files and arrays.
+        ``predict_proba`` for features that :func:`featcache.load` gives, ``predict_images`` for files and arrays, and
+        ``sets`` of answers that hold the truth as often as asked for.
 
     Raises
     ------
@@ -285,9 +327,10 @@ def open_bundle(folder: str | os.PathLike[str]) -> Bundle:
         novelty = _checked(folder, about, spec)
         kind = about["learns"]["kind"]
         estimator = serialization.read(folder, about["model"], len(about["classes"]), about["files"], kind)
+        held_out = read_held_out(folder / HELD_OUT, kind, about["classes"])
     except (StoreError, WeightsError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise BundleError(f"{folder}: {error}") from error
-    return Bundle(folder, about, spec, estimator, novelty)
+    return Bundle(folder, about, spec, estimator, novelty, held_out)
 
 
 def _checked(folder: Path, about: Mapping[str, Any], spec: FeatureSpec) -> Novelty | None:

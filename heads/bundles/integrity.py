@@ -24,10 +24,11 @@ VERSION = 4
 FORMAT = "featcache-bundle"
 ABOUT, TRAINING, NOVELTY = "bundle.json", "training.safetensors", "novelty.safetensors"
 SELF_TEST = "self-test.safetensors"  # beside its pictures
+HELD_OUT = "held_out.safetensors"  # scores of patients that it did not learn from
 WEIGHTS, CONVERTED = "network.safetensors", "network.openvino"  # of the network, one of them
 KEY_BYTES = 8  # of each row key that stands in a bundle
 AGAIN = "Get the bundle again, or fit anew."
-_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, SELF_TEST, *NAMES, *serialization.FILES}
+_NAMES = {WEIGHTS, CONVERTED, TRAINING, NOVELTY, HELD_OUT, SELF_TEST, *NAMES, *serialization.FILES}
 _LONGEST = 64 << 20  # bytes of bundle.json; isotonic calibration of many rows takes some
 _ADDED: dict[str, Any] = {"calibration": None, "threshold": None, "novelty": None, "warnings": []}  # by format 2
 # What stands there where there is any: of features of a precision other than float32, of a self-test, and which look at

@@ -24,10 +24,23 @@ from featcache.store.store import Store
 from featcache.system import atomic_files, tensor_files
 
 from ..evaluation.decision import threshold_value
+from ..evaluation.held_out_scores import HeldOutScores
 from ..evaluation.task_metrics import TASK_METRICS
 from . import serialization
 from .answer_error import answer_error
-from .integrity import ABOUT, CONVERTED, FORMAT, KEY_BYTES, NOVELTY, TRAINING, VERSION, WEIGHTS, digest, written
+from .integrity import (
+    ABOUT,
+    CONVERTED,
+    FORMAT,
+    HELD_OUT,
+    KEY_BYTES,
+    NOVELTY,
+    TRAINING,
+    VERSION,
+    WEIGHTS,
+    digest,
+    written,
+)
 from .out_of_distribution import Novelty, fit_novelty, image_vectors, sample_rows
 from .self_test import recorded
 
@@ -47,6 +60,7 @@ def save_bundle(
     threshold: Any = None,
     warnings: Sequence[str] = (),
     look: Mapping[str, Any] | None = None,
+    held_out: HeldOutScores | None = None,
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all.
 
@@ -62,6 +76,7 @@ def save_bundle(
         without.
     warnings : what must stand beside every metric of this model.
     look : which look at the test images its scores were, as :func:`heads.vault.looks.look` gives it.
+    held_out : scores of patients that it did not learn from, from which its sets are calibrated.
 
     Raises
     ------
@@ -83,6 +98,8 @@ def save_bundle(
             "warnings": ["".join(c if c.isprintable() else "?" for c in text) for text in warnings],
             **({} if look is None else {"look": dict(look)}),
         }
+        if held_out is not None:
+            tensor_files.write_tensors(building / HELD_OUT, held_out.tensors())
         _fill(building, estimator, features, train_rows, about, cache)
         os.rename(building, folder)
     finally:

@@ -13,6 +13,7 @@ from featcache.commands.options import BACKBONE, DATA, GROUPS, MEMORY, TASK
 from .formatting import interval_text, kind_of, look_lines, warning_lines, where_line
 from .options import FINAL, FOLDS, NO_AUDIT, OUT, POOLING, SCHEDULER, SEED, repeats
 from .parsing import names
+from .set_lines import sets_lines
 from .spread_lines import board_spread_lines
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def baselines(cache: str, output: Output, models: str | None, scheduler: str | N
         lines += [best] if best else []
     if result["influence"]:
         lines += [influence_sentence(result["influence"])]
+    lines += [f"of {result['rows'][0]['name']}, {line}" for line in sets_lines(result)]
     lines += [*_sample_lines(result), *board_spread_lines(result)]
     output.result(result, *lines, *warning_lines(result), where_line(result))
 

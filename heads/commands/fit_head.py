@@ -23,6 +23,7 @@ from .formatting import (
 from .options import BY, FINAL, FOLDS, NO_AUDIT, OUT, PER_PATIENT, POOLING, PREVALENCE, SEED, repeats
 from .parsing import whole_numbers
 from .progress import epochs_shown
+from .set_lines import sets_lines
 from .spread_lines import spread_lines
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def fit_head(cache: str, output: Output, units: str | None, **options: Any) -> N
         *_held_out(result),
         *spread_lines(result),
         *_settled(result),
+        *sets_lines(result),
         *precision_lines(result["precision"], kind_of(result)),
         *warning_lines(result),
         _kept(result),

@@ -14,6 +14,7 @@ from .formatting import kind_of, look_lines, metrics_table, warning_lines, where
 from .options import FINAL, FOLDS, NO_AUDIT, OUT, POOLINGS, SCHEDULER, SEED, repeats
 from .parsing import param_values
 from .progress import cells_shown
+from .set_lines import sets_lines
 from .spread_lines import spread_lines
 
 
@@ -77,4 +78,6 @@ def grid(cache: str, output: Output, params: tuple[str, ...], scheduler: str | N
     if "nested" in result:
         outer = result["nested"]
         lines.append(f"nested cross-validation: {TASK_METRICS[kind_of(result)].headline(outer)}")
-    output.result(result, *lines, *spread_lines(result), *warning_lines(result), where_line(result))
+    output.result(
+        result, *lines, *sets_lines(result), *spread_lines(result), *warning_lines(result), where_line(result)
+    )

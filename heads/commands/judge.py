@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from featcache.commands.console import Output, shared_options
-from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT
+from featcache.commands.options import DATA, GROUPS, MEMORY, SPLIT, Finite
 
 from .formatting import (
     interval_text,
@@ -20,6 +20,7 @@ from .formatting import (
     where_line,
 )
 from .options import BUNDLE_WEIGHTS, BY, FINAL, NEIGHBOURS, ON_MAP, OUT, PER_PATIENT, PREVALENCE, SKIP_BAD
+from .set_lines import promise_lines, set_lines, sets_lines
 
 
 @click.command()
@@ -30,6 +31,12 @@ from .options import BUNDLE_WEIGHTS, BY, FINAL, NEIGHBOURS, ON_MAP, OUT, PER_PAT
 @click.option("--recheck", is_flag=True, help="Of less than float32: compute in float32 what that might change.")
 @PER_PATIENT
 @GROUPS
+@click.option(
+    "--coverage",
+    type=Finite(0.5, 0.99),
+    metavar="SHARE",
+    help="Besides: the set of labels that holds the truth so often, such as 0.9.",
+)
 @ON_MAP
 @click.option("--neighbours", type=NEIGHBOURS, help="Show so many of the training images nearest to each.")
 @click.option("--among", metavar="DATA", help="With --neighbours, the training images [default: the last extract's].")
@@ -44,6 +51,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
     lines = []
     for row in result["rows"]:
         lines.append(f"{_said(row)}  {row['path']}")
+        lines += set_lines(row, result["conformal"])
         if row["unlike_training"]:
             lines.append(
                 f"  UNLIKE TRAINING: distance {row['distance']:.3f}, over {result['novelty']['threshold']:.3f}; a guess"
@@ -53,6 +61,7 @@ def predict(cache: str, output: Output, bundle: str, images: tuple[str, ...], **
         lines += [f"  {text}" for text in _neighbours(row)]
     for row in result.get("patients", ()):
         lines.append(f"{_said(row)}  patient {row['patient']}, {row['images']} images")
+    lines += promise_lines(result["conformal"])
     lines += precision_lines(result["precision"], "number" if result["task"] == "regression" else "classes")
     if result["precision"] and "rechecked" in result["precision"]:
         lines.append(
@@ -113,6 +122,7 @@ def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
             f"unlike the training images: {unlike['count']} of {result['images']}, {unlike['share']:.3f}"
             f"{interval_text(unlike['share_ci'])}; by chance {unlike['by_chance']:.3f}"
         )
+    lines += sets_lines(result)
     lines += precision_lines(result["precision"], kind_of(result))
     internal = result["internal"]
     if internal:

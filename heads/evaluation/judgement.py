@@ -10,6 +10,8 @@ import numpy as np
 from featcache.errors import UsageError
 from featcache.features.labelled_features import Features
 
+from .conformal_coverage import conformal_coverage
+from .held_out_scores import HeldOutScores
 from .patients import check_per_patient, per_patient
 from .predictive_values import predictive_values
 from .subgroup_metrics import subgroup_metrics
@@ -92,6 +94,26 @@ def judged(
         columns = {name: column[rows] for name, column in features.metadata_columns.items()}
         test["subgroups"] = subgroup_metrics(kind, y, outputs, groups, subgroups(columns, views.by), features.classes)
     return test
+
+
+def sets_judged(
+    features: Features,
+    rows: np.ndarray,
+    outputs: np.ndarray,
+    held_out: HeldOutScores,
+    threshold: Threshold = None,
+    views: Views | None = None,
+) -> dict[str, Any]:
+    """How often sets hold what is true of some rows.
+
+    Parameters are those of :func:`judged`, and the scores that sets are calibrated by; what is returned is what
+    :func:`heads.evaluation.conformal_coverage.conformal_coverage` gives.
+    """
+    masks = None
+    if views is not None and views.by is not None:
+        masks = subgroups({name: column[rows] for name, column in features.metadata_columns.items()}, views.by)
+    y, groups, kind = features.y[rows], features.groups[rows], features.task.kind
+    return conformal_coverage(kind, held_out, y, outputs, groups, features.classes, threshold, masks)
 
 
 def _at_prevalence(

@@ -14,11 +14,13 @@ from featcache.features.labelled_features import Features
 from featcache.system.timer import Stopwatch
 
 from ..bundles.saving import save_bundle
+from ..evaluation.judgement import sets_judged
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_json
 from ..evaluation.simultaneous_intervals import simultaneous_intervals
 from ..evaluation.task_metrics import TASK_METRICS
 from .baseline_models import Baseline, chosen_baselines
 from .baseline_search import ModelRows, model_rows, side_by_side
+from .calibration_patients import scores_of_baseline
 from .divisions import check_counts
 from .influence import influence_of_patients
 from .judged_part import look_at_test, require_shown
@@ -98,8 +100,10 @@ def baselines(
         range groups most patients``, the ten whose leaving out changes the squared error most; ``influence.csv`` has
         all. None without the ridge, for several labels, and for features that do not fit in memory. ``look``, which
         look at its test images it was; ``corrected``, of each model the interval that allows for the choice among
-        them (``intervals`` by name, ``tail``; see :mod:`heads.evaluation.simultaneous_intervals`). Where the test
-        images are locked and ``final`` is not asked for, these and each ``test`` are None, and ``hidden`` says why.
+        them (``intervals`` by name, ``tail``; see :mod:`heads.evaluation.simultaneous_intervals`). ``conformal`` is how
+        often sets of the first model hold the truth of the test rows, see
+        :func:`heads.evaluation.conformal_coverage.conformal_coverage`. Where the test images are locked and ``final``
+        is not asked for, all these and each ``test`` are None, and ``hidden`` says why.
 
     Raises
     ------
@@ -156,7 +160,11 @@ def baselines(
         looked = look_at_test(
             folder, "baselines", features, test, board.outputs, cache=cache, final=final, sealed=sealed
         )
-        influence = None
+        held_out = scores_of_baseline(board.best.baseline, board.best.searched, seen, train, folds, seed)
+        influence, sets = None, None
+        if sealed is None:
+            sets = sets_judged(features, test, board.outputs[board.best.baseline.name], held_out)
+        watch.lap("sets")
         if sealed is None:
             influence = influence_of_patients(folder, chosen, seen, board.rows, train, test)
         watch.lap("influence")
@@ -169,6 +177,7 @@ def baselines(
             look=looked["look"],
             cache=cache,
             warnings=warnings,
+            held_out=held_out,
         )
         watch.lap("bundle")
         if repeated is not None:
@@ -191,6 +200,7 @@ def baselines(
             **looked,
             "corrected": None if sealed else _corrected(board, features, test),
             "influence": influence,
+            "conformal": sets,
             "reduced": seen.reduced and seen.reduced.about(),
             "made": learnt_from.made_with_folds,
             "run": str(folder),

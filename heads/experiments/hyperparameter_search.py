@@ -21,11 +21,14 @@ from featcache.system.user_paths import expanded
 from featcache.system.write_access import require_writable
 
 from ..bundles.saving import save_bundle
+from ..evaluation.held_out_scores import HeldOutScores
+from ..evaluation.judgement import sets_judged
 from ..evaluation.run_folder import require_out, run_folder, stamp, write_evaluation, write_json
 from ..evaluation.task_metrics import TASK_METRICS
 from ..search.search_cv import Progress
 from ..training.checked_rows import rows_of
 from .baseline_models import short_names
+from .calibration_patients import outputs_of_folds, scores_of_rows
 from .divisions import check_counts
 from .head_models import HEADS
 from .judged_part import look_at_test, require_shown
@@ -75,6 +78,8 @@ class _Done:
     outputs: np.ndarray | None
     test: dict[str, Any] | None
     looked: dict[str, Any]
+    held_out: HeldOutScores
+    sets: dict[str, Any] | None
 
 
 def grid(
@@ -169,8 +174,10 @@ def grid(
         names the score (``accuracy``, ``mean_roc_auc`` or ``neg_mean_absolute_error``); in ``out``:
         ``results.csv``, ``heat_maps.png``, figures of the test, ``run.json`` and ``bundle/``. ``estimated_seconds``
         is what was measured on a few epochs before large heads or networks were trained, if none of them stops
-        early; else None. ``reduced`` says what a baseline learnt from where the features do not fit in memory (see
-        :mod:`heads.search.streaming_pca`), or None. ``look``, ``hidden`` and ``test`` as of :func:`fit_head`.
+        early; else None. ``conformal`` is how often sets of the best hold the truth of the test rows, see
+        :func:`heads.evaluation.conformal_coverage.conformal_coverage`. ``reduced`` says what a baseline learnt from
+        where the features do not fit in memory (see :mod:`heads.search.streaming_pca`), or None. ``look``, ``hidden``
+        and ``test`` as of :func:`fit_head`.
 
     Raises
     ------
@@ -260,7 +267,11 @@ def _search(
         folder, "grid", features, test, answers, cache=asked.request.cache, final=asked.final, sealed=sealed
     )
     watch.lap("evaluate")
-    return _Done(learnt_from, rows, log, search, seconds, outputs, metrics, looked)
+    given = outputs_of_folds(search.best_estimator_, rows.X, rows.y, rows.groups, rows.folds, features.task.kind)
+    held_out = scores_of_rows(features, rows.train, given)
+    sets = None if outputs is None else sets_judged(features, test, outputs, held_out)
+    watch.lap("sets")
+    return _Done(learnt_from, rows, log, search, seconds, outputs, metrics, looked, held_out, sets)
 
 
 def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[str, Any]:
@@ -294,6 +305,7 @@ def _result(asked: _Asked, done: _Done, folder: Path, watch: Stopwatch) -> dict[
         "results_csv": str(folder / "results.csv"),
         "test": done.test,
         **done.looked,
+        "conformal": done.sets,
         "seed": asked.plan.seed,
         "reduced": reduced and reduced.about(),
         "warnings": _warnings(done),
@@ -333,6 +345,7 @@ def _write(asked: _Asked, done: _Done, result: dict[str, Any], folder: Path, wat
         look=done.looked["look"],
         cache=asked.request.cache,
         warnings=result["warnings"],
+        held_out=done.held_out,
     )
     watch.lap("bundle")
     best_of = f"{title}, best of {result['candidates']}, test"

@@ -19,8 +19,10 @@ from featcache.store.store import Store
 from ..auditing.audit_record import join_groups, read_record
 from ..auditing.audited_targets import told_of
 from ..bundles.answer_error import told
+from ..bundles.answer_sets import require_sets
 from ..bundles.bundle import Bundle, open_bundle
-from ..evaluation.judgement import Views, judged
+from ..evaluation.conformal_sets import SETS
+from ..evaluation.judgement import Views, judged, sets_judged
 from ..evaluation.kept_answers import FILE, write_kept_answers
 from ..evaluation.operating_point import operating_point
 from ..evaluation.patients import check_per_patient
@@ -59,6 +61,7 @@ def predict(
     recheck: bool = False,
     per_patient: str | None = None,
     group_regex: str | None = None,
+    coverage: float | None = None,
     on_map: str | os.PathLike[str] | None = None,
     neighbours: int | None = None,
     among: str | os.PathLike[str] | None = None,
@@ -86,6 +89,9 @@ def predict(
         says its name (``group_regex``, else as in well-known collections) or its DICOM header.
     group_regex : str, optional
         Pattern whose first group, found in a file's name, is its patient.
+    coverage : float, optional
+        Give each image a set of answers besides, that holds the truth so often, 0.5 to 0.99; see
+        :meth:`heads.bundles.bundle.Bundle.sets`.
     on_map : str or path-like, optional
         The run folder of a :func:`tsne` of this bundle, or of its features: the images are shown on that map, which
         stays as it is. The features of the map's own images are read from the cache.
@@ -115,7 +121,11 @@ def predict(
         ``figures``, ``csv`` and ``run``, paths. With ``neighbours`` each row also has ``neighbours`` (``path label
         group part distance``, the nearest first) and ``taught_by``, the patients without whom a ridge on the same
         features would answer most differently (:func:`heads.inference.taught_by.taught_by`), or None. With
-        ``per_patient`` also ``patients``: ``patient images`` and the answer of each.
+        ``per_patient`` also ``patients``: ``patient images`` and the answer of each. With ``coverage`` each row also
+        has its ``set``, a list of classes (of several labels ``answers``, of each "yes", "no" or "cannot say"; of a
+        number its ``interval``), and ``conformal`` says what is promised: ``coverage``, ``patients`` that calibrate,
+        ``each``, ``few`` and ``between``, see :func:`heads.evaluation.conformal_coverage.promised`; else it is None.
+        Nothing is promised of images unlike training, and of patients in ``patients``.
 
     Raises
     ------
@@ -128,7 +138,8 @@ def predict(
     WeightsError
         The network's weights are not to be had.
     UsageError
-        ``recheck`` of features that are of float32 already.
+        ``recheck`` of features that are of float32 already; a ``coverage`` for which the bundle has scores of too few
+        patients, or none.
 
     See Also
     --------
@@ -167,6 +178,9 @@ def predict(
     opened = open_bundle(bundle)
     if recheck:
         require_recheckable(opened)
+    promise = None
+    if coverage is not None:
+        promise = require_sets(opened.held_out, opened.task.kind, opened.classes, coverage)
     if out is not None and on_map is None and neighbours is None:
         raise UsageError("--out is where a map or neighbours are drawn; give --on-map or --neighbours with it")
     if among is not None and neighbours is None:
@@ -197,10 +211,14 @@ def predict(
         after = opened.labels(probabilities)
         changed = int((after != before).reshape(len(after), -1).any(axis=1).sum()) if len(features) else 0
         precision |= {"rechecked": int(again.sum()), "changed": changed}
+    sets = []
+    if coverage is not None and len(features):
+        sets = SETS[opened.task.kind].said(opened.sets(probabilities, coverage), opened.classes)
     rows = [
         {
             "path": path,
             **said,
+            **(sets[i] if sets else {}),
             "unlike_training": flag,
             "distance": distance,
             "close": None if close is None else bool(close[i]),
@@ -216,6 +234,7 @@ def predict(
         "classes": list(opened.classes),
         "skipped": [image.path for image in bad],
         "threshold": opened.threshold,
+        "conformal": promise,
         "novelty": opened.about["novelty"],
         "precision": precision,
         "warnings": opened.warnings,
@@ -293,6 +312,8 @@ def evaluate_bundle(
         ``test``, metrics with intervals, copies and what any audit in this cache took for one patient counting as one
         group; ``internal``, the metrics from when the model was made; ``trained_on``, how many of these images it
         learnt from; ``other_classes``, how many were left out; ``threshold``, what the bundle's gives here, or None;
+        ``conformal``, how often sets of a coverage of 0.9 hold the truth, see
+        :func:`heads.evaluation.conformal_coverage.conformal_coverage`, or None of a bundle without held-out scores;
         ``unlike_training``, how many of these images are unlike the training ones, beside the share that would be by
         chance, or None; ``precision``, as :func:`predict` has it; ``warnings``, what must stand beside; ``figures``,
         paths; ``look``, which look at these images it was; ``looks_of_model``, what the notes of this cache say of the
@@ -363,8 +384,10 @@ def evaluate_bundle(
         probabilities = opened.predict_proba(features)
         every = np.arange(len(features))
         looked: dict[str, Any] = {"look": None, "hidden": sealed}
-        test = None
+        test, sets = None, None
         if sealed is None:
+            if opened.held_out is not None:
+                sets = sets_judged(features, every, probabilities, opened.held_out, opened.threshold, views)
             test = judged(features, every, probabilities, opened.threshold, views)
             answers = {str(opened.about["model"]["kind"]): probabilities}
             shown = Shown("evaluate", folder.name, str(opened.about["task"]), answers)
@@ -399,6 +422,7 @@ def evaluate_bundle(
             "other_classes": left_out,
             "skipped": len(bad),
             "threshold": point,
+            "conformal": sets,
             "unlike_training": unlike,
             "precision": told(
                 opened.spec.precision, opened.about["precision"], opened.close_calls(probabilities), len(features)

@@ -22,6 +22,7 @@ from .forecast_view import forecast_view
 from .map_answers import MAP_ANSWERS
 from .run_reader import Collected, Run
 from .scatter import scatter
+from .sets_view import sets_views
 from .shown_metrics import title_of
 from .spread_view import spread_view
 from .suspects_view import suspects_view
@@ -111,6 +112,7 @@ def render(
         patients=[{**found, "title": board["title"]} for board in boards for found in board["patients"]],
         predictive=[{**found, "title": board["title"]} for board in boards for found in board["predictive"]],
         subgroups=[{**found, "title": board["title"]} for board in boards for found in board["subgroups"]],
+        sets=sets_views(collected.runs, collected.evaluations),
         spreads=[view for view in map(spread_view, boards) if view],
         runs=collected.runs,
         left_out=collected.left_out,

@@ -12,6 +12,7 @@ from featcache.system.schema import ClassName, Count, Finite, Line, Place, Share
 from ..bundles import bundle_schema
 from ..vault.locks import Hidden
 from ..vault.looks import Look
+from .sets_schema import Conformal
 from .spread_schema import Spread
 
 _Settings = dict[str, Any]
@@ -169,6 +170,7 @@ class FitHead(Run, kw_only=True):
     threshold: dict[ClassName, Any] | None = None  # of classes Threshold reads it
     calibration: dict[str, Any] | None = None
     spread: Spread | None = None
+    conformal: Conformal | None = None
 
 
 class _Candidate(msgspec.Struct):
@@ -193,6 +195,7 @@ class Grid(Run, kw_only=True):
     tied: Count = 1
     top: list[_Candidate] = []
     spread: Spread | None = None
+    conformal: Conformal | None = None
 
 
 class _Row(msgspec.Struct):
@@ -224,6 +227,7 @@ class Baselines(Run, kw_only=True):
     feature_set: str
     rows: Annotated[list[_Row], Meta(min_length=1)]
     influence: Influence | None = None
+    conformal: Conformal | None = None
 
 
 class Evaluate(Run, kw_only=True):
@@ -233,3 +237,4 @@ class Evaluate(Run, kw_only=True):
     bundle: Place = ""
     internal: dict[str, Any] | None = None
     trained_on: Count = 0
+    conformal: Conformal | None = None

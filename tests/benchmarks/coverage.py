@@ -22,6 +22,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import conformal_draws
+
 from featcache.data.tasks import Classification, Kind, Multilabel, Regression, Task
 from heads.auditing.confounding import confounded
 from heads.auditing.leakage import leak_inflation
@@ -701,6 +703,29 @@ def jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ..
         (60, 5, 100, (4, 2, 2, 2), 0.4),
     ):
         yield "races", races, (patients, size, columns, signals, icc, max(1, draws // 20))
+    yield from conformal_jobs(draws)
+
+
+def conformal_jobs(draws: int) -> Iterator[tuple[str, Callable[..., Row], tuple[object, ...]]]:
+    """Sets that hold the truth 0.9 of the time."""
+    for sizes, icc in (("1", 0.0), ("1-8", 0.3), ("1-8", 0.9), ("fewer if hard", 0.6)):
+        for patients in (10, 20, 40):
+            yield "sets", conformal_draws.promises, ("classes", sizes, icc, patients, draws)
+    for kind, patients in (("classes", 200), ("labels", 40), ("labels", 100), ("number", 20), ("number", 40)):
+        yield "sets", conformal_draws.promises, (kind, "1-8", 0.6, patients, draws)
+    for method, patients in itertools.product(("LAC", "APS", "RAPS", "LAC by class"), (20, 40, 200)):
+        yield "set scores", conformal_draws.scores_compared, (method, patients, draws // 20)
+    for how, patients in (
+        *(("head", 20), ("head, stops early", 10), ("head, stops early", 20), ("head, stops early", 40)),
+        *(("head, stops early, temperature", 10), ("head, stops early, temperature", 20)),
+    ):
+        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 10)
+    for how, patients in itertools.product(("temperature", "isotonic", "isotonic, proven by itself"), (20, 40)):
+        yield "set fits", conformal_draws.fitted_and_judged, (f"logistic, {how}", patients, draws // 20)
+    for how, patients in itertools.product(("ridge, by folds", "logistic, by folds"), (20, 60)):
+        yield "set fits", conformal_draws.fitted_and_judged, (how, patients, draws // 40)
+    for sizes, icc, patients in (("1", 0.0, 40), ("1-8", 0.3, 20), ("1-8", 0.3, 60), ("1-8", 0.9, 60)):
+        yield "set intervals", conformal_draws.reported, (sizes, icc, patients, draws // 4)
 
 
 _ENDED = ("stopped", "alone", "share computed")
@@ -769,6 +794,25 @@ TITLES = {
             *("patients", "images", "ICC", "has it", "by", "draws", "plain", "worth", "by chance, of all"),
             *("by chance, of as many", "net", "net's coverage", "difference's", "difference shown", "nothing said"),
         ),
+    ),
+    "sets": (
+        "Sets that hold the truth 0.9 of the time: coverage ± its deviation over who calibrates, and mean size",
+        (
+            *("task", "images a patient", "ICC", "patients", "draws", "coverage", "size"),
+            *("worst class or answer", "who is hard to tell", "calibrated by images: coverage", "size"),
+        ),
+    ),
+    "set scores": (
+        "Which score: sets of four classes (0.4, 0.3, 0.2 and 0.1 of patients), 1 to 8 images a patient, ICC 0.4",
+        ("score", "patients", "draws", "coverage", "size", "single labels", "worst class", "who is hard to tell"),
+    ),
+    "set fits": (
+        "From features to sets: fitted, stopped, mended and calibrated anew; coverage ± what chance leaves",
+        ("fit", "patients that calibrate", "draws", "coverage", "size"),
+    ),
+    "set intervals": (
+        "The coverage that a result tells of its sets: how often its 95% interval holds the truth (mean width)",
+        ("images a patient", "ICC", "patients judged by", "draws", "coverage (width)"),
     ),
     "inflations": (
         "Accuracy gained by folds that tear patients apart: coverage (mean width) of its interval",
