@@ -65,6 +65,12 @@ class Run:
         """What was learnt: ``classes``, ``labels`` or a ``number``."""
         return _kind(self.about)
 
+    @property
+    def tests(self) -> list[Mapping[str, Any]]:
+        """The test metrics of each of its models, the first one's first; none where they are hidden."""
+        rows = self.about.get("rows")
+        return [test for test in ([row["test"] for row in rows] if rows else [self.about.get("test")]) if test]
+
     def table(self, name: str) -> list[dict[str, str]]:
         """The rows of one of its CSV files; none where it has no such file."""
         return read_table(self.folder / name)

@@ -65,7 +65,7 @@ class Facts:
     @property
     def answers(self) -> int:
         """Answers that the test's value is made of: an image each, of several labels a known label each."""
-        known = [label["n"] for label in self.main.about.get("test", {}).get("labels", {}).values()]
+        known = [label["n"] for label in _test_of(self.main).get("labels", {}).values()]
         return sum(known) or self.n
 
     @property
@@ -243,9 +243,7 @@ def _losses(main: Run, test: Mapping[str, Cells]) -> dict[str, float]:
 
 
 def _test_of(run: Run) -> Mapping[str, Any]:
-    rows = run.about.get("rows")
-    found: Mapping[str, Any] = rows[0]["test"] if rows else run.about.get("test", {})
-    return found
+    return run.tests[0] if run.tests else {}
 
 
 def some(facts: Facts, paths: Iterable[str], most: int = 3) -> str:

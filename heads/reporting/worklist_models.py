@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
 
 from featcache.errors import FeatcacheError
 
 from ..auditing.messages import with_and
 from ..evaluation.metric_titles import TITLES
 from ..evaluation.subgroups import subgroups
-from .run_reader import Run
 from .worklist_facts import Facts, influence_of, influence_points, some
 from .worklist_rows import LEAVE_OUT, NOT_KNOWN, Choice, Stake, WorklistRow
 
@@ -51,7 +48,7 @@ def shortcuts(facts: Facts) -> list[WorklistRow] | None:
 
 def weak_subgroups(facts: Facts) -> list[WorklistRow] | None:
     """The worst subgroup of each column whose gap is beyond chance: what is lost there, times its share of the test."""
-    told = [(run, test) for run in facts.collected.runs for test in _tests(run) if test.get("subgroups")]
+    told = [(run, test) for run in facts.collected.runs for test in run.tests if test.get("subgroups")]
     if not told:
         none = facts.dataset is not None and not facts.dataset.metadata
         return [] if none else None
@@ -81,10 +78,6 @@ def weak_subgroups(facts: Facts) -> list[WorklistRow] | None:
             )
         )
     return rows
-
-
-def _tests(run: Run) -> list[Mapping[str, Any]]:
-    return [row["test"] for row in run.about["rows"]] if "rows" in run.about else [run.about.get("test", {})]
 
 
 def _members(facts: Facts, column: str, name: str) -> tuple[str, ...]:
