@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .experiments.reproduction import reproduce as reproduce
     from .experiments.scout import scout as scout
     from .exporting.bundle_export import export_bundle as export_bundle
+    from .inference.bundle_evaluation import evaluate_bundle as evaluate_bundle
     from .inference.comparison import compare as compare
     from .inference.embedding import tsne as tsne
-    from .inference.prediction import evaluate_bundle as evaluate_bundle
     from .inference.prediction import predict as predict
     from .inference.saliency_maps import saliency as saliency
     from .inference.similar import similar as similar
@@ -63,7 +63,7 @@ _HOMES = {
     "learning_curve": "experiments.learning_curve",
     "scout": "experiments.scout",
     "lock_test": "experiments.locking",
-    "evaluate_bundle": "inference.prediction",
+    "evaluate_bundle": "inference.bundle_evaluation",
     "compare": "inference.comparison",
     "saliency": "inference.saliency_maps",
     "similar": "inference.similar",

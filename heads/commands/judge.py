@@ -111,7 +111,7 @@ def _said(row: dict[str, Any]) -> str:
 @shared_options
 def evaluate(cache: str, output: Output, bundle: str, **options: Any) -> None:
     """Judge a kept model on other labelled images."""
-    from ..inference.prediction import evaluate_bundle
+    from ..inference.bundle_evaluation import evaluate_bundle
 
     result = evaluate_bundle(bundle, cache=cache, **options)
     lines = [*metrics_table(result), *look_lines(result), *views_lines(result["test"], result)]

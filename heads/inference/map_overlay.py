@@ -17,7 +17,7 @@ from featcache.system.atomic_files import sha256_file
 
 from ..bundles.bundle import Bundle
 from ..evaluation.canvas import save_figure
-from ..evaluation.run_folder import origin_note, write_table
+from ..evaluation.run_folder import origin_note, require_out, write_table
 from . import embedding_plots
 from .bundle_features import set_of
 from .feature_map import FeatureMap, read_map
@@ -50,6 +50,14 @@ def fitting_map(run: str | os.PathLike[str], bundle: Bundle) -> FeatureMap:
             f"{run}: a map of another head's first dense layer; draw this one's with: tsne {bundle.folder}"
         )
     return drawn
+
+
+def map_to_draw_on(
+    on_map: str | os.PathLike[str] | None, bundle: Bundle, out: str | os.PathLike[str] | None
+) -> FeatureMap | None:
+    """The map that is asked for, and a place for the results, before any work is done."""
+    require_out(out)
+    return None if on_map is None else fitting_map(on_map, bundle)
 
 
 def write_overlay(

@@ -34,7 +34,7 @@ from ..experiments.baseline_models import TABLE
 from ..experiments.baselines import baselines
 from ..experiments.head_fit import fit_head
 from ..experiments.hyperparameter_search import grid
-from ..inference.prediction import evaluate_bundle
+from ..inference.bundle_evaluation import evaluate_bundle
 from ..reporting.html_report import report
 from ..reporting.run_reader import collect
 from .steps import Steps

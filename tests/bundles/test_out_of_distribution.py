@@ -25,7 +25,8 @@ from heads.bundles.bundle import open_bundle
 from heads.bundles.out_of_distribution import fit_novelty, image_vectors
 from heads.bundles.saving import save_bundle
 from heads.experiments.head_fit import fit_head
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.bundle_evaluation import evaluate_bundle
+from heads.inference.prediction import predict
 
 
 def vectors(n: int, seed: int, width: int = 64) -> np.ndarray:

@@ -24,8 +24,9 @@ from heads import fit_head, open_bundle
 from heads.experiments.baseline_models import TABLE
 from heads.experiments.baselines import baselines
 from heads.experiments.hyperparameter_search import grid
+from heads.inference.bundle_evaluation import evaluate_bundle
 from heads.inference.embedding import tsne
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.prediction import predict
 from heads.search import streaming_pca
 
 COUNT, SHAPE = 600, (4, 4, 48)

@@ -19,7 +19,8 @@ from heads.experiments.baseline_models import TABLE
 from heads.experiments.baselines import baselines
 from heads.experiments.head_fit import fit_head
 from heads.experiments.reference import ROWS
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.bundle_evaluation import evaluate_bundle
+from heads.inference.prediction import predict
 from heads.search import streaming_pca
 from heads.search.gram_projection import isometric
 

@@ -34,7 +34,8 @@ from heads.evaluation.metrics import evaluate, labels_of, scores
 from heads.evaluation.operating_point import choose_threshold, operating_point
 from heads.evaluation.reliability import calibration_metrics, reliability_bins
 from heads.experiments.head_fit import fit_head
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.bundle_evaluation import evaluate_bundle
+from heads.inference.prediction import predict
 
 GOLDEN = GOLDEN / "bundle-v1"
 

@@ -24,7 +24,8 @@ from heads import OwnCNNClassifier
 from heads.bundles.bundle import open_bundle
 from heads.experiments.head_fit import fit_head
 from heads.experiments.reference import ROWS
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.bundle_evaluation import evaluate_bundle
+from heads.inference.prediction import predict
 from heads.training.architectures import HeadShape, own_cnn
 
 PARTS = {"accuracy", "loss", "balanced_accuracy", "macro_f1", "roc_auc", "n"}

@@ -20,8 +20,8 @@ from heads.auditing.audit_record import AuditRecord, write_record
 from heads.bundles.saving import save_bundle
 from heads.evaluation.intervals import share_interval
 from heads.evaluation.paired_tests import differences, error_difference, label_differences, swapped
+from heads.inference.bundle_evaluation import evaluate_bundle
 from heads.inference.comparison import compare, paired
-from heads.inference.prediction import evaluate_bundle
 
 
 def model(y: np.ndarray, skill: float, seed: int) -> np.ndarray:

@@ -17,9 +17,10 @@ from featcache.errors import DataError, UsageError
 from featcache.system import tensor_files
 from heads.experiments.head_fit import fit_head
 from heads.inference import neighbour_embedding
+from heads.inference.bundle_evaluation import evaluate_bundle
 from heads.inference.embedding import tsne
 from heads.inference.feature_map import read_map
-from heads.inference.prediction import evaluate_bundle, predict
+from heads.inference.prediction import predict
 
 
 def lit(folder: Path, count: int, seed: int) -> Path:

@@ -28,8 +28,8 @@ from heads.bundles.bundle import open_bundle
 from heads.evaluation.run_folder import data_title
 from heads.experiments.head_fit import fit_head
 from heads.experiments.hyperparameter_search import grid
+from heads.inference.bundle_evaluation import evaluate_bundle
 from heads.inference.neighbour_embedding import embed
-from heads.inference.prediction import evaluate_bundle
 from heads.reporting.html_report import report
 
 CLASSES = sorted(["covid", HOSTILE, "normal_lung"])

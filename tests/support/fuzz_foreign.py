@@ -197,7 +197,7 @@ def prepare(world: Path) -> None:
     from heads.evaluation.run_folder import write_json, write_table
     from heads.experiments.baselines import baselines
     from heads.experiments.hyperparameter_search import grid
-    from heads.inference.prediction import evaluate_bundle
+    from heads.inference.bundle_evaluation import evaluate_bundle
     from heads.training.dense_head_classifier import DenseHeadClassifier
 
     write_images(world / "images", 36, size=16)
@@ -358,7 +358,8 @@ def _json_file(path: Path, rng: random.Random) -> None:
 
 def bundle_target(case: Path, rng: random.Random) -> list[Callable[[], Any]]:
     from heads.bundles.doctor import bundle_doctor
-    from heads.inference.prediction import evaluate_bundle, predict
+    from heads.inference.bundle_evaluation import evaluate_bundle
+    from heads.inference.prediction import predict
 
     name = rng.choice(sorted(entry.name for entry in (case / "bundles").iterdir()))
     folder = case / "bundles" / name
