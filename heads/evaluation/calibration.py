@@ -61,7 +61,10 @@ def fit_calibration(
             "temperature has one number to learn",
         )
     logits = _logits(probabilities, method)
-    given = CalibratedClassifierCV(FrozenEstimator(_Given(probabilities.shape[1])), method=method).fit(logits, y)
+    rows = np.arange(len(y))
+    # The model is frozen, so one fold of all rows is as good as five, which a class of four has not.
+    frozen = FrozenEstimator(_Given(probabilities.shape[1]))
+    given = CalibratedClassifierCV(frozen, method=method, cv=[(rows, rows)], ensemble=False).fit(logits, y)
     calibrators = given.calibrated_classifiers_[0].calibrators
     if method == "temperature":
         numbers: dict[str, Any] = {"inverse_temperature": float(calibrators[0].beta_)}

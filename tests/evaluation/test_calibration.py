@@ -21,6 +21,7 @@ from sklearn.calibration import CalibratedClassifierCV, calibration_curve
 from sklearn.datasets import make_classification
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from surroundings import GOLDEN
 
 import featcache
@@ -150,6 +151,17 @@ def test_an_overconfident_model_is_mended(method, classes):
     if method == "temperature":
         assert calibration["inverse_temperature"] == pytest.approx(1 / 4, rel=0.15)
         assert after["accuracy"] == before["accuracy"]
+
+
+@pytest.mark.parametrize("method", ["temperature", "sigmoid", "isotonic"])
+def test_two_images_of_a_class_are_enough(method):
+    """sklearn's default asks for five of each; on a frozen model its folds change nothing."""
+    y = np.array([0, 0, 0, 1, 1])
+    given = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]])
+    calibration, _ = fit_calibration(given, y, method)
+    mended = calibrate(given, calibration)
+    np.testing.assert_allclose(mended.sum(axis=1), 1)
+    assert log_loss(y, mended) <= log_loss(y, given) + 0.1
 
 
 def test_probabilities_of_0_and_1_are_mended_too():
