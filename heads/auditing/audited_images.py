@@ -73,9 +73,7 @@ def require_memory(count: int) -> None:
         )
 
 
-def look_at(
-    store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callable[[str, int], None]
-) -> AuditedImages:
+def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callable[[str, int], None]) -> AuditedImages:
     """Take a look at each image, or read the one that is kept of it.
 
     ``on_progress`` is called with what is going on and the number of images done.
@@ -91,18 +89,30 @@ def look_at(
         for start in range(0, len(there), _TOGETHER):
             some = there[start : start + _TOGETHER]
             found = list(pool.map(lambda one: _look(kept, dataset.paths[one[0]], one[1]), some))
-            bad += [BadImage(dataset.paths[row], one) for (row, _), one in zip(some, found, strict=True) if isinstance(one, str)]
+            bad += [
+                BadImage(dataset.paths[row], one)
+                for (row, _), one in zip(some, found, strict=True)
+                if isinstance(one, str)
+            ]
             good = [(row, key, one) for (row, key), one in zip(some, found, strict=True) if not isinstance(one, str)]
             kept.keep((key, one.look) for _, key, one in good if one.fresh)
             rows += [row for row, _, _ in good]
-            columns += [tuple(np.stack(parts) for parts in zip(*(one.columns for _, _, one in good), strict=True))] * bool(good)
+            columns += [
+                tuple(np.stack(parts) for parts in zip(*(one.columns for _, _, one in good), strict=True))
+            ] * bool(good)
             on_progress(f"{name}: looking", start + len(some))
     waves, cells, properties, measured = (
         (np.concatenate(parts) for parts in zip(*columns, strict=True)) if columns else (np.empty((0, 0)),) * 4
     )
     own_keys = [key for row in rows if (key := keys[row]) is not None]
     return AuditedImages(
-        dataset.take(rows), own_keys, Looks(kept, own_keys), Sketches(waves, cells), properties, measured, unreadable + bad
+        dataset.take(rows),
+        own_keys,
+        Looks(kept, own_keys),
+        Sketches(waves, cells),
+        properties,
+        measured,
+        unreadable + bad,
     )
 
 

@@ -135,7 +135,7 @@ def _pairs_once(
 def _leak_inflation(
     images: AuditedImages, targets: AuditedTargets, features: np.ndarray | None, groups: Sequence[str], seed: int
 ) -> dict[str, Any] | None:
-    """How much torn groups overestimate, by features or else by small pictures; of many images by some, groups whole."""
+    """How much torn groups overestimate, by features or small pictures; of many images by some, groups whole."""
     some = whole_groups(groups, _ROWS, seed)
     if len(some) < 2:
         return None

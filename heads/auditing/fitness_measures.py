@@ -19,8 +19,9 @@ def measure(pixels: np.ndarray, grey: Image.Image, counts: np.ndarray, squashed:
     """What :data:`MEASURES` names, float64 array of shape (7,).
 
     ``spread`` is the grey levels between the 2nd and the 98th percentile, ``deviation`` their standard deviation,
-    ``blur`` 0 to 1 (:func:`blur`), ``white`` and ``black`` the shares of pixels at either end, ``coloured`` the share of
-    pixels that have a colour, ``letters`` how many stand in a line (:func:`heads.auditing.burnt_in_text.letters`).
+    ``blur`` 0 to 1 (:func:`blur`), ``white`` and ``black`` the shares of pixels at either end, ``coloured`` the share
+    of pixels that have a colour, ``letters`` how many stand in a line
+    (:func:`heads.auditing.burnt_in_text.letters`).
 
     Parameters
     ----------

@@ -16,12 +16,14 @@ from featcache.system import memory
 
 from .image_summary import Look
 from .nearest_rows import EXACT, Pairs, pairs_above, pairs_in_cells
-from .picture_alignment import SCALES, Searchable, details
+from .picture_alignment import GLANCE, Searchable, details, independent_details
 from .sketches import MARGIN, SQUARE, SYMMETRIES, Sketches, frequencies, invariants, normalised, shades, turned
 
 _COPY = 0.75  # correlation of details from which two pictures show one exposure; see near_duplicates
-_HOPEFUL = 0.35  # at every third scale; of copies the least was 0.41, and 98 in 100 other pairs are below
-_GLIMPSED = 0.5  # of halved pictures, where there are many: of copies the least was 0.62, 95 in 100 neighbours are below
+_HOPEFUL = 0.35  # at a third of the scales; of copies the least was 0.41, and 98 in 100 other pairs are below
+_GLIMPSED = (
+    0.5  # of halved pictures, where there are many: of copies the least was 0.62, 95 in 100 neighbours are below
+)
 _WORTH_A_LOOK = 0.6  # correlation of details of the squared pictures, without alignment
 _ALIKE = 0.6  # correlation of features about their mean
 _NEIGHBOURS = 2  # of each image that are looked at
@@ -30,6 +32,8 @@ _SAME_STRENGTHS = 0.5  # correlation of what no symmetry changes, about the mean
 _TURNED_AT_MOST = 3  # of each image, that may be it mirrored or turned
 _FILM = 30  # images known to be alike, between which no further pair is looked at
 _SEARCHED = 3_000_000  # bytes of a picture that is compared at every scale
+_FEW_DETAILS = 100  # independent ones, fewer of which prove nothing
+_SAME = 0.995  # correlation of squared pictures, which then has to
 _AT_ONCE = 1024  # pairs
 _MEAN_OF = 20_000  # rows
 _Rows = Callable[[np.ndarray], np.ndarray]  # gives rows by their positions
@@ -78,8 +82,8 @@ def near_duplicates(
     that are alike in these are compared by each of the eight symmetries, and the best is looked for in the same way.
 
     Of up to 10,000 images each is compared with each; of more, each with those in the cells of
-    :mod:`heads.auditing.nearest_rows`. Between images that are known to be alike, 30 and more, no further pair is looked
-    for: frames of one film are one group all the same.
+    :mod:`heads.auditing.nearest_rows`. Between images that are known to be alike, 30 and more, no further pair is
+    looked for: frames of one film are one group all the same.
 
     On 520 real radiographs, copies (resized, re-encoded, brightened, cropped) reached 0.79 to 1, all other pairs 0.58
     at most, the highest of them two exposures of one patient. Of 30 images that two collections cropped and scaled
@@ -142,9 +146,7 @@ def _about_the_mean(rows: np.ndarray) -> np.ndarray:
     return normalised(rows - rows.mean(axis=0))
 
 
-def _within_cells(
-    sketches: Sketches, features: np.ndarray | None, first: int | None, seed: int
-) -> tuple[Pairs, Pairs]:
+def _within_cells(sketches: Sketches, features: np.ndarray | None, first: int | None, seed: int) -> tuple[Pairs, Pairs]:
     """The same of many images."""
     some = np.unique(np.linspace(0, len(sketches) - 1, _MEAN_OF).astype(int))
 
@@ -181,15 +183,15 @@ class _Alignment:
     """Candidates that prove to be pairs, by the details of the pictures in their own aspect."""
 
     def __init__(self, looks: Sequence[Look]) -> None:
-        kept = max(16, min(1024, memory.available() // 4 // _SEARCHED))
-        self._film = _Film()
-
+        self._looks, self._film = looks, _Film()
         self._many = len(looks) > EXACT
+        room = memory.available() // 4
 
-        def searchable(position: int, how: str, halved: bool = False) -> Searchable:
+        def searchable(position: int, how: str, halved: bool) -> Searchable:
             return Searchable(turned(looks[position].whole, how), halved)
 
-        self._search = functools.lru_cache(maxsize=kept)(searchable)
+        # Of many images, which come in no order, few are asked for again.
+        self._search = functools.lru_cache(max(16, min(64 if self._many else 1024, room // _SEARCHED)))(searchable)
 
     def pairs(self, candidates: Sequence[tuple[int, int, str]]) -> Iterator[Pair]:
         """Those that show one exposure, in their order."""
@@ -197,18 +199,26 @@ class _Alignment:
             for start in range(0, len(candidates), _AT_ONCE):
                 some = [one for one in candidates[start : start + _AT_ONCE] if not self._film.holds(*one[:2])]
                 for (a, b, how), value in zip(some, pool.map(self._similarity, some), strict=True):
-                    if value >= _COPY:
+                    if value >= _COPY and self._proven(a, b, how):
                         self._film.join(a, b)
                         yield Pair(a, b, min(1.0, value), how)
+
+    def _proven(self, a: int, b: int, how: str) -> bool:
+        """Whether two pictures have details enough to tell, or else are the same all over."""
+        one, other = self._looks[a], self._looks[b]
+        if min(independent_details(one.whole), independent_details(other.whole)) >= _FEW_DETAILS:
+            return True
+        rows = normalised(np.stack([turned(one.square, how), other.square]).reshape(2, -1).astype(np.float32))
+        return bool(rows[0] @ rows[1] >= _SAME)
 
     def _similarity(self, candidate: tuple[int, int, str]) -> float:
         first, second, how = candidate
         if self._many:
-            glimpse = self._search(first, how, True).find(self._search(second, "", True), SCALES[::3])
+            glimpse = self._search(first, how, True).find(self._search(second, "", True), GLANCE)
             if glimpse < _GLIMPSED:
                 return glimpse
-        a, b = self._search(first, how), self._search(second, "")
-        glance = a.find(b, SCALES[::3])
+        a, b = self._search(first, how, False), self._search(second, "", False)
+        glance = a.find(b, GLANCE)
         return glance if glance < _HOPEFUL else max(a.find(b), b.find(a))
 
 

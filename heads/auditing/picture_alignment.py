@@ -17,6 +17,7 @@ from .image_summary import LONG
 
 _BLUR = 1.4  # pixels; coarser is build and pose, which all chests share
 SCALES = tuple(np.geomspace(0.7, 1.43, 21))
+GLANCE = (*SCALES[:10:3], SCALES[10], *SCALES[12::3])  # every third, and as it is
 _WINDOW = 0.7  # share of a picture's sides that is looked for in the other
 
 
@@ -25,6 +26,16 @@ def details(picture: np.ndarray) -> np.ndarray:
     fine = picture.astype(np.float32) - gaussian_filter(picture.astype(np.float32), _BLUR)
     limit = 3 * fine.std()
     return np.clip(fine, -limit, limit)
+
+
+def independent_details(picture: np.ndarray) -> float:
+    """How many details of a picture tell something of their own: the participation ratio of their frequencies.
+
+    Of 77 real radiographs at 128 pixels 465 at least; of 8 x 8 pixels blown up smoothly 60 at most, whose details look
+    like those of any other such picture.
+    """
+    power = np.abs(fft.fft2(details(picture))) ** 2
+    return float(power.sum() ** 2 / max(float((power**2).sum()), 1e-9))
 
 
 class Searchable:

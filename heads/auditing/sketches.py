@@ -90,7 +90,7 @@ def frequencies(waves: np.ndarray, how: str = "") -> np.ndarray:
 
 
 def invariants(waves: np.ndarray) -> np.ndarray:
-    """What no symmetry changes, float32 array of shape (n, 300): how strong each frequency is, whatever its direction."""
+    """What no symmetry changes, float32 array of shape (n, 300): how strong frequencies are, in either direction."""
     tables = np.sqrt(np.abs(waves.reshape(-1, _FREQUENCIES, _FREQUENCIES).astype(np.float32)))
     return np.asarray((tables + tables.transpose(0, 2, 1))[:, *np.triu_indices(_FREQUENCIES)])
 

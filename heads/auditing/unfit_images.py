@@ -23,6 +23,9 @@ _SOME, _NONE = 0.01, 0.0005  # of the pixels of an image that is in colour, and 
 _KIND = 0.9  # of a set's images that are in colour, or grey, from which the others are strays
 
 
+_Found = tuple[str, int, float, float, str]  # fault, position, value, limit, sentence
+
+
 @dataclass(frozen=True)
 class Rule:
     """What makes an image unfit.
@@ -46,7 +49,9 @@ class Rule:
 
 
 RULES = (
-    Rule("tiny", "its shorter side has {:.0f} pixels", lambda of: np.minimum(of["width"], of["height"]), 64, above=False),
+    Rule(
+        "tiny", "its shorter side has {:.0f} pixels", lambda of: np.minimum(of["width"], of["height"]), 64, above=False
+    ),
     Rule("blank", "its greys deviate by {:.1f} levels", lambda of: of["deviation"], 2, above=False),
     Rule("low contrast", "its greys span {:.0f} levels", lambda of: of["spread"], 40, above=False),
     Rule("blurred", "it changes little when blurred again: {:.2f} of 1", lambda of: of["blur"], 0.5, beside=0.1),
@@ -65,7 +70,9 @@ RULES = (
 FAULTS = ("tiny", "blank", "inverted", *(rule.fault for rule in RULES[2:]), "stray colour", "stray grey")
 
 
-def unfit(paths: Sequence[str], properties: np.ndarray, measured: np.ndarray, cells: np.ndarray) -> list[dict[str, Any]]:
+def unfit(
+    paths: Sequence[str], properties: np.ndarray, measured: np.ndarray, cells: np.ndarray
+) -> list[dict[str, Any]]:
     """What is wrong with which images.
 
     Parameters
@@ -81,18 +88,21 @@ def unfit(paths: Sequence[str], properties: np.ndarray, measured: np.ndarray, ce
     """
     of = dict(zip((*PROPERTIES, *MEASURES), (*properties.T, *measured.T), strict=True))
     blank = of["deviation"] < 2
-    found = []
+    found: list[_Found] = []
     for rule in RULES:
         values = rule.value(of)
         limit = rule.limit if rule.beside is None else _limit_beside(values, rule.limit, rule.beside)
         rows = values >= limit if rule.above else values < limit
         if rule.fault not in ("tiny", "blank"):
             rows &= ~blank
-        found += [(rule.fault, row, values[row], limit, rule.said.format(values[row])) for row in np.flatnonzero(rows)]
+        found += [
+            (rule.fault, row, float(values[row]), limit, rule.said.format(values[row]))
+            for row in np.flatnonzero(rows).tolist()
+        ]
     found += [*_negatives(cells), *_strays(of["coloured"])]
     order = {fault: place for place, fault in enumerate(FAULTS)}
     return [
-        {"path": paths[row], "fault": fault, "value": float(value), "limit": float(limit), "said": said}
+        {"path": paths[row], "fault": fault, "value": value, "limit": limit, "said": said}
         for fault, row, value, limit, said in sorted(found, key=lambda one: (order[one[0]], one[1]))
     ]
 
@@ -106,18 +116,24 @@ def _limit_beside(values: np.ndarray, limit: float, least: float) -> float:
     return max(limit, middle + max(least, _DEVIATIONS * deviation))
 
 
-def _negatives(cells: np.ndarray) -> Iterator[tuple[str, int, float, float, str]]:
+def _negatives(cells: np.ndarray) -> Iterator[_Found]:
     alike = shared_shades(cells)
-    for row in np.flatnonzero(alike < AGAINST) if alike is not None else ():
+    if alike is None:
+        return
+    for row in np.flatnonzero(alike < AGAINST).tolist():
         said = f"its shades run against those that the set shares: {alike[row]:.2f}"
-        yield "inverted", int(row), alike[row], AGAINST, said
+        yield "inverted", row, float(alike[row]), AGAINST, said
 
 
-def _strays(coloured: np.ndarray) -> Iterator[tuple[str, int, float, float, str]]:
+def _strays(coloured: np.ndarray) -> Iterator[_Found]:
     """Images in colour among grey ones, and the other way round."""
     if len(coloured) < _FEW:
         return
-    for row in np.flatnonzero(coloured >= _SOME) if (coloured < _SOME).mean() >= _KIND else ():
-        yield "stray colour", int(row), coloured[row], _SOME, f"{coloured[row]:.0%} of its pixels have a colour, in a grey set"
-    for row in np.flatnonzero(coloured < _NONE) if (coloured >= _SOME).mean() >= _KIND else ():
-        yield "stray grey", int(row), coloured[row], _NONE, "none of its pixels has a colour, in a set of colour"
+    if (coloured < _SOME).mean() >= _KIND:
+        for row in np.flatnonzero(coloured >= _SOME).tolist():
+            said = f"{coloured[row]:.0%} of its pixels have a colour, in a grey set"
+            yield "stray colour", row, float(coloured[row]), _SOME, said
+    elif (coloured >= _SOME).mean() >= _KIND:
+        for row in np.flatnonzero(coloured < _NONE).tolist():
+            said = "hardly any of its pixels has a colour, in a set of colour"
+            yield "stray grey", row, float(coloured[row]), _NONE, said

@@ -25,6 +25,7 @@ class _NearCopies(msgspec.Struct):
     labels: tuple[str, str]
     splits: tuple[str, str]
     kind: str
+    how: str = ""
 
 
 class _TornGroup(msgspec.Struct):
@@ -79,6 +80,14 @@ class _Without(msgspec.Struct):
 class _BadFile(msgspec.Struct):
     path: Place
     reason: str
+
+
+class _Unfit(msgspec.Struct):
+    path: Place
+    fault: str
+    value: Finite
+    limit: Finite
+    said: str
 
 
 class _Together(msgspec.Struct):
@@ -138,5 +147,6 @@ class Audit(Run, kw_only=True):
     unbalanced: list[_Unbalanced] = []
     unreadable: list[_BadFile] = []
     quality: dict[str, list[Place]] = {}
+    unfit: list[_Unfit] = []
     leak_inflation: _Inflation | None = None
     against: _Against | None = None

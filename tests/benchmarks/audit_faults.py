@@ -59,7 +59,9 @@ def lesions(count: int, seed: int = 0) -> list[Image.Image]:
     pictures = []
     for number in range(count):
         skin = rng.uniform((190, 130, 110), (240, 190, 175))
-        far = np.hypot((rows - rng.normal(150, 15)) / rng.uniform(40, 100), (columns - rng.normal(200, 20)) / rng.uniform(50, 120))
+        far = np.hypot(
+            (rows - rng.normal(150, 15)) / rng.uniform(40, 100), (columns - rng.normal(200, 20)) / rng.uniform(50, 120)
+        )
         angle = np.arctan2(rows - 150, columns - 200)
         far += 0.1 * np.sin(5 * angle + rng.uniform(0, 6)) + 0.05 * np.sin(11 * angle)
         blot = 1 / (1 + np.exp((far - 1) / rng.uniform(0.03, 0.2)))
@@ -105,7 +107,9 @@ def sets(data: list[Path], pictures: Path | None) -> dict[str, list[Image.Image]
     found = {folder.name: of_folder(folder) for folder in data}
     photographs = [Image.fromarray(image) for image in load_sample_images().images]
     if pictures is not None:
-        photographs += [Image.open(path).convert("RGB") for name in PICTURES for path in sorted(pictures.glob(f"{name}.*"))]
+        photographs += [
+            Image.open(path).convert("RGB") for name in PICTURES for path in sorted(pictures.glob(f"{name}.*"))
+        ]
         tissue = [Image.open(pictures / f"{name}.png").convert("RGB") for name in ("ihc",)]
         found["tissue"] = cut(tissue, 100, 2)
         surfaces = [Image.open(pictures / f"{name}.png").convert("L") for name in ("brick", "grass", "gravel", "moon")]
@@ -147,7 +151,9 @@ def lettered(image: Image.Image) -> Image.Image:
 
 def tinted(image: Image.Image) -> Image.Image:
     """As a phone takes a film: bluish."""
-    return Image.merge("RGB", [image.convert("L").point(lambda value, gain=gain: int(value * gain)) for gain in (0.75, 0.85, 1)])
+    return Image.merge(
+        "RGB", [image.convert("L").point(lambda value, gain=gain: int(value * gain)) for gain in (0.75, 0.85, 1)]
+    )
 
 
 PLANTED: dict[str, Callable[[Image.Image], Image.Image]] = {
@@ -196,12 +202,18 @@ def bound(hits: int, count: int) -> float:
     return 1.0 if hits == count else float(beta.ppf(0.95, hits + 1, count - hits))
 
 
+def say(*cells: object) -> None:
+    """A row of a table."""
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)  # noqa: T201
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--pictures", type=Path)
     asked = parser.parse_args()
-    print("| set | images | called unfit | at most | by |\n| --- | --- | --- | --- | --- |")
+    say("set", "images", "called unfit", "at most", "by")
+    say(*["---"] * 5)
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for name, images in sets(asked.data, asked.pictures).items():
         images = [image.convert("L") if image.mode not in ("L", "RGB") else image for image in images]
@@ -209,7 +221,8 @@ def main() -> None:
         faults = sound.called()
         unfit_ones = set().union(*faults.values())
         by = ", ".join(f"{fault} {len(rows)}" for fault, rows in faults.items() if rows)
-        print(f"| {name} | {len(images)} | {len(unfit_ones)} | {bound(len(unfit_ones), len(images)):.3f} | {by} |", flush=True)
+        row = (name, len(images), len(unfit_ones), f"{bound(len(unfit_ones), len(images)):.3f}", by)
+        say(*row)
         grey = (sound.measured[:, MEASURES.index("coloured")] < 0.01).mean() > 0.9
         for fault, plant in PLANTED.items():
             if fault == ("stray grey" if grey else "stray colour"):
@@ -221,10 +234,10 @@ def main() -> None:
                 hits += len(sound.with_rows(own, planted).called()[fault] & set(np.flatnonzero(own).tolist()))
             found.setdefault(fault, {})[name] = (hits, len(images))
     names = list(next(iter(found.values())))
-    print(f"\n| planted | {' | '.join(names)} |\n| --- |{' --- |' * len(names)}")
-    for fault, row in found.items():
-        cells = [f"{row[name][0] / row[name][1]:.2f}" if name in row else "" for name in names]
-        print(f"| {fault} | {' | '.join(cells)} |")
+    say("planted", *names)
+    say(*["---"] * (1 + len(names)))
+    for fault, hits_of in found.items():
+        say(fault, *(f"{hits_of[name][0] / hits_of[name][1]:.2f}" if name in hits_of else "" for name in names))
 
 
 if __name__ == "__main__":
