@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.ndimage import find_objects, label
 
 _LONGEST = 1024  # pixels of the longer side; of larger pictures a smaller one is read
-_BRIGHT = 0.9  # of the brightest level, that letters have at least
+_BRIGHT = 0.8  # of the brightest level, that letters have at least
 _LOWEST, _HIGHEST = 6, 0.08  # of letters: pixels, and a share of the picture's height
 _APART = 60  # grey levels between a letter and what is around it
 _MOST = 4000  # parts; of a picture of more nothing is said
