@@ -69,8 +69,8 @@ def audit(
     seed : int, optional
         Of folds, forests and samples.
     limit : int, optional
-        Images of the set to look at; of more, a random sample of whole groups is taken, as it is where memory does not
-        hold a look at each. The warnings then say so.
+        Images of the set to look at; of more, a random sample of whole groups is taken, and the warnings say so. All by
+        default.
     out : str or path-like, optional
         Folder for ``run.json``, ``near_duplicates.csv``, ``faults.csv``, ``confounding.csv``, figures, and
         ``manifest.csv``, the readable images and their metadata with splits that tear nothing apart and, where the data
@@ -82,17 +82,17 @@ def audit(
     -------
     dict
         ``images`` (looked at) ``of`` (there are), ``duplicates near_duplicates split_leaks group_leaks shortcuts
-        without_shortcuts confounding absent unbalanced leak_inflation unreadable quality against warnings`` and more,
-        as ``run.json`` holds it.
+        without_shortcuts confounding absent unbalanced leak_inflation unreadable quality unfit against warnings`` and
+        more, as ``run.json`` holds it.
 
     Raises
     ------
     DataError
         No images, or no such targets to learn.
     UsageError
-        ``out`` is there and not empty, ``limit`` is below 2, or memory holds no look at 50 images.
+        ``out`` is there and not empty, ``limit`` is below 2, or memory does not hold an audit of so many images.
     StoreError
-        ``cache`` or ``out`` cannot be written to.
+        ``cache`` or ``out`` cannot be written to, or the disk has no room for looks at the images.
 
     See Also
     --------

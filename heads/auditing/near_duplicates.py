@@ -28,7 +28,8 @@ _WORTH_A_LOOK = 0.6  # correlation of details of the squared pictures, without a
 _ALIKE = 0.6  # correlation of features about their mean
 _NEIGHBOURS = 2  # of each image that are looked at
 _ALIKE_AT_MOST = 10  # of each image that have the same details: frames of one film would all pair up
-_SAME_STRENGTHS = 0.5  # correlation of what no symmetry changes, about the mean of the set
+_SAME_STRENGTHS = 0.4  # correlation of what no symmetry changes, about the mean of the set
+_SAME_TURNED = 0.5  # correlation of details by the best symmetry
 _TURNED_AT_MOST = 3  # of each image, that may be it mirrored or turned
 _FILM = 30  # images known to be alike, between which no further pair is looked at
 _SEARCHED = 3_000_000  # bytes of a picture that is compared at every scale
@@ -174,7 +175,7 @@ def _mirrored_or_turned(sketches: Sketches, pairs: Sequence[tuple[int, int]]) ->
         there = frequencies(sketches.details[b])
         products = [(frequencies(sketches.details[a], how) * there).sum(axis=1) for how in SYMMETRIES]
         best, names = np.argmax(products, axis=0), tuple(SYMMETRIES)
-        for place in np.flatnonzero((best > 0) & (np.max(products, axis=0) >= _WORTH_A_LOOK)):
+        for place in np.flatnonzero((best > 0) & (np.max(products, axis=0) >= _SAME_TURNED)):
             chosen.append((int(a[place]), int(b[place]), names[best[place]]))
     return chosen
 

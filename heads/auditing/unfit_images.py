@@ -87,7 +87,7 @@ def unfit(
     ``path fault value limit said`` of each image and fault, by fault; ``limit`` is what the value is beyond.
     """
     of = dict(zip((*PROPERTIES, *MEASURES), (*properties.T, *measured.T), strict=True))
-    blank = of["deviation"] < 2
+    blank, tiny = of["deviation"] < 2, np.minimum(of["width"], of["height"]) < 64
     found: list[_Found] = []
     for rule in RULES:
         values = rule.value(of)
@@ -95,6 +95,8 @@ def unfit(
         rows = values >= limit if rule.above else values < limit
         if rule.fault not in ("tiny", "blank"):
             rows &= ~blank
+        if rule.fault == "blurred":
+            rows &= ~tiny  # as all that is blown up
         found += [
             (rule.fault, row, float(values[row]), limit, rule.said.format(values[row]))
             for row in np.flatnonzero(rows).tolist()
