@@ -3,7 +3,8 @@ r"""Which images an audit calls unfit, of sets that are not, and how many of pla
     python tests/benchmarks/audit_faults.py --data xrays/ --data more_xrays/ --pictures site-packages/skimage/data
 
 Sets of pictures of other kinds are cut from what scikit-learn and scikit-image ship, or drawn. Each fault is planted in
-one image of 20 of 100 of each set, in turns, so that each of these has it once. The bound is Clopper and Pearson's, one-sided.
+one of 20 images, of some 100 of each set, in turns, so that each of these has it once. The bound is Clopper and
+Pearson's, one-sided.
 """
 
 from __future__ import annotations
