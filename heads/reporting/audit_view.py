@@ -16,7 +16,7 @@ from .run_reader import Collected
 from .thumbnails import data_uri
 
 _PAIRS, _ROWS = 6, 15
-_UNFIT = 4  # pictures of each fault
+_UNFIT = 3  # pictures of each fault
 _PROBES, _AT_ONCE = 16, 24  # that are shown where there are more than the latter
 _PAIR_SIDE = 128  # pixels
 _SHOWN = 0.05  # p of a row that is shown

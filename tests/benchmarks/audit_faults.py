@@ -3,7 +3,7 @@ r"""Which images an audit calls unfit, of sets that are not, and how many of pla
     python tests/benchmarks/audit_faults.py --data xrays/ --data more_xrays/ --pictures site-packages/skimage/data
 
 Sets of pictures of other kinds are cut from what scikit-learn and scikit-image ship, or drawn. Each fault is planted in
-one of 20 images, of some 100 of each set, in turns, so that each of these has it once. The bound is Clopper and
+one of 20 images, of 100 of each set, in turns, so that each of these has it once. The bound is Clopper and
 Pearson's, one-sided.
 """
 
@@ -28,7 +28,6 @@ from heads.auditing.sketches import sketch
 from heads.auditing.unfit_images import FAULTS, unfit
 
 EACH = 20  # one image of so many has the fault
-PLANTED_IN = 100  # images of a set
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket", "camera", "motorcycle_left", "hubble_deep_field", "retina")
 
 
@@ -217,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--planted", type=int, default=100, help="Images of a set in which faults are planted.")
     asked = parser.parse_args()
     say("set", "images", "called unfit", "at most", "by")
     say(*["---"] * 5)
@@ -233,8 +233,8 @@ def main() -> None:
         for fault, plant in PLANTED.items():
             if fault == ("stray grey" if grey else "stray colour"):
                 continue
-            some = images[:: -(-len(images) // PLANTED_IN)]
-            there = sound.take(np.arange(0, len(images), -(-len(images) // PLANTED_IN)))
+            step = -(-len(images) // asked.planted)
+            some, there = images[::step], sound.take(np.arange(0, len(images), step))
             planted = seen(plant(image) for image in some)
             hits = 0
             for turn in range(EACH):
