@@ -179,8 +179,12 @@ def recoded(image: Image.Image, side: int = 180, quality: int = 60) -> Image.Ima
 def test_copies_across_splits_are_found(size, pool, tmp_path):
     images, labels = list(pool[:size]), coin(size)
     splits = ["train" if number % 4 else "test" for number in range(size)]
-    # Of images 1, 2 and 3, which are in train: the same file, one re-encoded, one brighter; all put in test.
-    images += [pool[1], recoded(pool[2]), ImageEnhance.Brightness(recoded(pool[3], 230)).enhance(1.25)]
+    # Of images 1, 2 and 3, which are in train: the same file, one re-encoded and mirrored, one brighter; in test.
+    images += [
+        pool[1],
+        recoded(pool[2]).transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        ImageEnhance.Brightness(recoded(pool[3], 230)).enhance(1.25),
+    ]
     labels, splits = labels + labels[1:4], splits + ["test"] * 3
     data = lay_out(tmp_path / "data", images, labels, splits)
     result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
@@ -188,6 +192,9 @@ def test_copies_across_splits_are_found(size, pool, tmp_path):
         {"image0001.png", f"image{size:04d}.png"}
     ]
     assert found(result) == {frozenset((f"image{k:04d}.png", f"image{size + k - 1:04d}.png")) for k in (2, 3)}
+    assert sorted(pair["how"] for pair in result["near_duplicates"]) == ["", "mirrored"]
+    with open(tmp_path / "o" / "near_duplicates.csv") as file:
+        assert [row["how"] for row in csv.DictReader(file)] == [pair["how"] for pair in result["near_duplicates"]]
     assert result["split_leaks"] == {"duplicates": 1, "near_duplicates": 2}
     assert any(
         text.startswith("leak: 1 set of identical files and 2 pairs of near-copies in different splits")
@@ -302,7 +309,11 @@ def test_faulty_images_are_told_apart(pool, tmp_path):
     assert [one["fault"] for one in result["unfit"]] == ["tiny", "blank", "inverted", "low contrast"]
     assert [entry["path"] for entry in result["unreadable"]] == [str(broken)]
     assert "images: 1 cannot be read" in result["warnings"]
-    assert len((tmp_path / "o" / "faults.csv").read_text().splitlines()) == 6
+    with open(tmp_path / "o" / "faults.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["fault"] for row in rows] == ["tiny", "blank", "inverted", "low contrast", "unreadable"]
+    assert float(rows[0]["value"]) == 40
+    assert rows[0]["said"] == "its shorter side has 40 pixels"
     assert str(broken) not in (tmp_path / "o" / "manifest.csv").read_text()
 
 

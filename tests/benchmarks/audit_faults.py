@@ -217,11 +217,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--planted", type=int, default=100, help="Images of a set in which faults are planted.")
+    parser.add_argument("--most", type=int, default=500, help="Images of a set.")
     asked = parser.parse_args()
     say("set", "images", "called unfit", "at most", "by")
     say(*["---"] * 5)
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for name, images in sets(asked.data, asked.pictures).items():
+        images = images[: asked.most]
         images = [image.convert("L") if image.mode not in ("L", "RGB") else image for image in images]
         sound = seen(images)
         faults = sound.called()
@@ -230,7 +232,7 @@ def main() -> None:
         row = (name, len(images), len(unfit_ones), f"{bound(len(unfit_ones), len(images)):.3f}", by)
         say(*row)
         grey = (sound.measured[:, MEASURES.index("coloured")] < 0.01).mean() > 0.9
-        for fault, plant in PLANTED.items():
+        for fault, plant in PLANTED.items() if asked.planted else ():
             if fault == ("stray grey" if grey else "stray colour"):
                 continue
             step = -(-len(images) // asked.planted)
@@ -241,6 +243,8 @@ def main() -> None:
                 own = np.arange(len(some)) % EACH == turn
                 hits += len(there.with_rows(own, planted).called()[fault] & set(np.flatnonzero(own).tolist()))
             found.setdefault(fault, {})[name] = (hits, len(some))
+    if not found:
+        return
     names = list(next(iter(found.values())))
     say("planted", *names)
     say(*["---"] * (1 + len(names)))
