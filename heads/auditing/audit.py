@@ -19,14 +19,16 @@ from featcache.extraction.planning import choose_data, row_keys
 from featcache.features.labelled_features import Features
 from featcache.features.pooled_rows import read_or_stay
 from featcache.store.store import Store
+from featcache.system.user_paths import expanded
 from featcache.system.write_access import require_writable
 
 from ..evaluation.run_folder import require_out, run_folder
 from . import audit_record
 from .audit_files import clean, write_audit
-from .audited_images import AuditedImages, look_at, sampled
+from .audited_images import AuditedImages, look_at, require_memory, sampled
 from .audited_targets import targets_elsewhere, targets_of
 from .findings import compare_sets, examine
+from .kept_looks import KeptLooks
 from .messages import warnings_of
 
 _log = logging.getLogger(__name__)
@@ -67,8 +69,8 @@ def audit(
     seed : int, optional
         Of folds, forests and samples.
     limit : int, optional
-        Images of the set to look at; of more, a random sample of whole groups is taken, as it is where memory does not
-        hold a look at each. The warnings then say so.
+        Images of the set to look at; of more, a random sample of whole groups is taken, and the warnings say so. All by
+        default.
     out : str or path-like, optional
         Folder for ``run.json``, ``near_duplicates.csv``, ``faults.csv``, ``confounding.csv``, figures, and
         ``manifest.csv``, the readable images and their metadata with splits that tear nothing apart and, where the data
@@ -80,17 +82,17 @@ def audit(
     -------
     dict
         ``images`` (looked at) ``of`` (there are), ``duplicates near_duplicates split_leaks group_leaks shortcuts
-        without_shortcuts confounding absent unbalanced leak_inflation unreadable quality against warnings`` and more,
-        as ``run.json`` holds it.
+        without_shortcuts confounding absent unbalanced leak_inflation unreadable quality unfit against warnings`` and
+        more, as ``run.json`` holds it.
 
     Raises
     ------
     DataError
         No images, or no such targets to learn.
     UsageError
-        ``out`` is there and not empty, ``limit`` is below 2, or memory holds no look at 50 images.
+        ``out`` is there and not empty, ``limit`` is below 2, or memory does not hold an audit of so many images.
     StoreError
-        ``cache`` or ``out`` cannot be written to.
+        ``cache`` or ``out`` cannot be written to, or the disk has no room for looks at the images.
 
     See Also
     --------
@@ -123,54 +125,56 @@ def audit(
     learns = as_task(task, classes)
     require_out(out)
     require_writable(cache)
-    with Store(cache) as store:
-        dataset = choose_data(store, data, group_regex)
-        found = learns.targets(dataset)
-        every = dataset.take(found.rows)
-        second = None if against is None else choose_data(store, against, group_regex)
-        dataset, second = sampled(every, second, limit, seed)
-        own = look_at(store, dataset, on_progress)
-        other = None if second is None else look_at(store, second, on_progress)
-        # The record is kept with all images that it speaks for.
-        keys = own.keys if dataset is every else [key for key in row_keys(store, every.paths)[0] if key is not None]
-        feature_set, features = _features(store, own, other)
-    if len(own.looks) < 2:
-        raise DataError(
-            f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad
-        )
-    on_progress("looking for copies", 0)
-    with run_folder(out, "audit", learns.name) as folder:
-        targets = targets_of(learns, found, every, own.dataset)
-        findings, pairs = examine(own, targets, features, seed)
-        if other is not None and against is not None:
-            others = targets_elsewhere(learns, found.names, other.dataset)
-            name = filesystems.locate(against)
-            findings["against"] = compare_sets(own, other, targets, others, features, name, seed)
-        splits, findings["unbalanced"] = clean(own, targets, pairs, seed)
-        result = {
-            "verb": "audit",
-            "finished": datetime.now().isoformat(timespec="seconds"),
-            "data": dataset.root,
-            "task": learns.name,
-            "learns": about_task(learns),
-            "classes": list(found.names),
-            "images": len(own.dataset),
-            "of": len(own.dataset) if dataset is every else len(every),
-            "groups": len(set(own.dataset.groups)),
-            "features": feature_set,
-            **findings,
-            "warnings": [],
-            "synthetic": dataset.synthetic,
-            "seed": seed,
-            "run": str(folder),
-            "seconds": round(time.perf_counter() - started, 2),
-        }
-        result["warnings"] = warnings_of(result)
-        write_audit(folder, result, own, other, splits)
-        links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
-        record = audit_record.AuditRecord(result["warnings"], links, str(folder))
-        audit_record.write_record(cache, keys, record, learns)
-        return result
+    with KeptLooks(expanded(cache).absolute()) as kept:
+        with Store(cache) as store:
+            dataset = choose_data(store, data, group_regex)
+            found = learns.targets(dataset)
+            every = dataset.take(found.rows)
+            second = None if against is None else choose_data(store, against, group_regex)
+            dataset = sampled(every, limit, seed)
+            require_memory(len(dataset) + (0 if second is None else len(second)))
+            own = look_at(store, kept, dataset, on_progress)
+            other = None if second is None else look_at(store, kept, second, on_progress)
+            # The record is kept with all images that it speaks for.
+            keys = own.keys if dataset is every else [key for key in row_keys(store, every.paths)[0] if key is not None]
+            feature_set, features = _features(store, own, other)
+        if len(own.looks) < 2:
+            raise DataError(
+                f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad
+            )
+        on_progress("looking for copies", 0)
+        with run_folder(out, "audit", learns.name) as folder:
+            targets = targets_of(learns, found, every, own.dataset)
+            findings, pairs = examine(own, targets, features, seed)
+            if other is not None and against is not None:
+                others = targets_elsewhere(learns, found.names, other.dataset)
+                name = filesystems.locate(against)
+                findings["against"] = compare_sets(own, other, targets, others, features, name, seed)
+            splits, findings["unbalanced"] = clean(own, targets, pairs, seed)
+            result = {
+                "verb": "audit",
+                "finished": datetime.now().isoformat(timespec="seconds"),
+                "data": dataset.root,
+                "task": learns.name,
+                "learns": about_task(learns),
+                "classes": list(found.names),
+                "images": len(own.dataset),
+                "of": len(own.dataset) if dataset is every else len(every),
+                "groups": len(set(own.dataset.groups)),
+                "features": feature_set,
+                **findings,
+                "warnings": [],
+                "synthetic": dataset.synthetic,
+                "seed": seed,
+                "run": str(folder),
+                "seconds": round(time.perf_counter() - started, 2),
+            }
+            result["warnings"] = warnings_of(result)
+            write_audit(folder, result, own, other, splits)
+            links = [(own.keys[pair.a], own.keys[pair.b]) for pair in pairs]
+            record = audit_record.AuditRecord(result["warnings"], links, str(folder))
+            audit_record.write_record(cache, keys, record, learns)
+            return result
 
 
 def audited(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..evaluation.canvas import save_figure
 from ..evaluation.run_folder import data_title, origin_note, write_json, write_table
@@ -16,7 +18,8 @@ from .metadata_probes import of_interest
 from .near_duplicates import Pair, merged_groups
 
 _CONFOUNDING = ("column", "label", "strength", "p", "groups")
-_PAIR_COLUMNS = ("similarity", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b")
+_PAIR_COLUMNS = ("similarity", "kind", "path_a", "path_b", "label_a", "label_b", "split_a", "split_b", "how")
+_FAULT_COLUMNS = ("path", "fault", "value", "limit", "said")
 
 
 Splits = tuple[list[str], list[str]]
@@ -61,11 +64,11 @@ def write_audit(
 
 def _write_tables(folder: Path, result: dict[str, Any]) -> None:
     listed = result["near_duplicates"] + (result["against"]["near_duplicates"] if result["against"] else [])
-    rows = [(p["similarity"], p["kind"], p["a"], p["b"], *p["labels"], *p["splits"]) for p in listed]
+    rows = [(p["similarity"], p["kind"], p["a"], p["b"], *p["labels"], *p["splits"], p["how"]) for p in listed]
     write_table(folder / "near_duplicates.csv", _PAIR_COLUMNS, rows)
-    faults = [(path, fault) for fault, paths in result["quality"].items() for path in paths]
-    faults += [(entry["path"], entry["reason"]) for entry in result["unreadable"]]
-    write_table(folder / "faults.csv", ("path", "fault"), faults)
+    faults = [tuple(one[name] for name in _FAULT_COLUMNS) for one in result["unfit"]]
+    faults += [(one["path"], "unreadable", "", "", one["reason"]) for one in result["unreadable"]]
+    write_table(folder / "faults.csv", _FAULT_COLUMNS, faults)
     if result["confounding"]:
         rows = [tuple(one[name] for name in _CONFOUNDING) for one in result["confounding"]]
         write_table(folder / "confounding.csv", _CONFOUNDING, rows)
@@ -87,10 +90,18 @@ def _write_figures(folder: Path, result: dict[str, Any], own: AuditedImages, oth
     title += origin_note(dataset)
     if result["shortcuts"]:
         save_figure(audit_plots.probes(result["shortcuts"], title), folder / "shortcuts.png")
-    pictures = dict(zip(dataset.paths, (look.whole for look in own.looks), strict=True))
-    if result["near_duplicates"]:
-        save_figure(audit_plots.pairs(result["near_duplicates"], pictures, title), folder / "near_duplicates.png")
+    pairs = result["near_duplicates"]
+    if pairs:
+        save_figure(audit_plots.pairs(pairs, _pictures(pairs, own), title), folder / "near_duplicates.png")
     if other is not None and result["against"]["near_duplicates"]:
-        pictures |= dict(zip(other.dataset.paths, (look.whole for look in other.looks), strict=True))
+        pairs = result["against"]["near_duplicates"]
+        pictures = _pictures(pairs, own) | _pictures(pairs, other)
         title = f"{title}, against {other.dataset.root}"
-        save_figure(audit_plots.pairs(result["against"]["near_duplicates"], pictures, title), folder / "against.png")
+        save_figure(audit_plots.pairs(pairs, pictures, title), folder / "against.png")
+
+
+def _pictures(pairs: Sequence[Mapping[str, Any]], images: AuditedImages) -> dict[str, np.ndarray]:
+    """The pictures that a figure of these pairs shows, by path."""
+    shown = {pair[side] for pair in audit_plots.shown(pairs) for side in ("a", "b")}
+    places = [place for place, path in enumerate(images.dataset.paths) if path in shown]
+    return {images.dataset.paths[place]: images.looks[place].whole for place in places}

@@ -56,21 +56,27 @@ def probes(rows: Sequence[Mapping[str, Any]], caption: str = "") -> Figure:
     return figure
 
 
+def shown(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of pairs, those that :func:`pairs` draws."""
+    return gravest_first(rows)[:_SHOWN]
+
+
 def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray], caption: str = "") -> Figure:
     """The pairs that matter most side by side: labels in conflict first, then across splits, then the most alike."""
-    shown = gravest_first(rows)[:_SHOWN]
-    columns = 3 if len(shown) > 4 else 2
-    down = -(-len(shown) // columns)
-    more = f"; the first {len(shown)} of {len(rows)} pairs" if len(rows) > len(shown) else ""
+    drawn = shown(rows)
+    columns = 3 if len(drawn) > 4 else 2
+    down = -(-len(drawn) // columns)
+    more = f"; the first {len(drawn)} of {len(rows)} pairs" if len(rows) > len(drawn) else ""
     figure, axes = canvas(4.2 * columns, 0.5 + 2.35 * down, caption + more, columns, down)
-    for axis, row in zip(axes, shown, strict=False):
+    for axis, row in zip(axes, drawn, strict=False):
         left, right = (_framed(pictures[row[side]]) for side in ("a", "b"))
         axis.imshow(
             np.concatenate([left, np.full((LONG, 4), 255, np.uint8), right], axis=1), cmap="gray", vmin=0, vmax=255
         )
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-        head = f"alike {row['similarity']:.2f}" + (f", {row['kind']}" if row["kind"] != "same class" else "")
+        said = [row["kind"]] if row["kind"] != "same class" else []
+        head = ", ".join([f"alike {row['similarity']:.2f}", *filter(None, [row["how"]]), *said])
         names = [
             " ".join(part for part in (split, label) if part)
             for split, label in zip(row["splits"], row["labels"], strict=True)
@@ -79,7 +85,7 @@ def pairs(rows: Sequence[Mapping[str, Any]], pictures: Mapping[str, np.ndarray],
         axis.set_xlabel(
             "   |   ".join(f"{_short(row[side])} ({name})" for side, name in zip("ab", names, strict=True)), fontsize=6
         )
-    for axis in axes[len(shown) :]:
+    for axis in axes[len(drawn) :]:
         axis.set_visible(False)
     return figure
 

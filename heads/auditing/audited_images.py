@@ -1,25 +1,32 @@
-"""The images that an audit looks at: all of a set, or a random part of it that memory has room for."""
+"""The images that an audit looks at: all of a set, or the random part of it that was asked for."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from featcache.data import decoding, filesystems
 from featcache.data.dataset import Dataset
 from featcache.errors import BadImage, UsageError
 from featcache.extraction.planning import row_keys
 from featcache.store.store import Store
 from featcache.system import memory
+from featcache.system.interrupts import reading
 
 from ..evaluation.run_folder import data_title
-from .image_summary import Look, take_looks
+from .image_summary import Look, look
+from .kept_looks import KeptLooks, Looks
+from .sketches import Sketches, sketch
 
 _log = logging.getLogger(__name__)
-_BYTES_AN_IMAGE = 100_000  # that an audit takes at its peak: the look, its details, and what they are compared by
-_LEAST = 50  # images; of fewer, where memory holds no more, an audit says nothing
+_BYTES_AN_IMAGE = 6_000  # that an audit holds at its peak: sketches, numbers, and what they are compared by
+_BYTES_ANYWAY = 100_000_000  # pictures and products held at a time
+_TOGETHER = 512  # images
 
 
 @dataclass(frozen=True)
@@ -29,64 +36,134 @@ class AuditedImages:
     Attributes
     ----------
     dataset : the readable ones.
-    keys, looks : the row key and the look of each of those.
+    keys, looks, sketches : the row key, the look and the sketch of each of those.
+    properties, measured : float arrays of shape (n, 7) each, of the looks.
     bad : the others, with the reason.
     """
 
     dataset: Dataset
     keys: list[bytes]
-    looks: list[Look]
+    looks: Looks
+    sketches: Sketches
+    properties: np.ndarray
+    measured: np.ndarray
     bad: list[BadImage]
 
 
-def sampled(own: Dataset, other: Dataset | None, limit: int | None, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Both sets, or of each a random part that memory has room for.
+def sampled(own: Dataset, limit: int | None, seed: int) -> Dataset:
+    """The set, or so many images of it that were asked for, in whole groups drawn at random.
 
-    Raises :class:`UsageError` for a limit below two, and where memory holds no look at 50 images.
+    Raises :class:`UsageError` for a limit below two.
     """
-    if limit is not None and limit < 2:
+    if limit is None:
+        return own
+    if limit < 2:
         raise UsageError(f"--limit {limit}: expected at least 2 images")
-    count = len(own) + (0 if other is None else len(other))
-    share = min(1.0, memory.available() / (count * _BYTES_AN_IMAGE))
-    if share * len(own) < min(_LEAST, len(own)):
-        wanted = memory.resident() + count * _BYTES_AN_IMAGE
+    return _part(own, limit, seed)
+
+
+def require_memory(count: int) -> None:
+    """Raise :class:`UsageError` where memory does not hold an audit of so many images."""
+    wanted = _BYTES_ANYWAY + count * _BYTES_AN_IMAGE
+    if memory.available() < wanted:
         raise UsageError(
             f"memory: {_megabytes(memory.available())} are left beside the {_megabytes(memory.resident())} that the "
-            f"process holds, too little for a look at {min(_LEAST, len(own))} images; allow {_megabytes(wanted)} for "
-            f"all {count}"
+            f"process holds, an audit of {count:,} images takes {_megabytes(wanted)}; allow "
+            f"{_megabytes(memory.resident() + wanted)}, or look at fewer (--limit N)"
         )
-    own = _part(own, min(len(own) if limit is None else limit, int(share * len(own))), seed)
-    return own, None if other is None else _part(other, int(share * len(other)), seed)
 
 
-def look_at(store: Store, dataset: Dataset, on_progress: Callable[[str, int], None]) -> AuditedImages:
-    """Take a look at each image; ``on_progress`` is called with what is going on and the number of images done."""
+def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callable[[str, int], None]) -> AuditedImages:
+    """Take a look at each image, or read the one that is kept of it.
+
+    ``on_progress`` is called with what is going on and the number of images done.
+    """
     keys, unreadable = row_keys(store, dataset.paths)
-    there = [i for i, key in enumerate(keys) if key is not None]
+    there = [(row, key) for row, key in enumerate(keys) if key is not None]
+    kept.require_room(sum(key not in kept for _, key in there))
     name = data_title(dataset.root, dataset.synthetic)
-    looks, bad = take_looks([dataset.paths[i] for i in there], lambda done: on_progress(f"{name}: looking", done))
-    good = [i for i, look in zip(there, looks, strict=True) if look is not None]
-    good_keys = [key for i in good if (key := keys[i]) is not None]
-    good_looks = [look for look in looks if look is not None]
-    return AuditedImages(dataset.take(good), good_keys, good_looks, unreadable + bad)
+    rows: list[int] = []
+    bad: list[BadImage] = []
+    columns: list[tuple[np.ndarray, ...]] = []
+    with reading(os.cpu_count(), "look") as pool:
+        for start in range(0, len(there), _TOGETHER):
+            some = there[start : start + _TOGETHER]
+            found = list(pool.map(lambda one: _look(kept, dataset.paths[one[0]], one[1]), some))
+            bad += [
+                BadImage(dataset.paths[row], one)
+                for (row, _), one in zip(some, found, strict=True)
+                if isinstance(one, str)
+            ]
+            good = [(row, key, one) for (row, key), one in zip(some, found, strict=True) if not isinstance(one, str)]
+            kept.keep((key, one.look) for _, key, one in good if one.fresh)
+            rows += [row for row, _, _ in good]
+            columns += [
+                tuple(np.stack(parts) for parts in zip(*(one.columns for _, _, one in good), strict=True))
+            ] * bool(good)
+            on_progress(f"{name}: looking", start + len(some))
+    waves, cells, properties, measured = (
+        (np.concatenate(parts) for parts in zip(*columns, strict=True)) if columns else (np.empty((0, 0)),) * 4
+    )
+    own_keys = [key for row in rows if (key := keys[row]) is not None]
+    return AuditedImages(
+        dataset.take(rows),
+        own_keys,
+        Looks(kept, own_keys),
+        Sketches(waves, cells),
+        properties,
+        measured,
+        unreadable + bad,
+    )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A look, what is held of it, and whether it has to be kept."""
+
+    look: Look
+    columns: tuple[np.ndarray, ...]
+    fresh: bool
+
+
+def _look(kept: KeptLooks, path: str, key: bytes) -> _Taken | str:
+    """The look at a file, or why there is none."""
+    one = kept.get(key)
+    fresh = one is None
+    if one is None:
+        try:
+            data = filesystems.read(path)
+            if hashlib.sha256(data).digest() != key:
+                return "it changed while it was read"
+            one = look(data)
+        except (OSError, decoding.ImageError) as error:
+            return str(getattr(error, "strerror", None) or error)
+    return _Taken(one, (*sketch(one.square), one.properties, one.measured), fresh)
 
 
 def _part(dataset: Dataset, most: int, seed: int) -> Dataset:
     """At most so many images in whole groups drawn at random; the dataset itself where it has no more."""
     if len(dataset) <= most:
         return dataset
-    _, of_group = np.unique(np.asarray(dataset.groups, str), return_inverse=True)
+    taken = whole_groups(dataset.groups, most, seed)
+    _log.warning(
+        "audit: looking at %d of the %d images of %s, a random sample of whole groups",
+        len(taken),
+        len(dataset),
+        dataset.root,
+    )
+    return dataset.take(taken.tolist())
+
+
+def whole_groups(groups: Sequence[str], most: int, seed: int) -> np.ndarray:
+    """Positions of at most so many images, in whole groups drawn at random; of all where there are no more."""
+    if len(groups) <= most:
+        return np.arange(len(groups))
+    _, of_group = np.unique(np.asarray(groups, str), return_inverse=True)
     sizes = np.bincount(of_group)
     drawn = np.random.default_rng(seed).permutation(len(sizes))
     taken = np.zeros(len(sizes), bool)
     taken[drawn[np.cumsum(sizes[drawn]) <= most]] = True
-    _log.warning(
-        "audit: looking at %d of the %d images of %s, a random sample of whole groups",
-        int(sizes[taken].sum()),
-        len(dataset),
-        dataset.root,
-    )
-    return dataset.take(np.flatnonzero(taken[of_group]).tolist())
+    return np.flatnonzero(taken[of_group])
 
 
 def _megabytes(count: float) -> str:

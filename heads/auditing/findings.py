@@ -11,17 +11,16 @@ import numpy as np
 from featcache.data.dataset import Dataset
 
 from ..evaluation.splits import merged
-from .audited_images import AuditedImages
+from .audited_images import AuditedImages, whole_groups
 from .audited_targets import AuditedTargets
 from .confounding import absent, confounded, set_differences
-from .image_summary import inverted
 from .leakage import FOLDS, leak_inflation
 from .metadata_probes import of_interest
 from .near_duplicates import Pair, exact_duplicates, merged_groups, near_duplicates
 from .shortcut_probes import Answer, answers_of, shortcuts
+from .unfit_images import FAULTS, unfit
 from .without_shortcuts import without_shortcuts
 
-_FAULTS = ("tiny", "blank", "inverted", "low contrast")
 _ROWS = 5000  # that probes learn from at most: more change no verdict
 _GRAVE = ("label conflict", "across splits")  # kinds of pairs, what misleads most first
 
@@ -40,13 +39,12 @@ def examine(
     """
     dataset, looks = images.dataset, images.looks
     mine = None if features is None else features[: len(images.keys)]
-    squares = np.stack([look.square for look in looks])
     copies = exact_duplicates(images.keys)
-    near = _pairs_once(images, copies, squares, mine)
+    near = _pairs_once(images, copies, mine, seed)
     pairs = near + [Pair(group[0], position, 1.0) for group in copies for position in group[1:]]
     groups = merged_groups(dataset.groups, [(pair.a, pair.b) for pair in pairs])
     task, y, names = targets.task, targets.y, targets.names
-    rows = np.asarray(squares[:, ::4, ::4].reshape(len(y), -1), np.float32) if mine is None else mine
+    faults = unfit(dataset.paths, images.properties, images.measured, images.sketches.cells)
     described = [_described(dataset, pair, targets) for pair in near]
     columns = of_interest(dataset, task, names)
     some = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
@@ -74,9 +72,10 @@ def examine(
         "without_shortcuts": None if mine is None else _without(mine[some], answers, probes, seed),
         "confounding": confounded(columns, task, y, names, groups, seed),
         "absent": absent({name: columns[name] for name in columns if name not in same}, task, y, names, groups),
-        "leak_inflation": leak_inflation(rows, _strata(targets, groups), groups, seed),
+        "leak_inflation": _leak_inflation(images, targets, mine, groups, seed),
         "unreadable": [{"path": image.path, "reason": image.reason} for image in images.bad],
-        "quality": _quality(images),
+        "quality": _quality(faults),
+        "unfit": faults,
         "against": None,
     }
     return findings, pairs
@@ -101,9 +100,7 @@ def compare_sets(
     name : of the second set.
     seed : of permutations.
     """
-    squares = np.stack([look.square for look in own.looks + other.looks])
-    wholes = [look.whole for look in own.looks + other.looks]
-    pairs = near_duplicates(squares, wholes, features, first=len(own.looks))
+    pairs = near_duplicates(own.looks + other.looks, own.sketches + other.sketches, features, len(own.looks), seed)
     mine, theirs = (of_interest(images.dataset, targets.task, targets.names) for images in (own, other))
     return {
         "data": name,
@@ -125,14 +122,28 @@ def gravest_first(pairs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
 
 
 def _pairs_once(
-    images: AuditedImages, copies: Sequence[Sequence[int]], squares: np.ndarray, features: np.ndarray | None
+    images: AuditedImages, copies: Sequence[Sequence[int]], features: np.ndarray | None, seed: int
 ) -> list[Pair]:
     """Near-duplicates, of copies of one file the first alone: all would pair up else."""
     again = {position for group in copies for position in group[1:]}
     once = np.array([position for position in range(len(images.keys)) if position not in again])
-    wholes = [images.looks[position].whole for position in once]
-    pairs = near_duplicates(squares[once], wholes, None if features is None else features[once])
-    return [Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity) for pair in pairs]
+    own = None if features is None else features[once] if again else features
+    pairs = near_duplicates(images.looks.take(once), images.sketches.take(once), own, seed=seed)
+    return [Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity, pair.how) for pair in pairs]
+
+
+def _leak_inflation(
+    images: AuditedImages, targets: AuditedTargets, features: np.ndarray | None, groups: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """How much torn groups overestimate, by features or small pictures; of many images by some, groups whole."""
+    some = whole_groups(groups, _ROWS, seed)
+    if len(some) < 2:
+        return None
+    if features is None:
+        rows = np.stack([images.looks[row].square[::4, ::4].ravel() for row in some]).astype(np.float32)
+    else:
+        rows = features[some]
+    return leak_inflation(rows, _strata(targets, groups)[some], np.asarray(groups, str)[some], seed)
 
 
 def _without(
@@ -158,13 +169,12 @@ def _strata(targets: AuditedTargets, groups: Sequence[str]) -> np.ndarray:
     return merged(strata, np.asarray(groups, str), FOLDS)
 
 
-def _quality(images: AuditedImages) -> dict[str, list[str]]:
+def _quality(faults: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Paths by what is wrong with the image."""
-    quality: dict[str, list[str]] = {fault: [] for fault in _FAULTS}
-    for path, look, negative in zip(images.dataset.paths, images.looks, inverted(images.looks), strict=True):
-        for fault in [*look.faults(), *["inverted"] * negative]:
-            quality[fault].append(path)
-    return {fault.replace(" ", "_"): paths for fault, paths in quality.items()}
+    quality: dict[str, list[str]] = {fault.replace(" ", "_"): [] for fault in FAULTS}
+    for one in faults:
+        quality[one["fault"].replace(" ", "_")].append(one["path"])
+    return quality
 
 
 def _copies(dataset: Dataset, group: Sequence[int], targets: AuditedTargets) -> dict[str, Any]:
@@ -189,6 +199,7 @@ def _described(
         "a": a.paths[pair.a],
         "b": b.paths[second],
         "similarity": round(pair.similarity, 4),
+        "how": pair.how,
         "labels": [targets.told[pair.a], others.told[second]],
         "splits": splits,
         "groups": [a.groups[pair.a], b.groups[second]],

@@ -10,6 +10,12 @@ from .subject import words_for
 
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether metrics on these images can be trusted"
 _KINDS = ("shortcut", "column", "leak", "labels", "copies", "images", "balance", "sample")
+_FAULTS = {  # that cannot be said with "is" and their name
+    "odd_aspect": ("has an odd aspect", "have an odd aspect"),
+    "burnt-in_text": ("has burnt-in text", "have burnt-in text"),
+    "stray_colour": ("is in colour, in a grey set", "are in colour, in a grey set"),
+    "stray_grey": ("is grey, in a set of colour", "are grey, in a set of colour"),
+}
 _MATTERS = 0.02  # of a score, that comes from a shortcut at least
 _SKEWED = 4  # times as many images of one class as of another
 
@@ -152,7 +158,8 @@ def _images(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"images: {len(result['unreadable'])} cannot be read"
     for fault, paths in result["quality"].items():
         if paths:
-            yield f"images: {len(paths)} {'are' if len(paths) > 1 else 'is'} {fault.replace('_', ' ')}"
+            is_so, are_so = _FAULTS.get(fault, (f"is {fault.replace('_', ' ')}", f"are {fault.replace('_', ' ')}"))
+            yield f"images: {len(paths)} {are_so if len(paths) > 1 else is_so}"
 
 
 def _balance(result: Mapping[str, Any]) -> Iterator[str]:

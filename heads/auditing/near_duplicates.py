@@ -1,47 +1,60 @@
-"""Images that show the same exposure: copies, and copies that were resized, re-encoded, brightened or cropped."""
+"""Images that show the same exposure: copies, and copies that were resized, re-encoded, cropped, mirrored or turned."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
-from scipy import fft
-from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from featcache.system import memory
 
-from .image_summary import SQUARE
+from .image_summary import Look
+from .nearest_rows import EXACT, Pairs, pairs_above, pairs_in_cells
+from .picture_alignment import GLANCE, Searchable, details, independent_details
+from .sketches import MARGIN, SQUARE, SYMMETRIES, Sketches, frequencies, invariants, normalised, shades, turned
 
 _COPY = 0.75  # correlation of details from which two pictures show one exposure; see near_duplicates
-_HOPEFUL = 0.35  # at every third scale; of copies the least was 0.41, and 98 in 100 other pairs are below
+_HOPEFUL = 0.35  # at a third of the scales; of copies the least was 0.41, and 98 in 100 other pairs are below
+_GLIMPSED = (
+    0.5  # of halved pictures, where there are many: of copies the least was 0.62, 95 in 100 neighbours are below
+)
 _WORTH_A_LOOK = 0.6  # correlation of details of the squared pictures, without alignment
 _ALIKE = 0.6  # correlation of features about their mean
 _NEIGHBOURS = 2  # of each image that are looked at
 _ALIKE_AT_MOST = 10  # of each image that have the same details: frames of one film would all pair up
-_BLUR = 1.4  # pixels; coarser is build and pose, which all chests share
-_MARGIN = 3
-_PAD = 128  # holds the longest picture: windows that lie wholly in it need no more
-_SCALES = tuple(np.geomspace(0.7, 1.43, 21))
-_WINDOW = 0.7  # share of a picture's sides that is looked for in the other
-_BLOCK = 2048
-_PRODUCTS = 50_000_000  # between rows, held at a time
+_SAME_STRENGTHS = 0.4  # correlation of what no symmetry changes, about the mean of the set
+_SAME_TURNED = 0.5  # correlation of details by the best symmetry
+_TURNED_AT_MOST = 3  # of each image, that may be it mirrored or turned
+_FILM = 30  # images known to be alike, between which no further pair is looked at
 _SEARCHED = 3_000_000  # bytes of a picture that is compared at every scale
+_FEW_DETAILS = 100  # independent ones, fewer of which prove nothing
+_SAME = 0.995  # correlation of squared pictures, which then has to
+_AT_ONCE = 1024  # pairs
+_MEAN_OF = 20_000  # rows
+_Rows = Callable[[np.ndarray], np.ndarray]  # gives rows by their positions
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images, by position, and the correlation of their details, up to 1."""
+    """Two images, by position.
+
+    Attributes
+    ----------
+    a, b : positions.
+    similarity : correlation of their details, up to 1.
+    how : what makes the second of the first, a name of :data:`heads.auditing.sketches.SYMMETRIES`; turns are clockwise.
+    """
 
     a: int
     b: int
     similarity: float
+    how: str = ""
 
 
 def exact_duplicates(keys: Sequence[bytes]) -> list[list[int]]:
@@ -53,42 +66,47 @@ def exact_duplicates(keys: Sequence[bytes]) -> list[list[int]]:
 
 
 def near_duplicates(
-    squares: np.ndarray, wholes: Sequence[np.ndarray], features: np.ndarray | None = None, first: int | None = None
+    looks: Sequence[Look],
+    sketches: Sketches,
+    features: np.ndarray | None = None,
+    first: int | None = None,
+    seed: int = 0,
 ) -> list[Pair]:
     """Pairs that show one exposure, most alike first.
 
     Two steps. Candidates are pairs whose squared pictures have the same details, and the two nearest neighbours of each
     image by coarse shades and, where there are any, by features of a backbone: these forgive a crop, which moves every
-    pixel. Then the middle of one picture is
-    looked for in the other, at 21 scales and every place, by normalised cross-correlation (Lewis 1995) of details:
-    what is left of a picture without its coarse shades, which all chests share.
+    pixel. Then the middle of one picture is looked for in the other, at 21 scales and every place, by normalised
+    cross-correlation of details (:mod:`heads.auditing.picture_alignment`).
+
+    A copy that was mirrored or turned has frequencies of the same strengths (:mod:`heads.auditing.sketches`): images
+    that are alike in these are compared by each of the eight symmetries, and the best is looked for in the same way.
+
+    Of up to 10,000 images each is compared with each; of more, each with those in the cells of
+    :mod:`heads.auditing.nearest_rows`. Between images that are known to be alike, 30 and more, no further pair is
+    looked for: frames of one film are one group all the same.
 
     On 520 real radiographs, copies (resized, re-encoded, brightened, cropped) reached 0.79 to 1, all other pairs 0.58
     at most, the highest of them two exposures of one patient. Of 30 images that two collections cropped and scaled
-    differently, 26 were found; without features, 24. Mirrored copies are not.
+    differently, 26 were found; without features, 24.
 
     Parameters
     ----------
-    squares : uint8 array of shape (n, 64, 64).
-    wholes : n uint8 arrays, the same pictures in their own aspect.
+    looks : n looks.
+    sketches : of the same images.
     features : array of shape (n, d), or None.
     first : where given, only pairs of one image before this position and one from it on.
+    seed : of the cells.
     """
-    candidates = _same_details(squares, first) | _neighbours(_shades(squares), first)
-    if features is not None:
-        candidates |= _neighbours(features, first)
-    kept = max(16, min(1024, memory.available() // 4 // _SEARCHED))
-    search = functools.lru_cache(maxsize=kept)(lambda position: _Searchable(wholes[position]))
-
-    def similarity(pair: tuple[int, int]) -> float:
-        a, b = (search(position) for position in pair)
-        glance = a.find(b, _SCALES[::3])
-        return glance if glance < _HOPEFUL else max(a.find(b), b.find(a))
-
-    ordered = sorted(candidates)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compare") as pool:
-        similarities = list(pool.map(similarity, ordered))
-    pairs = [Pair(a, b, min(1.0, value)) for (a, b), value in zip(ordered, similarities, strict=True) if value >= _COPY]
+    if len(looks) <= EXACT:
+        plain, alike = _each_with_each(looks, sketches, features, first)
+    else:
+        plain, alike = _within_cells(sketches, features, first, seed)
+    alignment = _Alignment(looks)
+    pairs = list(alignment.pairs([(a, b, "") for a, b in sorted(plain)]))
+    found = {(pair.a, pair.b) for pair in pairs}
+    others = [(a, b) for a, b in sorted(alike) if (a, b) not in found]
+    pairs += alignment.pairs(_mirrored_or_turned(sketches, others))
     return sorted(pairs, key=lambda pair: -pair.similarity)
 
 
@@ -104,103 +122,127 @@ def merged_groups(groups: Sequence[str], links: Sequence[tuple[int, int]]) -> li
     ends = np.array(links, dtype=int).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends)), (codes[ends[:, 0]], codes[ends[:, 1]])), shape=(len(names), len(names)))
     _, joined = connected_components(graph, directed=False)
-    first = {label: names[np.flatnonzero(joined == label)[0]] for label in np.unique(joined[codes])}
-    return [str(first[joined[code]]) for code in codes]
+    _, first, of_name = np.unique(joined, return_index=True, return_inverse=True)
+    return names[first[of_name]][codes].tolist()
 
 
-def _same_details(squares: np.ndarray, first: int | None) -> set[tuple[int, int]]:
-    inner = slice(_MARGIN, -_MARGIN)
-    side = SQUARE - 2 * _MARGIN
-    rows = np.empty((len(squares), side * side), np.float32)
-    for row, square in zip(rows, squares, strict=True):
-        row[:] = _details(square)[inner, inner].ravel()
-    return _pairs_above(_normalised(rows), _WORTH_A_LOOK, first, most=_ALIKE_AT_MOST)
+def _each_with_each(
+    looks: Sequence[Look], sketches: Sketches, features: np.ndarray | None, first: int | None
+) -> tuple[Pairs, Pairs]:
+    """Candidates, plain ones and those that may be mirrored or turned, of few images."""
+    inner = slice(MARGIN, -MARGIN)
+    side = SQUARE - 2 * MARGIN
+    fine = np.empty((len(looks), side * side), np.float32)
+    for row, look in zip(fine, looks, strict=True):
+        row[:] = details(look.square)[inner, inner].ravel()
+    plain = pairs_above(normalised(fine), _WORTH_A_LOOK, _ALIKE_AT_MOST, first)
+    plain |= pairs_above(_about_the_mean(shades(sketches.cells)), _ALIKE, _NEIGHBOURS, first)
+    if features is not None:
+        plain |= pairs_above(_about_the_mean(np.asarray(features, np.float32)), _ALIKE, _NEIGHBOURS, first)
+    strengths = _about_the_mean(invariants(sketches.details))
+    return plain, pairs_above(strengths, _SAME_STRENGTHS, _TURNED_AT_MOST, first)
 
 
-def _shades(squares: np.ndarray) -> np.ndarray:
-    """Pictures as 8 x 8 shades, whatever their brightness and contrast."""
-    cells = squares.reshape(len(squares), 8, SQUARE // 8, 8, SQUARE // 8).mean(axis=(2, 4), dtype=np.float32)
-    return _normalised(cells.reshape(len(squares), -1))
+def _about_the_mean(rows: np.ndarray) -> np.ndarray:
+    return normalised(rows - rows.mean(axis=0))
 
 
-def _neighbours(features: np.ndarray, first: int | None) -> set[tuple[int, int]]:
-    rows = np.asarray(features, np.float32)
-    return _pairs_above(_normalised(rows - rows.mean(axis=0)), _ALIKE, first, most=_NEIGHBOURS)
+def _within_cells(sketches: Sketches, features: np.ndarray | None, first: int | None, seed: int) -> tuple[Pairs, Pairs]:
+    """The same of many images."""
+    some = np.unique(np.linspace(0, len(sketches) - 1, _MEAN_OF).astype(int))
+
+    def near(rows: _Rows, least: float, most: int) -> Pairs:
+        return pairs_in_cells(len(sketches), rows, least, most, first, seed)
+
+    def about_the_mean(rows: _Rows) -> _Rows:
+        mean = rows(some).mean(axis=0)
+        return lambda at: normalised(rows(at) - mean)
+
+    plain = near(lambda at: frequencies(sketches.details[at]), _WORTH_A_LOOK, _ALIKE_AT_MOST)
+    plain |= near(about_the_mean(lambda at: shades(sketches.cells[at])), _ALIKE, _NEIGHBOURS)
+    if features is not None:
+        kept = features
+        plain |= near(about_the_mean(lambda at: np.asarray(kept[at], np.float32)), _ALIKE, _NEIGHBOURS)
+    strengths = about_the_mean(lambda at: invariants(sketches.details[at]))
+    return plain, near(strengths, _SAME_STRENGTHS, _TURNED_AT_MOST)
 
 
-def _pairs_above(rows: np.ndarray, least: float, first: int | None, most: int) -> set[tuple[int, int]]:
-    """Pairs of rows of unit length whose product is ``least`` or more; of each row, the ``most`` highest."""
-    pairs: set[tuple[int, int]] = set()
-    block = max(64, min(_BLOCK, _PRODUCTS // max(1, len(rows))))
-    for start in range(0, len(rows), block):
-        products = rows[start : start + block] @ rows.T
-        number, other = np.arange(start, start + len(products))[:, None], np.arange(len(rows))[None]
-        allowed = other != number
-        if first is not None:
-            allowed &= (number < first) != (other < first)
-        products[~allowed] = -1
-        if most < products.shape[1]:
-            kth = np.partition(products, -most, axis=1)[:, -most, None]
-            products[products < kth] = -1
-        for a, b in zip(*np.nonzero(products >= least), strict=True):
-            a = int(a) + start
-            pairs.add((min(a, int(b)), max(a, int(b))))
-    return pairs
+def _mirrored_or_turned(sketches: Sketches, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int, str]]:
+    """Of pairs, those whose details are the same by a symmetry, and better so than as they are; with its name."""
+    chosen = []
+    for start in range(0, len(pairs), _AT_ONCE):
+        a, b = np.array(pairs[start : start + _AT_ONCE]).T
+        there = frequencies(sketches.details[b])
+        products = [(frequencies(sketches.details[a], how) * there).sum(axis=1) for how in SYMMETRIES]
+        best, names = np.argmax(products, axis=0), tuple(SYMMETRIES)
+        for place in np.flatnonzero((best > 0) & (np.max(products, axis=0) >= _SAME_TURNED)):
+            chosen.append((int(a[place]), int(b[place]), names[best[place]]))
+    return chosen
 
 
-def _details(picture: np.ndarray) -> np.ndarray:
-    """What is left without the coarse shades; the brightest letters count no more than three deviations."""
-    fine = picture.astype(np.float32) - gaussian_filter(picture.astype(np.float32), _BLUR)
-    limit = 3 * fine.std()
-    return np.clip(fine, -limit, limit)
+class _Alignment:
+    """Candidates that prove to be pairs, by the details of the pictures in their own aspect."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        self._looks, self._film = looks, _Film()
+        self._many = len(looks) > EXACT
+        room = memory.available() // 4
+
+        def searchable(position: int, how: str, halved: bool) -> Searchable:
+            return Searchable(turned(looks[position].whole, how), halved)
+
+        # Of many images, which come in no order, few are asked for again.
+        self._search = functools.lru_cache(max(16, min(64 if self._many else 1024, room // _SEARCHED)))(searchable)
+
+    def pairs(self, candidates: Sequence[tuple[int, int, str]]) -> Iterator[Pair]:
+        """Those that show one exposure, in their order."""
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compare") as pool:
+            for start in range(0, len(candidates), _AT_ONCE):
+                some = [one for one in candidates[start : start + _AT_ONCE] if not self._film.holds(*one[:2])]
+                for (a, b, how), value in zip(some, pool.map(self._similarity, some), strict=True):
+                    if value >= _COPY and self._proven(a, b, how):
+                        self._film.join(a, b)
+                        yield Pair(a, b, min(1.0, value), how)
+
+    def _proven(self, a: int, b: int, how: str) -> bool:
+        """Whether two pictures have details enough to tell, or else are the same all over."""
+        one, other = self._looks[a], self._looks[b]
+        if min(independent_details(one.whole), independent_details(other.whole)) >= _FEW_DETAILS:
+            return True
+        rows = normalised(np.stack([turned(one.square, how), other.square]).reshape(2, -1).astype(np.float32))
+        return bool(rows[0] @ rows[1] >= _SAME)
+
+    def _similarity(self, candidate: tuple[int, int, str]) -> float:
+        first, second, how = candidate
+        if self._many:
+            glimpse = self._search(first, how, True).find(self._search(second, "", True), GLANCE)
+            if glimpse < _GLIMPSED:
+                return glimpse
+        a, b = self._search(first, how, False), self._search(second, "", False)
+        glance = a.find(b, GLANCE)
+        return glance if glance < _HOPEFUL else max(a.find(b), b.find(a))
 
 
-def _normalised(rows: np.ndarray) -> np.ndarray:
-    """Rows minus their mean, of unit length; in place."""
-    rows -= rows.mean(axis=1, keepdims=True)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return rows
+class _Film:
+    """Images that are known to be alike, in disjoint sets."""
 
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+        self._size: dict[int, int] = {}
 
-class _Searchable:
-    """A picture's details, ready to be searched for the middle of another."""
+    def holds(self, a: int, b: int) -> bool:
+        """Whether both are of one large set."""
+        root = self._root(a)
+        return self._size.get(root, 1) > _FILM and root == self._root(b)
 
-    def __init__(self, whole: np.ndarray) -> None:
-        self._whole = Image.fromarray(whole)
-        self._fine = _details(whole)
-        self.window = functools.lru_cache(maxsize=None)(self._window)
-        self._spectrum = fft.rfft2(self._fine, (_PAD, _PAD))
-        # Sums over windows from cumulative sums, for the deviation under the window.
-        self._sums = [
-            np.pad(values.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-            for values in (self._fine, self._fine**2)
-        ]
+    def join(self, a: int, b: int) -> None:
+        """Note that two are alike."""
+        a, b = self._root(a), self._root(b)
+        if a != b:
+            self._parent[b] = a
+            self._size[a] = self._size.get(a, 1) + self._size.get(b, 1)
 
-    def _window(self, scale: float) -> tuple[np.ndarray, tuple[int, int]]:
-        """Spectrum and shape of the middle of the picture at a scale, of unit length."""
-        size = max(8, round(self._whole.width * scale)), max(8, round(self._whole.height * scale))
-        fine = _details(np.asarray(self._whole.resize(size, Image.Resampling.BILINEAR)))
-        height, width = (round(side * _WINDOW / max(scale, 1)) for side in fine.shape)
-        top, left = (fine.shape[0] - height) // 2, (fine.shape[1] - width) // 2
-        middle = fine[top : top + height, left : left + width]
-        middle = middle - middle.mean()
-        middle = middle / max(float(np.linalg.norm(middle)), 1e-9)
-        return np.conj(fft.rfft2(middle, (_PAD, _PAD))), (height, width)
-
-    def find(self, other: _Searchable, scales: Sequence[float] = _SCALES) -> float:
-        """The highest normalised correlation of the other's middle, at any scale and place, in this picture."""
-        best = -1.0
-        for scale in scales:
-            spectrum, (height, width) = other.window(scale)
-            rows, columns = self._fine.shape[0] - height + 1, self._fine.shape[1] - width + 1
-            if rows < 1 or columns < 1:
-                continue
-            products = fft.irfft2(self._spectrum * spectrum, (_PAD, _PAD))[:rows, :columns]
-            total, squared = (self._window_sums(sums, height, width) for sums in self._sums)
-            deviation = np.sqrt(np.maximum(squared - total**2 / (height * width), 1e-6))
-            best = max(best, float((products / deviation).max()))
-        return best
-
-    @staticmethod
-    def _window_sums(sums: np.ndarray, height: int, width: int) -> np.ndarray:
-        return sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    def _root(self, one: int) -> int:
+        while (above := self._parent.get(one, one)) != one:
+            self._parent[one] = one = self._parent.get(above, above)
+        return one

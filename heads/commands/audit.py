@@ -26,7 +26,7 @@ _ROWS = 8
     "--limit",
     type=click.IntRange(2),
     metavar="N",
-    help="Images to look at; of more, a random sample [default: what memory holds].",
+    help="Images to look at; of more, a random sample of whole groups [default: all].",
 )
 @TASK
 @GROUPS

@@ -25,6 +25,7 @@ class _NearCopies(msgspec.Struct):
     labels: tuple[str, str]
     splits: tuple[str, str]
     kind: str
+    how: str = ""
 
 
 class _TornGroup(msgspec.Struct):
@@ -84,6 +85,9 @@ class _BadFile(msgspec.Struct):
 class _Unfit(msgspec.Struct):
     path: Place
     fault: Line
+    value: Finite
+    limit: Finite
+    said: str
 
 
 class _Together(msgspec.Struct):

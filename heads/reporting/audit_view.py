@@ -16,6 +16,7 @@ from .run_reader import Collected
 from .thumbnails import data_uri
 
 _PAIRS, _ROWS = 6, 15
+_UNFIT = 3  # pictures of each fault
 _PROBES, _AT_ONCE = 16, 24  # that are shown where there are more than the latter
 _PAIR_SIDE = 128  # pixels
 _SHOWN = 0.05  # p of a row that is shown
@@ -32,6 +33,7 @@ _AUDIT: dict[str, Any] = {
     "unbalanced": [],
     "unreadable": [],
     "quality": {},
+    "unfit": [],
     "leak_inflation": None,
     "warnings": [],
     "against": None,
@@ -69,9 +71,10 @@ def audit_view(collected: Collected, images: bool) -> dict[str, Any] | None:
         return None
     audit = {**_AUDIT, **collected.audit.about, "run": collected.audit.folder.name}
     audit["finished"] = collected.audit.finished
-    pairs = gravest_first(audit["near_duplicates"])
+    pairs = gravest_first([{"how": "", **pair} for pair in audit["near_duplicates"]])
     audit["near_duplicates"] = pairs
     audit["shown"] = [_pair(pair, collected.data) for pair in pairs[:_PAIRS]] if images else []
+    audit["faults"] = _faults(audit["quality"], audit["unfit"], collected.data, images)
     audit["shortcuts"] = [{**_PROBE, **probe} for probe in audit["shortcuts"]]
     audit["probes"] = [table for table in (_probes(audit["shortcuts"], *about) for about in _TABLES) if table]
     if rest := audit["without_shortcuts"]:
@@ -107,9 +110,33 @@ def _probes(every: Sequence[Mapping[str, Any]], of: str, title: str, words: str)
     }
 
 
+def _faults(
+    quality: Mapping[str, Sequence[str]], unfit: Sequence[Mapping[str, Any]], root: str, images: bool
+) -> list[dict[str, Any]]:
+    """Each fault with its images, the figures that made them so, and pictures of the first; earlier runs have none."""
+    faults = []
+    for name, paths in quality.items():
+        fault = name.replace("_", " ")
+        said = {one["path"]: one["said"] for one in unfit if one["fault"] == fault}
+        shown = [
+            {"path": _within(path, root), "said": said.get(path, ""), "picture": _picture(path, root)}
+            for path in (paths[:_UNFIT] if images else [])
+        ]
+        rows = [{"path": _within(path, root), "said": said.get(path, "")} for path in paths]
+        if rows:
+            faults.append({"fault": fault, "shown": shown, "rows": rows})
+    return faults
+
+
+def _within(path: str, root: str) -> str:
+    return os.path.relpath(path, root) if path.startswith(root) else path
+
+
+def _picture(path: str, root: str) -> str | None:
+    picture = thumbnail(path if is_url(path) else Path(root) / path, _PAIR_SIDE)
+    return data_uri(picture) if picture else None
+
+
 def _pair(pair: Mapping[str, Any], root: str) -> dict[str, Any]:
-    pictures = [
-        thumbnail(pair[side] if is_url(pair[side]) else Path(root) / pair[side], _PAIR_SIDE) for side in ("a", "b")
-    ]
-    names = {side: os.path.relpath(pair[side], root) for side in ("a", "b") if pair[side].startswith(root)}
-    return {**pair, **names, "pictures": [data_uri(picture) if picture else None for picture in pictures]}
+    names = {side: _within(pair[side], root) for side in ("a", "b")}
+    return {**pair, **names, "pictures": [_picture(pair[side], root) for side in ("a", "b")]}

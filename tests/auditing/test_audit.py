@@ -8,7 +8,6 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,10 @@ import featcache
 from featcache.data.synthetic import draw
 from featcache.errors import DataError, StoreError, UsageError
 from heads import audit, fit_head, open_bundle
-from heads.auditing.image_summary import inverted, look, take_looks
+from heads.auditing.image_summary import look
 from heads.auditing.near_duplicates import merged_groups, near_duplicates
+from heads.auditing.negatives import AGAINST, shared_shades
+from heads.auditing.sketches import Sketches, sketch
 from heads.auditing.subject import words_for
 
 SIZES = (24, *(pytest.param(size, marks=pytest.mark.slow) for size in (60, 160)))
@@ -178,8 +179,12 @@ def recoded(image: Image.Image, side: int = 180, quality: int = 60) -> Image.Ima
 def test_copies_across_splits_are_found(size, pool, tmp_path):
     images, labels = list(pool[:size]), coin(size)
     splits = ["train" if number % 4 else "test" for number in range(size)]
-    # Of images 1, 2 and 3, which are in train: the same file, one re-encoded, one brighter; all put in test.
-    images += [pool[1], recoded(pool[2]), ImageEnhance.Brightness(recoded(pool[3], 230)).enhance(1.25)]
+    # Of images 1, 2 and 3, which are in train: the same file, one re-encoded and mirrored, one brighter; in test.
+    images += [
+        pool[1],
+        recoded(pool[2]).transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        ImageEnhance.Brightness(recoded(pool[3], 230)).enhance(1.25),
+    ]
     labels, splits = labels + labels[1:4], splits + ["test"] * 3
     data = lay_out(tmp_path / "data", images, labels, splits)
     result = audit(data, cache=tmp_path / "cache", out=tmp_path / "o")
@@ -187,6 +192,9 @@ def test_copies_across_splits_are_found(size, pool, tmp_path):
         {"image0001.png", f"image{size:04d}.png"}
     ]
     assert found(result) == {frozenset((f"image{k:04d}.png", f"image{size + k - 1:04d}.png")) for k in (2, 3)}
+    assert sorted(pair["how"] for pair in result["near_duplicates"]) == ["", "mirrored"]
+    with open(tmp_path / "o" / "near_duplicates.csv") as file:
+        assert [row["how"] for row in csv.DictReader(file)] == [pair["how"] for pair in result["near_duplicates"]]
     assert result["split_leaks"] == {"duplicates": 1, "near_duplicates": 2}
     assert any(
         text.startswith("leak: 1 set of identical files and 2 pairs of near-copies in different splits")
@@ -290,10 +298,22 @@ def test_faulty_images_are_told_apart(pool, tmp_path):
         "blank": ["image0001.png"],
         "inverted": ["image0002.png"],
         "low_contrast": ["image0003.png"],
+        "blurred": [],
+        "overexposed": [],
+        "underexposed": [],
+        "odd_aspect": [],
+        "burnt-in_text": [],
+        "stray_colour": [],
+        "stray_grey": [],
     }
+    assert [one["fault"] for one in result["unfit"]] == ["tiny", "blank", "inverted", "low contrast"]
     assert [entry["path"] for entry in result["unreadable"]] == [str(broken)]
     assert "images: 1 cannot be read" in result["warnings"]
-    assert len((tmp_path / "o" / "faults.csv").read_text().splitlines()) == 6
+    with open(tmp_path / "o" / "faults.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["fault"] for row in rows] == ["tiny", "blank", "inverted", "low contrast", "unreadable"]
+    assert float(rows[0]["value"]) == 40
+    assert rows[0]["said"] == "its shorter side has 40 pixels"
     assert str(broken) not in (tmp_path / "o" / "manifest.csv").read_text()
 
 
@@ -337,18 +357,13 @@ def test_warnings_and_groups_travel_with_the_images(pool, tmp_path):
 
 
 @pytest.mark.usefixtures("few_trees", "undrawn")
-@pytest.mark.parametrize("by", ["limit", "memory"])
-def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, monkeypatch):
+def test_a_sample_of_whole_groups_where_it_is_asked_for(pool, tmp_path, monkeypatch):
     data = lay_out(tmp_path / "data", pool[:60], coin(60))
     for number, path in enumerate(sorted(data.rglob("*.png"))):
         path.rename(path.with_name(f"person{number // 3}_virus_{number}.png"))
     where = {"cache": tmp_path / "cache"}
     featcache.extract(data, "pixels", size=24, **where)
-    if by == "memory":
-        monkeypatch.setattr("heads.auditing.audited_images._BYTES_AN_IMAGE", 1)
-        monkeypatch.setattr("heads.auditing.audited_images._LEAST", 20)
-        monkeypatch.setattr("featcache.system.memory.available", lambda: 31)
-    result = audit(data, task="binary", out=tmp_path / "a", limit=31 if by == "limit" else None, **where)
+    result = audit(data, task="binary", out=tmp_path / "a", limit=31, **where)
     assert (result["images"], result["of"]) == (30, 60)
     looked = list(csv.DictReader((tmp_path / "a" / "manifest.csv").open()))
     groups = [row["group"] for row in looked]
@@ -360,6 +375,9 @@ def test_a_sample_of_whole_groups_where_there_are_too_many(by, pool, tmp_path, m
     assert fitted.result["warnings"] == result["warnings"]
     with pytest.raises(UsageError, match="at least 2 images"):
         audit(data, task="binary", out=tmp_path / "b", limit=1, **where)
+    monkeypatch.setattr("featcache.system.memory.available", lambda: 31)
+    with pytest.raises(UsageError, match=r"an audit of 60 images takes .* \(--limit N\)"):
+        audit(data, task="binary", out=tmp_path / "c", **where)
 
 
 @pytest.mark.slow
@@ -406,15 +424,12 @@ def test_crops_are_found_and_patients_told_apart():
         width, height = image.size
         crops.append(image.crop((width // 12, height // 14, width - width // 16, height - height // 10)))
     everything = images + crops
-    squares = np.stack([np.asarray(image.resize((64, 64), Image.Resampling.BOX)) for image in everything])
-    wholes = []
-    for image in everything:
-        scale = 128 / max(image.size)
-        wholes.append(np.asarray(image.resize([round(side * scale) for side in image.size], Image.Resampling.BOX)))
+    looks = looks_of(everything)
+    squares = np.stack([one.square for one in looks])
     # In place of a backbone's features, which bring a crop near its original: coarse shades do it for these.
     features = np.stack([np.asarray(Image.fromarray(s).resize((8, 8), Image.Resampling.BOX)).ravel() for s in squares])
     features = np.concatenate([features[: len(images)], features[:10] + 0.5]).astype(np.float32)
-    pairs = near_duplicates(squares, wholes, features)
+    pairs = near_duplicates(looks, sketches_of(looks), features)
     assert {(pair.a, pair.b) for pair in pairs} == {(k, len(images) + k) for k in range(10)}
 
 
@@ -484,6 +499,15 @@ def digits(count: int) -> list[Image.Image]:
     ]
 
 
+def sketches_of(looks) -> Sketches:
+    return Sketches(*(np.stack(parts) for parts in zip(*(sketch(one.square) for one in looks), strict=True)))
+
+
+def inverted(looks) -> np.ndarray:
+    alike = shared_shades(sketches_of(looks).cells)
+    return np.zeros(len(looks), bool) if alike is None else alike < AGAINST
+
+
 def looks_of(pictures) -> list:
     found = []
     for picture in pictures:
@@ -520,13 +544,18 @@ def test_negatives_among_radiographs_are_found(pool):
 @pytest.mark.parametrize("part", ["xray4", "external", "nih", "hannover"])
 def test_negatives_among_real_radiographs_are_found(part, reference):
     paths = sorted(path for path in (reference / "data" / part).rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))
-    found, _ = take_looks(list(map(str, paths)))
-    upright = [one for one in found if one is not None]
-    assert sum(inverted(upright)) <= 1
+    upright = sketches_of([look(path.read_bytes()) for path in paths]).cells
+
+    def called(cells: np.ndarray) -> np.ndarray:
+        alike = shared_shades(cells)
+        return np.zeros(len(cells), bool) if alike is None else alike < AGAINST
+
+    assert called(upright).sum() <= 1
     negatives = others = 0
     for turn in range(10):  # each image is a negative once, among nine upright ones
-        mixed = [replace(one, square=255 - one.square) if i % 10 == turn else one for i, one in enumerate(upright)]
-        marked = np.array(inverted(mixed))
+        mixed = upright.copy()
+        mixed[turn::10] = 16 * 255 - upright[turn::10]
+        marked = called(mixed)
         negatives += marked[turn::10].sum()
         others += marked.sum() - marked[turn::10].sum()
     assert negatives / len(upright) >= 0.92, f"{negatives} of {len(upright)}"

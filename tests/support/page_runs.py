@@ -84,6 +84,7 @@ AUDIT = {
     },
     "unreadable": [{"path": "a/3.png", "reason": "cut short"}],
     "quality": {"blank": ["a/4.png"]},
+    "unfit": [{"path": "a/4.png", "fault": "blank", "value": 0.5, "limit": 2.0, "said": f"nearly even {HOSTILE}"}],
     "leak_inflation": {"image_wise": 0.97, "group_wise": 0.95, "difference": 0.02, "interval": [0.01, 0.03]},
     "warnings": ["The size of the file gives the class away."],
     "against": None,
