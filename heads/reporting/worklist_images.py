@@ -220,9 +220,11 @@ def torn_groups(facts: Facts) -> list[WorklistRow] | None:
 
 _FAULTS = {
     "tiny": "smaller than 64 pixels",
-    "blank": "of one shade all over",
-    "inverted": "negatives of what the others show",
-    "low contrast": "of few shades of grey",
+    "blank": "one shade all over",
+    "inverted": "the negative of what others show",
+    "low contrast": "few shades of grey",
+    "stray colour": "in colour among grey ones",
+    "stray grey": "grey among ones in colour",
 }
 
 
@@ -234,9 +236,16 @@ def unfit_images(facts: Facts) -> list[WorklistRow] | None:
     faults: dict[str, list[str]] = {}
     for fault, paths in audit.about.get("quality", {}).items():
         faults.setdefault(fault.replace("_", " "), []).extend(map(str, paths))
+    said: dict[tuple[str, str], str] = {}
     for one in audit.about.get("unfit", ()):
-        faults.setdefault(str(one["fault"]).replace("_", " "), []).append(str(one["path"]))
-    rows = [_unfit(facts, fault, tuple(dict.fromkeys(paths))) for fault, paths in faults.items() if paths]
+        fault, path = str(one["fault"]).replace("_", " "), str(one["path"])
+        faults.setdefault(fault, []).append(path)
+        said[fault, path] = str(one["said"])
+    rows = [
+        _unfit(facts, fault, tuple(dict.fromkeys(paths)), said.get((fault, paths[0]), ""))
+        for fault, paths in faults.items()
+        if paths
+    ]
     unreadable = {str(one["path"]): str(one["reason"]) for one in audit.about.get("unreadable", ())}
     if unreadable:
         paths = tuple(unreadable)
@@ -257,17 +266,18 @@ def unfit_images(facts: Facts) -> list[WorklistRow] | None:
     return rows
 
 
-def _unfit(facts: Facts, fault: str, paths: tuple[str, ...]) -> WorklistRow:
+def _unfit(facts: Facts, fault: str, paths: tuple[str, ...], said: str) -> WorklistRow:
+    """A row for a fault; ``said`` is what makes the first of the images have it."""
     tested = sum(facts.part(path) == "test" for path in paths)
     what = _FAULTS.get(fault)
-    are = "are" if len(paths) > 1 else "is"
     return WorklistRow(
         key=f"unfit {fault}",
         source="unfit images",
         kind=f"Unfit images: {fault}",
         stake=facts.change(paths),
-        reason=f"{_count(paths, 'image')} {are} {fault}{f' ({what})' if what else ''}"
-        f"{f', {tested} of them in test' if facts.parts else ''}: {some(facts, paths)}.",
+        reason=f"{fault.capitalize()}{f' ({what})' if what else ''}: {_count(paths, 'image')}"
+        f"{f', {tested} of them in test' if facts.parts else ''}: {some(facts, paths)}"
+        f"{f'; of the first: {said}' if said else ''}.",
         to_do="Look at them; leave out what shows nothing of the subject, and keep the rest.",
         images=paths,
         choices=(Choice(f"Leave out {_count(paths, 'image')}", LEAVE_OUT, paths),),
