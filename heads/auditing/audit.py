@@ -25,10 +25,10 @@ from featcache.system.write_access import require_writable
 from ..evaluation.run_folder import require_out, run_folder
 from . import audit_record
 from .audit_files import clean, write_audit
-from .audited_images import AuditedImages, look_at, require_memory, sampled
+from .audited_images import AuditedImages, require_memory, sampled, summarise
 from .audited_targets import targets_elsewhere, targets_of
 from .findings import compare_sets, examine
-from .kept_looks import KeptLooks
+from .kept_summaries import KeptSummaries
 from .messages import warnings_of
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def audit(
     UsageError
         ``out`` is there and not empty, ``limit`` is below 2, or memory does not hold an audit of so many images.
     StoreError
-        ``cache`` or ``out`` cannot be written to, or the disk has no room for looks at the images.
+        ``cache`` or ``out`` cannot be written to, or the disk has no room for summaries of the images.
 
     See Also
     --------
@@ -125,7 +125,7 @@ def audit(
     learns = as_task(task, classes)
     require_out(out)
     require_writable(cache)
-    with KeptLooks(expanded(cache).absolute()) as kept:
+    with KeptSummaries(expanded(cache).absolute()) as kept:
         with Store(cache) as store:
             dataset = choose_data(store, data, group_regex)
             found = learns.targets(dataset)
@@ -133,14 +133,14 @@ def audit(
             second = None if against is None else choose_data(store, against, group_regex)
             dataset = sampled(every, limit, seed)
             require_memory(len(dataset) + (0 if second is None else len(second)))
-            own = look_at(store, kept, dataset, on_progress)
-            other = None if second is None else look_at(store, kept, second, on_progress)
+            own = summarise(store, kept, dataset, on_progress)
+            other = None if second is None else summarise(store, kept, second, on_progress)
             # The record is kept with all images that it speaks for.
             keys = own.keys if dataset is every else [key for key in row_keys(store, every.paths)[0] if key is not None]
             feature_set, features = _features(store, own, other)
-        if len(own.looks) < 2:
+        if len(own.summaries) < 2:
             raise DataError(
-                f"{dataset.root}: {len(own.looks)} of {len(dataset)} images can be read; nothing to audit", own.bad
+                f"{dataset.root}: {len(own.summaries)} of {len(dataset)} images can be read; nothing to audit", own.bad
             )
         on_progress("looking for copies", 0)
         with run_folder(out, "audit", learns.name) as folder:

@@ -104,4 +104,4 @@ def _pictures(pairs: Sequence[Mapping[str, Any]], images: AuditedImages) -> dict
     """The pictures that a figure of these pairs shows, by path."""
     shown = {pair[side] for pair in audit_plots.shown(pairs) for side in ("a", "b")}
     places = [place for place, path in enumerate(images.dataset.paths) if path in shown]
-    return {images.dataset.paths[place]: images.looks[place].whole for place in places}
+    return {images.dataset.paths[place]: images.summaries[place].whole for place in places}

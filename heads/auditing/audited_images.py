@@ -19,8 +19,8 @@ from featcache.system import memory
 from featcache.system.interrupts import reading
 
 from ..evaluation.run_folder import data_title
-from .image_summary import Look, look
-from .kept_looks import KeptLooks, Looks
+from .image_summary import ImageSummary, summary_of
+from .kept_summaries import KeptSummaries, Summaries
 from .sketches import Sketches, sketch
 
 _log = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ class AuditedImages:
     Attributes
     ----------
     dataset : the readable ones.
-    keys, looks, sketches : the row key, the look and the sketch of each of those.
-    properties, measured : float arrays of shape (n, 7) each, of the looks.
+    keys, summaries, sketches : the row key, the summary and the sketch of each of those.
+    properties, measured : float arrays of shape (n, 7) each, of the summaries.
     bad : the others, with the reason.
     """
 
     dataset: Dataset
     keys: list[bytes]
-    looks: Looks
+    summaries: Summaries
     sketches: Sketches
     properties: np.ndarray
     measured: np.ndarray
@@ -73,8 +73,10 @@ def require_memory(count: int) -> None:
         )
 
 
-def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callable[[str, int], None]) -> AuditedImages:
-    """Take a look at each image, or read the one that is kept of it.
+def summarise(
+    store: Store, kept: KeptSummaries, dataset: Dataset, on_progress: Callable[[str, int], None]
+) -> AuditedImages:
+    """Summarise each image, or read the summary that is kept of it.
 
     ``on_progress`` is called with what is going on and the number of images done.
     """
@@ -85,17 +87,17 @@ def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callab
     rows: list[int] = []
     bad: list[BadImage] = []
     columns: list[tuple[np.ndarray, ...]] = []
-    with reading(os.cpu_count(), "look") as pool:
+    with reading(os.cpu_count(), "summary") as pool:
         for start in range(0, len(there), _TOGETHER):
             some = there[start : start + _TOGETHER]
-            found = list(pool.map(lambda one: _look(kept, dataset.paths[one[0]], one[1]), some))
+            found = list(pool.map(lambda one: _summary(kept, dataset.paths[one[0]], one[1]), some))
             bad += [
                 BadImage(dataset.paths[row], one)
                 for (row, _), one in zip(some, found, strict=True)
                 if isinstance(one, str)
             ]
             good = [(row, key, one) for (row, key), one in zip(some, found, strict=True) if not isinstance(one, str)]
-            kept.keep((key, one.look) for _, key, one in good if one.fresh)
+            kept.keep((key, one.summary) for _, key, one in good if one.fresh)
             rows += [row for row, _, _ in good]
             columns += [
                 tuple(np.stack(parts) for parts in zip(*(one.columns for _, _, one in good), strict=True))
@@ -108,7 +110,7 @@ def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callab
     return AuditedImages(
         dataset.take(rows),
         own_keys,
-        Looks(kept, own_keys),
+        Summaries(kept, own_keys),
         Sketches(waves, cells),
         properties,
         measured,
@@ -118,15 +120,15 @@ def look_at(store: Store, kept: KeptLooks, dataset: Dataset, on_progress: Callab
 
 @dataclass(frozen=True)
 class _Taken:
-    """A look, what is held of it, and whether it has to be kept."""
+    """A summary, what is held of it, and whether it has to be kept."""
 
-    look: Look
+    summary: ImageSummary
     columns: tuple[np.ndarray, ...]
     fresh: bool
 
 
-def _look(kept: KeptLooks, path: str, key: bytes) -> _Taken | str:
-    """The look at a file, or why there is none."""
+def _summary(kept: KeptSummaries, path: str, key: bytes) -> _Taken | str:
+    """The summary of a file, or why there is none."""
     one = kept.get(key)
     fresh = one is None
     if one is None:
@@ -134,7 +136,7 @@ def _look(kept: KeptLooks, path: str, key: bytes) -> _Taken | str:
             data = filesystems.read(path)
             if hashlib.sha256(data).digest() != key:
                 return "it changed while it was read"
-            one = look(data)
+            one = summary_of(data)
         except (OSError, decoding.ImageError) as error:
             return str(getattr(error, "strerror", None) or error)
     return _Taken(one, (*sketch(one.square), one.properties, one.measured), fresh)

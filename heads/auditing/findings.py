@@ -37,7 +37,7 @@ def examine(
     features : array of shape (n, d), of which the first rows are those of these images; or None.
     seed : of folds and forests.
     """
-    dataset, looks = images.dataset, images.looks
+    dataset, summaries = images.dataset, images.summaries
     mine = None if features is None else features[: len(images.keys)]
     copies = exact_duplicates(images.keys)
     near = _pairs_once(images, copies, mine, seed)
@@ -47,9 +47,9 @@ def examine(
     faults = unfit(dataset.paths, images.properties, images.measured, images.sketches.cells)
     described = [_described(dataset, pair, targets) for pair in near]
     columns = of_interest(dataset, task, names)
-    some = np.sort(np.random.default_rng(seed).permutation(len(looks))[:_ROWS])
+    some = np.sort(np.random.default_rng(seed).permutation(len(summaries))[:_ROWS])
     answers = answers_of(
-        [looks[row] for row in some],
+        [summaries[row] for row in some],
         task,
         y[some],
         names,
@@ -100,11 +100,13 @@ def compare_sets(
     name : of the second set.
     seed : of permutations.
     """
-    pairs = near_duplicates(own.looks + other.looks, own.sketches + other.sketches, features, len(own.looks), seed)
+    pairs = near_duplicates(
+        own.summaries + other.summaries, own.sketches + other.sketches, features, len(own.summaries), seed
+    )
     mine, theirs = (of_interest(images.dataset, targets.task, targets.names) for images in (own, other))
     return {
         "data": name,
-        "images": len(other.looks),
+        "images": len(other.summaries),
         "near_duplicates": [_described(own.dataset, pair, targets, other.dataset, others) for pair in pairs],
         "shared_images": len({pair.b for pair in pairs}),
         "metadata": set_differences(mine, theirs, own.dataset.groups, other.dataset.groups, seed),
@@ -128,7 +130,7 @@ def _pairs_once(
     again = {position for group in copies for position in group[1:]}
     once = np.array([position for position in range(len(images.keys)) if position not in again])
     own = None if features is None else features[once] if again else features
-    pairs = near_duplicates(images.looks.take(once), images.sketches.take(once), own, seed=seed)
+    pairs = near_duplicates(images.summaries.take(once), images.sketches.take(once), own, seed=seed)
     return [Pair(int(once[pair.a]), int(once[pair.b]), pair.similarity, pair.how) for pair in pairs]
 
 
@@ -140,7 +142,7 @@ def _leak_inflation(
     if len(some) < 2:
         return None
     if features is None:
-        rows = np.stack([images.looks[row].square[::4, ::4].ravel() for row in some]).astype(np.float32)
+        rows = np.stack([images.summaries[row].square[::4, ::4].ravel() for row in some]).astype(np.float32)
     else:
         rows = features[some]
     return leak_inflation(rows, _strata(targets, groups)[some], np.asarray(groups, str)[some], seed)

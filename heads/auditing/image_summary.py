@@ -23,7 +23,7 @@ PROPERTIES = ("width", "height", "aspect", "channels", "bytes", "bytes per pixel
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageSummary:
     """One image at a glance.
 
     Attributes
@@ -44,8 +44,8 @@ class Look:
     measured: np.ndarray
 
 
-def look(data: bytes) -> Look:
-    """A look at an encoded image.
+def summary_of(data: bytes) -> ImageSummary:
+    """The summary of an encoded image.
 
     Raises :class:`featcache.data.decoding.ImageError` where it cannot be decoded.
     """
@@ -56,7 +56,7 @@ def look(data: bytes) -> Look:
     squashed = np.asarray(grey.resize((256, 256), Image.Resampling.BILINEAR), np.float32)
     scale = LONG / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return Look(
+    return ImageSummary(
         np.array([width, height, width / height, *_of_file(data, width * height)], np.float64),
         np.asarray(grey.resize((SQUARE, SQUARE), Image.Resampling.BOX)),
         np.asarray(grey.resize(size, Image.Resampling.BOX)),

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from featcache.system import memory
 
-from .image_summary import Look
+from .image_summary import ImageSummary
 from .nearest_rows import EXACT, Pairs, pairs_above, pairs_in_cells
 from .picture_alignment import GLANCE, Searchable, details, independent_details
 from .sketches import MARGIN, SQUARE, SYMMETRIES, Sketches, frequencies, invariants, normalised, shades, turned
@@ -66,7 +66,7 @@ def exact_duplicates(keys: Sequence[bytes]) -> list[list[int]]:
 
 
 def near_duplicates(
-    looks: Sequence[Look],
+    summaries: Sequence[ImageSummary],
     sketches: Sketches,
     features: np.ndarray | None = None,
     first: int | None = None,
@@ -92,17 +92,17 @@ def near_duplicates(
 
     Parameters
     ----------
-    looks : n looks.
+    summaries : n summaries.
     sketches : of the same images.
     features : array of shape (n, d), or None.
     first : where given, only pairs of one image before this position and one from it on.
     seed : of the cells.
     """
-    if len(looks) <= EXACT:
-        plain, alike = _each_with_each(looks, sketches, features, first)
+    if len(summaries) <= EXACT:
+        plain, alike = _each_with_each(summaries, sketches, features, first)
     else:
         plain, alike = _within_cells(sketches, features, first, seed)
-    alignment = _Alignment(looks)
+    alignment = _Alignment(summaries)
     pairs = list(alignment.pairs([(a, b, "") for a, b in sorted(plain)]))
     found = {(pair.a, pair.b) for pair in pairs}
     others = [(a, b) for a, b in sorted(alike) if (a, b) not in found]
@@ -127,14 +127,14 @@ def merged_groups(groups: Sequence[str], links: Sequence[tuple[int, int]]) -> li
 
 
 def _each_with_each(
-    looks: Sequence[Look], sketches: Sketches, features: np.ndarray | None, first: int | None
+    summaries: Sequence[ImageSummary], sketches: Sketches, features: np.ndarray | None, first: int | None
 ) -> tuple[Pairs, Pairs]:
     """Candidates, plain ones and those that may be mirrored or turned, of few images."""
     inner = slice(MARGIN, -MARGIN)
     side = SQUARE - 2 * MARGIN
-    fine = np.empty((len(looks), side * side), np.float32)
-    for row, look in zip(fine, looks, strict=True):
-        row[:] = details(look.square)[inner, inner].ravel()
+    fine = np.empty((len(summaries), side * side), np.float32)
+    for row, summary in zip(fine, summaries, strict=True):
+        row[:] = details(summary.square)[inner, inner].ravel()
     plain = pairs_above(normalised(fine), _WORTH_A_LOOK, _ALIKE_AT_MOST, first)
     plain |= pairs_above(_about_the_mean(shades(sketches.cells)), _ALIKE, _NEIGHBOURS, first)
     if features is not None:
@@ -183,13 +183,13 @@ def _mirrored_or_turned(sketches: Sketches, pairs: Sequence[tuple[int, int]]) ->
 class _Alignment:
     """Candidates that prove to be pairs, by the details of the pictures in their own aspect."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self._looks, self._film = looks, _Film()
-        self._many = len(looks) > EXACT
+    def __init__(self, summaries: Sequence[ImageSummary]) -> None:
+        self._summaries, self._film = summaries, _Film()
+        self._many = len(summaries) > EXACT
         room = memory.available() // 4
 
         def searchable(position: int, how: str, halved: bool) -> Searchable:
-            return Searchable(turned(looks[position].whole, how), halved)
+            return Searchable(turned(summaries[position].whole, how), halved)
 
         # Of many images, which come in no order, few are asked for again.
         self._search = functools.lru_cache(max(16, min(64 if self._many else 1024, room // _SEARCHED)))(searchable)
@@ -206,7 +206,7 @@ class _Alignment:
 
     def _proven(self, a: int, b: int, how: str) -> bool:
         """Whether two pictures have details enough to tell, or else are the same all over."""
-        one, other = self._looks[a], self._looks[b]
+        one, other = self._summaries[a], self._summaries[b]
         if min(independent_details(one.whole), independent_details(other.whole)) >= _FEW_DETAILS:
             return True
         rows = normalised(np.stack([turned(one.square, how), other.square]).reshape(2, -1).astype(np.float32))

@@ -16,7 +16,7 @@ from PIL import Image
 from featcache.data.tasks import Task
 
 from ..evaluation.label_permutation import Predicted, joint_p_values
-from .image_summary import SQUARE, Look
+from .image_summary import SQUARE, ImageSummary
 from .metadata_probes import Column, follows, told_by, worth_asking
 from .questions import MEASURES, Measure, Question, ask, held_out
 
@@ -32,25 +32,25 @@ class Probe:
     """What a classifier gets to see: a name, the numbers, and whether disease itself may show in them."""
 
     name: str
-    see: Callable[[Look], np.ndarray]
+    see: Callable[[ImageSummary], np.ndarray]
     disease_shows: bool = False
 
 
-def _border(look: Look) -> np.ndarray:
+def _border(summary: ImageSummary) -> np.ndarray:
     rim = np.ones((SQUARE, SQUARE), bool)
     rim[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
-    return look.square[rim]
+    return summary.square[rim]
 
 
-def _thumbnail(look: Look) -> np.ndarray:
-    return np.asarray(Image.fromarray(look.square).resize((8, 8), Image.Resampling.BOX)).ravel()
+def _thumbnail(summary: ImageSummary) -> np.ndarray:
+    return np.asarray(Image.fromarray(summary.square).resize((8, 8), Image.Resampling.BOX)).ravel()
 
 
 PROBES = (
-    Probe("file properties", lambda look: look.properties),
+    Probe("file properties", lambda summary: summary.properties),
     Probe("border", _border),
-    Probe("corners", lambda look: look.corners.ravel()),
-    Probe("histogram", lambda look: look.histogram, disease_shows=True),
+    Probe("corners", lambda summary: summary.corners.ravel()),
+    Probe("histogram", lambda summary: summary.histogram, disease_shows=True),
     Probe("thumbnail", _thumbnail, disease_shows=True),
 )
 
@@ -67,7 +67,7 @@ class Answer:
 
 
 def answers_of(
-    looks: Sequence[Look],
+    summaries: Sequence[ImageSummary],
     task: Task,
     y: np.ndarray,
     names: Sequence[str],
@@ -83,7 +83,7 @@ def answers_of(
 
     Parameters
     ----------
-    looks : n looks.
+    summaries : n summaries.
     task : what is learnt.
     y : its targets of each image, as :class:`featcache.data.tasks.Targets` holds them.
     names : of its classes, labels or number.
@@ -99,7 +99,7 @@ def answers_of(
     measure = MEASURES[task.kind]
     every = list(worth_asking(dict(columns)))
     seen = [
-        np.stack([np.asarray(probe.see(look), np.float32) for look in looks]) if asked else np.empty(0)
+        np.stack([np.asarray(probe.see(summary), np.float32) for summary in summaries]) if asked else np.empty(0)
         for probe in PROBES
     ]
     trees = _TREES if len(asked) == 1 else min(_TREES, _TREES_A_LABEL)

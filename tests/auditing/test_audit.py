@@ -21,7 +21,7 @@ import featcache
 from featcache.data.synthetic import draw
 from featcache.errors import DataError, StoreError, UsageError
 from heads import audit, fit_head, open_bundle
-from heads.auditing.image_summary import look
+from heads.auditing.image_summary import summary_of
 from heads.auditing.near_duplicates import merged_groups, near_duplicates
 from heads.auditing.negatives import AGAINST, shared_shades
 from heads.auditing.sketches import Sketches, sketch
@@ -424,12 +424,12 @@ def test_crops_are_found_and_patients_told_apart():
         width, height = image.size
         crops.append(image.crop((width // 12, height // 14, width - width // 16, height - height // 10)))
     everything = images + crops
-    looks = looks_of(everything)
-    squares = np.stack([one.square for one in looks])
+    summaries = summaries_of(everything)
+    squares = np.stack([one.square for one in summaries])
     # In place of a backbone's features, which bring a crop near its original: coarse shades do it for these.
     features = np.stack([np.asarray(Image.fromarray(s).resize((8, 8), Image.Resampling.BOX)).ravel() for s in squares])
     features = np.concatenate([features[: len(images)], features[:10] + 0.5]).astype(np.float32)
-    pairs = near_duplicates(looks, sketches_of(looks), features)
+    pairs = near_duplicates(summaries, sketches_of(summaries), features)
     assert {(pair.a, pair.b) for pair in pairs} == {(k, len(images) + k) for k in range(10)}
 
 
@@ -499,21 +499,21 @@ def digits(count: int) -> list[Image.Image]:
     ]
 
 
-def sketches_of(looks) -> Sketches:
-    return Sketches(*(np.stack(parts) for parts in zip(*(sketch(one.square) for one in looks), strict=True)))
+def sketches_of(summaries) -> Sketches:
+    return Sketches(*(np.stack(parts) for parts in zip(*(sketch(one.square) for one in summaries), strict=True)))
 
 
-def inverted(looks) -> np.ndarray:
-    alike = shared_shades(sketches_of(looks).cells)
-    return np.zeros(len(looks), bool) if alike is None else alike < AGAINST
+def inverted(summaries) -> np.ndarray:
+    alike = shared_shades(sketches_of(summaries).cells)
+    return np.zeros(len(summaries), bool) if alike is None else alike < AGAINST
 
 
-def looks_of(pictures) -> list:
+def summaries_of(pictures) -> list:
     found = []
     for picture in pictures:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        found.append(look(buffer.getvalue()))
+        found.append(summary_of(buffer.getvalue()))
     return found
 
 
@@ -529,22 +529,22 @@ def looks_of(pictures) -> list:
     ids=["cells in the middle", "cells anywhere", "photographs", "digits", "bright and dark fields"],
 )
 def test_pictures_that_are_no_radiographs_are_not_called_inverted(pictures):
-    assert sum(inverted(looks_of(pictures()))) == 0
+    assert sum(inverted(summaries_of(pictures()))) == 0
 
 
 def test_negatives_among_radiographs_are_found(pool):
     turned = [
         Image.eval(image, lambda value: 255 - value) if i % 12 == 5 else image for i, image in enumerate(pool[:120])
     ]
-    assert np.flatnonzero(inverted(looks_of(turned))).tolist() == list(range(5, 120, 12))
-    assert not any(inverted(looks_of(pool[:6])))  # too few to tell
+    assert np.flatnonzero(inverted(summaries_of(turned))).tolist() == list(range(5, 120, 12))
+    assert not any(inverted(summaries_of(pool[:6])))  # too few to tell
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("part", ["xray4", "external", "nih", "hannover"])
 def test_negatives_among_real_radiographs_are_found(part, reference):
     paths = sorted(path for path in (reference / "data" / part).rglob("*") if path.suffix in (".png", ".jpg", ".jpeg"))
-    upright = sketches_of([look(path.read_bytes()) for path in paths]).cells
+    upright = sketches_of([summary_of(path.read_bytes()) for path in paths]).cells
 
     def called(cells: np.ndarray) -> np.ndarray:
         alike = shared_shades(cells)

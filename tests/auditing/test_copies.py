@@ -11,7 +11,7 @@ from PIL import Image
 
 from featcache.data.synthetic import draw
 from heads.auditing import near_duplicates as module
-from heads.auditing.image_summary import Look, look
+from heads.auditing.image_summary import ImageSummary, summary_of
 from heads.auditing.near_duplicates import near_duplicates
 from heads.auditing.nearest_rows import pairs_above, pairs_in_cells
 from heads.auditing.sketches import SYMMETRIES, Sketches, frequencies, invariants, sketch, turned
@@ -35,17 +35,17 @@ def drawn(number: int) -> Image.Image:
     return Image.fromarray(draw("normal", np.random.default_rng([9, number]))).crop((0, 0, 240, 256))
 
 
-def looked(images, kind: str = "JPEG") -> list[Look]:
-    looks = []
+def summarised(images, kind: str = "JPEG") -> list[ImageSummary]:
+    summaries = []
     for image in images:
         data = io.BytesIO()
         image.save(data, kind)
-        looks.append(look(data.getvalue()))
-    return looks
+        summaries.append(summary_of(data.getvalue()))
+    return summaries
 
 
-def sketches_of(looks: list[Look]) -> Sketches:
-    return Sketches(*(np.stack(parts) for parts in zip(*(sketch(one.square) for one in looks), strict=True)))
+def sketches_of(summaries: list[ImageSummary]) -> Sketches:
+    return Sketches(*(np.stack(parts) for parts in zip(*(sketch(one.square) for one in summaries), strict=True)))
 
 
 def by_pillow(image: Image.Image, how: str) -> Image.Image:
@@ -54,7 +54,7 @@ def by_pillow(image: Image.Image, how: str) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def mixed() -> tuple[list[Look], dict[tuple[int, int], str]]:
+def mixed() -> tuple[list[ImageSummary], dict[tuple[int, int], str]]:
     """Twenty radiographs, and one of each of eight more by each symmetry, smaller and encoded anew."""
     images = [drawn(number) for number in range(20)]
     pairs = {}
@@ -62,31 +62,31 @@ def mixed() -> tuple[list[Look], dict[tuple[int, int], str]]:
         pairs[number, len(images)] = how
         copy = by_pillow(drawn(number), how)
         images.append(copy.resize((copy.width * 3 // 4, copy.height * 3 // 4), Image.Resampling.LANCZOS))
-    return looked(images), pairs
+    return summarised(images), pairs
 
 
 def test_each_of_the_eight_symmetries_is_found_and_named(mixed):
-    looks, planted = mixed
-    found = near_duplicates(looks, sketches_of(looks))
+    summaries, planted = mixed
+    found = near_duplicates(summaries, sketches_of(summaries))
     assert {(pair.a, pair.b): pair.how for pair in found} == planted
 
 
 def test_the_same_pairs_within_cells(mixed, monkeypatch):
-    looks, planted = mixed
+    summaries, planted = mixed
     monkeypatch.setattr(module, "EXACT", 5)
-    found = near_duplicates(looks, sketches_of(looks))
+    found = near_duplicates(summaries, sketches_of(summaries))
     assert {(pair.a, pair.b): pair.how for pair in found} == planted
-    assert found == near_duplicates(looks, sketches_of(looks), seed=0)
-    across = near_duplicates(looks, sketches_of(looks), first=20)
+    assert found == near_duplicates(summaries, sketches_of(summaries), seed=0)
+    across = near_duplicates(summaries, sketches_of(summaries), first=20)
     assert {(pair.a, pair.b): pair.how for pair in across} == planted
-    assert not near_duplicates(looks, sketches_of(looks), first=24) or all(
-        pair.a < 24 <= pair.b for pair in near_duplicates(looks, sketches_of(looks), first=24)
+    assert not near_duplicates(summaries, sketches_of(summaries), first=24) or all(
+        pair.a < 24 <= pair.b for pair in near_duplicates(summaries, sketches_of(summaries), first=24)
     )
 
 
 @pytest.mark.parametrize("how", SYMMETRIES)
 def test_a_symmetry_is_the_same_in_pixels_and_frequencies(how):
-    square = looked([drawn(0)])[0].square
+    square = summarised([drawn(0)])[0].square
     assert (turned(square, how) == np.asarray(by_pillow(Image.fromarray(square), how))).all()
     plain, other = (sketch(picture)[0][None] for picture in (square, turned(square, how)))
     assert float((frequencies(plain, how) * frequencies(other)).sum()) > 0.999
@@ -121,8 +121,8 @@ def test_frames_of_one_film_do_not_multiply(exact, monkeypatch):
     frames = [
         Image.fromarray(np.clip(base + rng.integers(-2, 3, base.shape), 0, 255).astype(np.uint8)) for _ in range(80)
     ]
-    looks = looked([*frames, *(drawn(number) for number in range(10, 20))], "PNG")
-    pairs = near_duplicates(looks, sketches_of(looks))
+    summaries = summarised([*frames, *(drawn(number) for number in range(10, 20))], "PNG")
+    pairs = near_duplicates(summaries, sketches_of(summaries))
     assert all(pair.b < 80 for pair in pairs)
     assert len(pairs) < 700
     groups = module.merged_groups([str(number) for number in range(90)], [(pair.a, pair.b) for pair in pairs])
@@ -141,9 +141,9 @@ def test_pictures_of_hardly_any_detail_prove_nothing():
     from sklearn.datasets import load_digits
 
     pixels = [(image * 15.9).astype(np.uint8) for image in load_digits().images[:60]]
-    looks = looked([Image.fromarray(image).resize((64, 64)) for image in pixels], "PNG")
-    assert near_duplicates(looks, sketches_of(looks)) == []
-    again = [*looks, *looked([Image.fromarray(pixels[7]).resize((64, 64))], "BMP")]
+    summaries = summarised([Image.fromarray(image).resize((64, 64)) for image in pixels], "PNG")
+    assert near_duplicates(summaries, sketches_of(summaries)) == []
+    again = [*summaries, *summarised([Image.fromarray(pixels[7]).resize((64, 64))], "BMP")]
     assert [(pair.a, pair.b) for pair in near_duplicates(again, sketches_of(again))] == [(7, 60)]
 
 
@@ -156,6 +156,6 @@ def test_no_real_radiograph_is_taken_for_another_one_mirrored(reference):
     for number, how in enumerate(name for name in BY_PILLOW if name):
         planted[number, len(images)] = how
         images.append(by_pillow(images[number], how))
-    looks = looked(images)
-    found = near_duplicates(looks, sketches_of(looks))
+    summaries = summarised(images)
+    found = near_duplicates(summaries, sketches_of(summaries))
     assert {(pair.a, pair.b): pair.how for pair in found if pair.how} == planted

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from featcache.data.synthetic import draw
 from heads.auditing.burnt_in_text import letters
 from heads.auditing.fitness_measures import MEASURES, blur
-from heads.auditing.image_summary import look
+from heads.auditing.image_summary import summary_of
 from heads.auditing.sketches import sketch
 from heads.auditing.unfit_images import FAULTS, unfit
 
@@ -36,7 +36,7 @@ def photographs() -> tuple[Image.Image, ...]:
 def columns(image: Image.Image) -> tuple[np.ndarray, ...]:
     data = io.BytesIO()
     image.save(data, "PNG")
-    one = look(data.getvalue())
+    one = summary_of(data.getvalue())
     return one.properties, one.measured, sketch(one.square)[1]
 
 

@@ -3,7 +3,8 @@
     python tests/benchmarks/audit_at_scale.py --images 10000 --images 100000
 
 Pictures are drawn by code, blots on coarse shades, none like another. Of 100 of 10,000 a copy is planted, in ten ways
-in turn. Each size is audited by a process of its own; with ``--again`` twice, the second time with looks in the cache.
+in turn. Each size is audited by a process of its own; with ``--again`` twice, the second time with summaries in the
+cache.
 Pairs that were not planted count as false.
 """
 
@@ -136,13 +137,13 @@ def main() -> None:
                 looked = found["laps"].get("looking for copies", 0)
                 print(  # noqa: T201
                     f"{found['images']:,} images, {'second' if again else 'first'} audit: {found['seconds']:.0f} s "
-                    f"({looked:.0f} s of looks), {found['cpu']:.0f} s of processor time, "
+                    f"({looked:.0f} s of summaries), {found['cpu']:.0f} s of processor time, "
                     f"{found['peak'] / 1e6:,.0f} MB at the peak; {hits} of {count} copies, {false} other pairs; "
                     f"called unfit: { ({name: n for name, n in found['faults'].items() if n}) }"
                 )
-                on_disk = (place / "cache" / "looks.sqlite").stat().st_size / found["images"]
+                on_disk = (place / "cache" / "summaries.sqlite").stat().st_size / found["images"]
                 by_way = "; ".join(f"{name} {hits}/{count}" for name, (hits, count) in ways.items())
-                print(f"  {by_way}; looks of {on_disk / 1e3:.1f} KB an image", flush=True)  # noqa: T201
+                print(f"  {by_way}; summaries of {on_disk / 1e3:.1f} KB an image", flush=True)  # noqa: T201
         finally:
             shutil.rmtree(place)
 

@@ -23,7 +23,7 @@ from scipy.stats import beta
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from heads.auditing.fitness_measures import MEASURES
-from heads.auditing.image_summary import look
+from heads.auditing.image_summary import summary_of
 from heads.auditing.sketches import sketch
 from heads.auditing.unfit_images import FAULTS, unfit
 
@@ -196,9 +196,9 @@ class Seen:
 
 
 def seen(images: Iterable[Image.Image]) -> Seen:
-    """A look at each."""
-    looks = [look(encoded(image)) for image in images]
-    columns = [(one.properties, one.measured, sketch(one.square)[1]) for one in looks]
+    """The summary of each."""
+    summaries = [summary_of(encoded(image)) for image in images]
+    columns = [(one.properties, one.measured, sketch(one.square)[1]) for one in summaries]
     return Seen(*(np.stack(column) for column in zip(*columns, strict=True)))
 
 

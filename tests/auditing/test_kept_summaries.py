@@ -1,4 +1,4 @@
-"""Looks in the cache: read by the next audit, and taken anew where they are not what they were."""
+"""Summaries in the cache: read by the next audit, and taken anew where they are not what they were."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from featcache.data.dataset import open_dataset
 from featcache.errors import StoreError
 from featcache.store.store import Store
-from heads.auditing import audited_images, kept_looks
-from heads.auditing.audited_images import AuditedImages, look_at
-from heads.auditing.kept_looks import NAME, KeptLooks
+from heads.auditing import audited_images, kept_summaries
+from heads.auditing.audited_images import AuditedImages, summarise
+from heads.auditing.kept_summaries import NAME, KeptSummaries
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def data(tmp_path):
 def taken(monkeypatch):
     """How many images were decoded."""
     count = []
-    look = audited_images.look
-    monkeypatch.setattr(audited_images, "look", lambda data: count.append(1) or look(data))
+    summary_of = audited_images.summary_of
+    monkeypatch.setattr(audited_images, "summary_of", lambda data: count.append(1) or summary_of(data))
     return count
 
 
 def looked_at(data, cache) -> AuditedImages:
-    with KeptLooks(cache) as kept, Store(cache) as store:
-        images = look_at(store, kept, open_dataset(data), lambda what, done: None)
-        assert [look.whole.shape[1] for look in images.looks] == [128] * len(images.keys)
+    with KeptSummaries(cache) as kept, Store(cache) as store:
+        images = summarise(store, kept, open_dataset(data), lambda what, done: None)
+        assert [summary.whole.shape[1] for summary in images.summaries] == [128] * len(images.keys)
         return images
 
 
@@ -80,13 +80,13 @@ FORGED = {  # sealed anew, as whoever wrote the cache could do
 
 
 @pytest.mark.parametrize("how", [*HARMED, *FORGED])
-def test_a_look_that_is_none_is_taken_anew(how, data, tmp_path, taken):
+def test_a_summary_that_is_none_is_made_anew(how, data, tmp_path, taken):
     first = looked_at(data, tmp_path / "cache")
     with sqlite3.connect(tmp_path / "cache" / NAME) as db:
-        key, said = db.execute("SELECT key, said FROM looks").fetchone()
+        key, said = db.execute("SELECT key, said FROM summaries").fetchone()
         other = (HARMED | FORGED)[how](said)
         seal = hashlib.blake2b(key + other, digest_size=16).digest() if how in FORGED else None
-        db.execute("UPDATE looks SET said = ?, seal = coalesce(?, seal) WHERE key = ?", (other, seal, key))
+        db.execute("UPDATE summaries SET said = ?, seal = coalesce(?, seal) WHERE key = ?", (other, seal, key))
     db.close()
     assert same(first, looked_at(data, tmp_path / "cache"))
     assert len(taken) == 7
@@ -99,7 +99,7 @@ def test_another_file_in_its_place_is_made_anew(content, data, tmp_path, taken):
     place.unlink()
     if content == "another":
         with sqlite3.connect(place) as db:
-            db.execute("CREATE TABLE looks (key BLOB)")
+            db.execute("CREATE TABLE summaries (key BLOB)")
         db.close()
     else:
         place.write_bytes(content)
@@ -111,12 +111,12 @@ def test_another_file_in_its_place_is_made_anew(content, data, tmp_path, taken):
 def test_a_place_that_cannot_be_written_is_done_without(data, tmp_path, taken, caplog):
     (tmp_path / "cache" / NAME).mkdir(parents=True)
     looked_at(data, tmp_path / "cache")
-    assert "looks are kept for this audit alone" in caplog.text
+    assert "summaries are kept for this audit alone" in caplog.text
 
 
 def test_a_disk_without_room_is_named_before(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(kept_looks, "_SPARE", 10**18)
-    with pytest.raises(StoreError, match=r"looks at 6 images take .* GB; free some, or give --limit N"):
+    monkeypatch.setattr(kept_summaries, "_SPARE", 10**18)
+    with pytest.raises(StoreError, match=r"summaries at 6 images take .* GB; free some, or give --limit N"):
         looked_at(data, tmp_path / "cache")
 
 
