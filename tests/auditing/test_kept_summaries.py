@@ -116,7 +116,7 @@ def test_a_place_that_cannot_be_written_is_done_without(data, tmp_path, taken, c
 
 def test_a_disk_without_room_is_named_before(data, tmp_path, monkeypatch):
     monkeypatch.setattr(kept_summaries, "_SPARE", 10**18)
-    with pytest.raises(StoreError, match=r"summaries at 6 images take .* GB; free some, or give --limit N"):
+    with pytest.raises(StoreError, match=r"summaries of 6 images take .* GB; free some, or give --limit N"):
         looked_at(data, tmp_path / "cache")
 
 
