@@ -107,7 +107,7 @@ def test_a_read_only_cache_is_told_before_the_audit_works(tmp_path, images, cli)
 def test_the_work_is_not_begun_where_its_results_cannot_be_kept(tmp_path, images, monkeypatch):
     from heads.auditing.audit import audit
 
-    monkeypatch.setattr("heads.auditing.audited_images.take_looks", lambda *_: pytest.fail("it looked at images first"))
+    monkeypatch.setattr("heads.auditing.audit.summarise", lambda *_: pytest.fail("it looked at images first"))
     with pytest.raises(UsageError, match="/proc/x"):
         audit(images, cache=tmp_path / "cache", out="/proc/x")
     (tmp_path / "taken").mkdir()
