@@ -26,7 +26,8 @@ def vault_ls(cache: str, output: Output) -> None:
     from ..vault.notes import read_notes
     from ..vault.summary import sets_seen
 
-    rows, faults = sets_seen(cache), list(read_notes(cache).faults)
+    chain = read_notes(cache)
+    rows, faults = sets_seen(chain), list(chain.faults)
     lines = [f"{'images':<14}{'':>8}{'looks':>7}{'models':>8}   {'first':<12}{'last':<12}task"] if rows else []
     for row in rows:
         days = f"{row['first'][:10]:<12}{row['last'][:10]:<12}"

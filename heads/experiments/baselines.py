@@ -144,9 +144,8 @@ def baselines(
     )
     learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, final=final)
     features, test, sealed = learnt_from.features, learnt_from.parts.test, learnt_from.sealed
-    for option, count in (("--repeats", repeats), ("--seeds", seeds)):
-        if count > 1:
-            require_shown(cache, features, sealed, option, option == "--repeats")
+    asked = {"dividing": {"--repeats": repeats > 1}, "showing": {"--seeds": seeds > 1}}
+    require_shown(cache, features, sealed, **asked)
     train, folds = learnt_from.folds(cv, seed)
     repeated = planned(learnt_from, seeds, repeats, seed, in_memory=True)
     warnings = list(learnt_from.warnings)

@@ -223,14 +223,8 @@ def fit_head(
         final=final,
     )
     features = learnt_from.features
-    for option, wanted, divides in (
-        ("--cv", cv is not None, True),
-        ("--leave-out", leave_out is not None, True),
-        ("--repeats", repeats > 1, True),
-        ("--seeds", seeds > 1, False),
-    ):
-        if wanted:
-            require_shown(cache, features, learnt_from.sealed, option, divides)
+    dividing = {"--cv": cv is not None, "--leave-out": leave_out is not None, "--repeats": repeats > 1}
+    require_shown(cache, features, learnt_from.sealed, dividing=dividing, showing={"--seeds": seeds > 1})
     repeated = planned(learnt_from, seeds, repeats, seed, in_memory=False)
     views = Views(by, per_patient, prevalence)
     views.check(features)

@@ -224,9 +224,8 @@ def grid(
     )
     from_pixels = model == "own-cnn"
     learnt_from = training_data(request, audit=audit, seed=seed, watch=watch, from_pixels=from_pixels, final=final)
-    for option, count in (("--repeats", repeats), ("--seeds", seeds)):
-        if count > 1:
-            require_shown(cache, learnt_from.features, learnt_from.sealed, option, option == "--repeats")
+    several = {"dividing": {"--repeats": repeats > 1}, "showing": {"--seeds": seeds > 1}}
+    require_shown(cache, learnt_from.features, learnt_from.sealed, **several)
     if on_sample:
         features = learnt_from.features
         _log.warning(

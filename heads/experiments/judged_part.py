@@ -28,17 +28,31 @@ def sealed_part(
     return None if final else hidden(locked(cache, [features.keys[i] for i in parts.test]))
 
 
-def require_shown(cache: str | os.PathLike[str], features: Features, sealed: Any, option: str, divides: bool) -> None:
-    """Raise :class:`UsageError` where an option would show metrics of locked images, or, where it ``divides`` all
-    images anew, learn from them."""
-    if divides:
+def require_shown(
+    cache: str | os.PathLike[str],
+    features: Features,
+    sealed: Any,
+    *,
+    dividing: Mapping[str, bool],
+    showing: Mapping[str, bool],
+) -> None:
+    """Raise :class:`UsageError` where an option would show metrics of locked images, or learn from them.
+
+    Parameters
+    ----------
+    cache, features : whose locks, and the images.
+    sealed : as of :func:`sealed_part`.
+    dividing, showing : options that divide all images anew, and those that show metrics of the test part; whether each
+        was asked for.
+    """
+    for option in (name for name, asked in dividing.items() if asked):
         require_unlocked(
             cache,
             features.keys,
             f"{option} divides all images anew, so that these would be learnt from and judged by",
             f"Leave {option} out",
         )
-    elif sealed:
+    for option in (name for name, asked in showing.items() if asked and sealed):
         require_unlocked(
             cache,
             features.keys,

@@ -30,6 +30,7 @@ from ..evaluation.run_folder import (
 )
 from ..vault.locks import hidden, locked
 from ..vault.looks import Shown, look
+from ..vault.notes import read_notes
 from ..vault.proofs import proof_of_look
 from .bundle_features import bundle_features, known_images
 from .map_overlay import map_to_draw_on, write_overlay
@@ -155,7 +156,9 @@ def evaluate_bundle(
     views = Views(by, per_patient, prevalence)
     views.check(features)
     own = opened.about["look"]
-    of_model = None if own is None else proof_of_look(cache, own, "its own test part").said  # before this look is noted
+    of_model = None  # as the notes are before this look
+    if own is not None:
+        of_model = proof_of_look(read_notes(cache), own, "its own test part").said
     sealed = None if final else hidden(locked(cache, features.keys))
     if sealed is not None and on_map is not None:
         raise UsageError(f"{sealed['reason']}; --on-map would show them, so leave it out")

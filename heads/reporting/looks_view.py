@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..vault.notes import read_notes
 from .run_reader import Collected, Run
 from .vault_check import proof_of_run
 
@@ -21,9 +22,9 @@ def looks_view(collected: Collected, cache: str | os.PathLike[str]) -> dict[str,
     that the notes of the cache do not have; ``hidden``, of each run without test metrics ``run reason``.
     """
     runs = [*collected.runs, *collected.evaluations]
-    rows = []
+    notes, rows = read_notes(cache), []
     for run in runs:
-        found = proof_of_run(cache, run.about, run.folder.name)
+        found = proof_of_run(notes, run.about, run.folder.name)
         if found is not None:
             rows.append({"run": run.folder.name, "found": found.found, "state": found.state, "said": found.said})
     missing = [row["said"] for row in rows if row["state"] in ("changed", "unnoted")]

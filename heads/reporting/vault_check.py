@@ -15,7 +15,7 @@ from featcache.system import schema
 from ..bundles.integrity import ABOUT, proven
 from ..vault.locks import Hidden
 from ..vault.looks import Look
-from ..vault.notes import read_notes
+from ..vault.notes import Notes, read_notes
 from ..vault.proofs import Proof, proof_of_lock, proof_of_look
 
 
@@ -49,7 +49,7 @@ def verify_looks(
     notes = read_notes(cache)
     rows, without = [], 0
     for folder in _folders(places):
-        found = _proof(cache, folder)
+        found = _proof(notes, folder)
         if found is None:
             without += 1
         else:
@@ -63,26 +63,26 @@ def verify_looks(
     }
 
 
-def proof_of_run(cache: str | os.PathLike[str], about: Any, name: str) -> Proof | None:
-    """What the notes say of a run whose ``run.json`` was read; None where it says nothing of looks."""
+def proof_of_run(notes: Notes, about: Any, name: str) -> Proof | None:
+    """What the notes of a cache say of a run whose ``run.json`` was read; None where it says nothing of looks."""
     if about.get("look"):
-        return proof_of_look(cache, about["look"], f"run {name}")
+        return proof_of_look(notes, about["look"], f"run {name}")
     if about.get("hidden"):
-        return proof_of_lock(cache, about["hidden"], f"run {name}")
+        return proof_of_lock(notes, about["hidden"], f"run {name}")
     return None
 
 
-def _proof(cache: str | os.PathLike[str], folder: Path) -> Proof | None:
+def _proof(notes: Notes, folder: Path) -> Proof | None:
     if (folder / ABOUT).is_file():
         about = proven(folder)
-        return None if about["look"] is None else proof_of_look(cache, about["look"], f"bundle {folder}")
+        return None if about["look"] is None else proof_of_look(notes, about["look"], f"bundle {folder}")
     path, advice = folder / "run.json", "Remove the folder, or make the run anew"
     try:
         text = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     return proof_of_run(
-        cache, schema.read(text, Seen, f"{path}: not a run's description", advice, DataError), folder.name
+        notes, schema.read(text, Seen, f"{path}: not a run's description", advice, DataError), folder.name
     )
 
 

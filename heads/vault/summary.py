@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from .notes import read_notes
+from .notes import Notes
 
 
-def sets_seen(cache: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def sets_seen(notes: Notes) -> list[dict[str, Any]]:
     """Each set of images that was looked at or locked, in the order of its first note.
 
     Returns
@@ -18,7 +17,7 @@ def sets_seen(cache: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     answers: dict[str, set[str]] = {}
-    for note in read_notes(cache).every:
+    for note in notes.every:
         row = found.setdefault(
             note["set"],
             {
