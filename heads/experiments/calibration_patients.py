@@ -8,13 +8,10 @@ each patient is judged by a model of the same settings that learnt from the othe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold
 
 from featcache.data.tasks import Kind
@@ -29,9 +26,9 @@ from ..evaluation.label_decision import two_columns
 from ..evaluation.splits import Fold, merged
 from ..evaluation.task_metrics import TASK_METRICS, Threshold
 from ..search.streaming_pca import sampled
-from ..training.checked_rows import rows_of
 from .baseline_models import Baseline
-from .baseline_search import ModelRows, Searched, fit_groups
+from .baseline_search import ModelRows, Searched
+from .held_out import outputs_of_folds
 
 _FOLDS = 10  # of patients, by whose others probabilities are mended
 
@@ -113,31 +110,6 @@ def _labels_again(y: np.ndarray, outputs: np.ndarray, calibration: Any) -> Any:
 
 
 _REFITTED: dict[str, Any] = {"classes": _classes_again, "labels": _labels_again}
-
-
-def outputs_of_folds(
-    model: Any, X: Any, y: np.ndarray, groups: np.ndarray, folds: Sequence[Fold], kind: Kind
-) -> np.ndarray:
-    """What a model's copies give the rows of each fold that they did not learn from.
-
-    Parameters
-    ----------
-    model : estimator
-        With the settings that it has in the end; copies of it are fitted.
-    X, y, groups : the rows that the folds are of.
-    folds : sequence of (learnt from, held out)
-        Every row is held out once.
-    kind : of the task.
-    """
-    given: list[np.ndarray] = []
-    for learnt, held in folds:
-        copy = clone(model)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            copy.fit(rows_of(X, learnt), y[learnt], **fit_groups(copy, groups[learnt]))
-        given.append(TASK_METRICS[kind].outputs(copy, rows_of(X, held)))
-    order = np.argsort(np.concatenate([held for _, held in folds]))
-    return np.concatenate(given)[order]
 
 
 def scores_of_baseline(

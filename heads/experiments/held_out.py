@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
+from featcache.data.tasks import Kind
 from featcache.errors import DataError, UsageError
 from featcache.features.labelled_features import Features
 
@@ -16,6 +19,7 @@ from ..evaluation.judgement import Views, judged
 from ..evaluation.splits import Fold, group_folds, set_aside
 from ..evaluation.task_metrics import TASK_METRICS
 from ..training.checked_rows import rows_of
+from .baseline_search import fit_groups
 
 _log = logging.getLogger(__name__)
 _MOST_SITES = 50
@@ -137,6 +141,31 @@ def _outputs(estimator: Any, features: Features, folds: Sequence[Fold], seed: in
         outputs[held] = given
     assert outputs is not None
     return outputs
+
+
+def outputs_of_folds(
+    model: Any, X: Any, y: np.ndarray, groups: np.ndarray, folds: Sequence[Fold], kind: Kind
+) -> np.ndarray:
+    """What a model's copies give the rows of each fold that they did not learn from.
+
+    Parameters
+    ----------
+    model : estimator
+        With the settings that it has in the end; copies of it are fitted, and warn of no limit that they reach.
+    X, y, groups : the rows that the folds are of.
+    folds : sequence of (learnt from, held out)
+        Every row is held out once.
+    kind : of the task.
+    """
+    given: list[np.ndarray] = []
+    for learnt, held in folds:
+        copy = clone(model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            copy.fit(rows_of(X, learnt), y[learnt], **fit_groups(copy, groups[learnt]))
+        given.append(np.asarray(TASK_METRICS[kind].outputs(copy, rows_of(X, held)), np.float64))
+    order = np.argsort(np.concatenate([held for _, held in folds]))
+    return np.concatenate(given)[order]
 
 
 def require_all(features: Features, rows: np.ndarray) -> None:

@@ -28,9 +28,10 @@ from ..evaluation.task_metrics import TASK_METRICS
 from ..search.search_cv import Progress
 from ..training.checked_rows import rows_of
 from .baseline_models import short_names
-from .calibration_patients import outputs_of_folds, scores_of_rows
+from .calibration_patients import scores_of_rows
 from .divisions import check_counts
 from .head_models import HEADS
+from .held_out import outputs_of_folds
 from .judged_part import look_at_test, require_shown
 from .reference import BEST
 from .search_plan import PRESET, SAMPLE_GRID, SearchPlan, Values, check_method, plan_search

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 
 from featcache.data.tasks import Task
 from featcache.errors import UsageError
@@ -19,12 +16,11 @@ from featcache.features.labelled_features import Features
 
 from ..evaluation.judgement import judged
 from ..evaluation.splits import Fold, group_folds, merged
-from ..evaluation.task_metrics import TASK_METRICS
 from ..search.streaming_pca import MOST_ROWS, sampled
 from .baseline_models import TABLES, Baseline, short_names
-from .baseline_search import ModelRows, fit_groups, search
+from .baseline_search import ModelRows, search
 from .head_models import head_model
-from .held_out import cross_validated, require_all
+from .held_out import cross_validated, outputs_of_folds, require_all
 from .search_scores import SCORES
 
 _log = logging.getLogger(__name__)
@@ -133,16 +129,14 @@ def _of_baseline(
         rows, inner = sampled(merged(features.strata, np.arange(len(y)), 2), folds, seed)
     scoring, unfitted = SCORES[kind].scoring, seen.unfitted(baseline, seed)
     searched = search(unfitted, baseline.grid, X[rows], y[rows], inner, scoring, groups[rows])
-    model = searched.search.best_estimator_
-    outputs: np.ndarray | None = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for learnt, held in folds:
-            if baseline.quadratic and len(learnt) > MOST_ROWS:
-                learnt = learnt[sampled(merged(features.strata[learnt], np.arange(len(learnt)), 2), [], seed)[0]]
-            fitted = clone(model).fit(X[learnt], y[learnt], **fit_groups(model, groups[learnt]))
-            given = TASK_METRICS[kind].outputs(fitted, X[held])
-            outputs = np.empty((len(y), given.shape[1])) if outputs is None else outputs
-            outputs[held] = given
-    assert outputs is not None
+    if baseline.quadratic:
+        folds = [(_some(features, learnt, seed), held) for learnt, held in folds]
+    outputs = outputs_of_folds(searched.search.best_estimator_, X, y, groups, folds, kind)
     return outputs, short_names(searched.best_params)
+
+
+def _some(features: Features, rows: np.ndarray, seed: int) -> np.ndarray:
+    """As many rows as a model is given whose cost grows with their square."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return rows[sampled(merged(features.strata[rows], np.arange(len(rows)), 2), [], seed)[0]]

@@ -24,7 +24,8 @@ from heads.evaluation.splits import group_folds
 from heads.evaluation.task_metrics import TASK_METRICS
 from heads.experiments.baseline_models import TABLES
 from heads.experiments.baseline_search import search
-from heads.experiments.calibration_patients import mended_by_others, outputs_of_folds
+from heads.experiments.calibration_patients import mended_by_others
+from heads.experiments.held_out import outputs_of_folds
 from heads.experiments.search_scores import SCORES
 from heads.training.dense_head_classifier import DenseHeadClassifier
 

@@ -28,9 +28,10 @@ from heads.evaluation.splits import partition, training_folds
 from heads.evaluation.task_metrics import TASK_METRICS
 from heads.experiments.baseline_models import TABLES
 from heads.experiments.baseline_search import search
-from heads.experiments.calibration_patients import outputs_of_folds, scores_of_rows, scores_of_validation
+from heads.experiments.calibration_patients import scores_of_rows, scores_of_validation
 from heads.experiments.divisions import derived_seed, divisions
 from heads.experiments.head_models import head_model
+from heads.experiments.held_out import outputs_of_folds
 from heads.experiments.search_scores import SCORES
 
 SCORE_NAMES = ("LAC", "APS", "RAPS", "LAC by class")

@@ -25,7 +25,8 @@ from heads.evaluation.held_out_scores import (
     read_scores,
 )
 from heads.evaluation.intervals import share_interval
-from heads.experiments.calibration_patients import mended_by_others, outputs_of_folds
+from heads.experiments.calibration_patients import mended_by_others
+from heads.experiments.held_out import outputs_of_folds
 
 CASES = json.loads((GOLDEN / "conformal.json").read_text())["cases"]
 
