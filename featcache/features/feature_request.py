@@ -124,7 +124,7 @@ def choose_feature_set(store: Store, request: FeatureRequest) -> str:
             found = (
                 "pixels alone have been extracted here; take them with --backbone pixels, or run"
                 if last
-                else ("no features have been extracted here yet; run")
+                else "no features have been extracted here yet; run"
             )
             raise DataError(f"{found}: python cli.py extract --backbone vgg16")
         backbone = str(extracted[-1])

@@ -1,4 +1,4 @@
-"""Letters that a machine wrote into a picture: bright, or dark, strokes of one height in a line."""
+"""Letters that a machine wrote into a picture: bright strokes of one height in a line."""
 
 from __future__ import annotations
 

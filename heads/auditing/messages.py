@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..evaluation.listing import first_few, with_and
 from .subject import words_for
 
 NOT_AUDITED = "not audited: run 'python cli.py audit' to learn whether metrics on these images can be trusted"
@@ -174,13 +175,8 @@ def _balance(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _few(names: Sequence[str], most: int = 5) -> str:
-    return with_and(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+    return with_and(names) if len(names) <= most else first_few(names, most)
 
 
 def _count(number: int, thing: str, rest: str) -> str:
     return f"{number} {thing}{'s' if number != 1 else ''} {rest}" if number else ""
-
-
-def with_and(parts: Sequence[str]) -> str:
-    """One or more things in words: ``a``, ``a and b``, ``a, b and c``."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .sketches import normalised
+
 _SHARED = 0.5  # correlation with what the set shares, of half of its images at least
 AGAINST = -0.3  # the same, of a negative at most
 _MOST_AGAINST = 0.25  # of a set; where more are, nobody can say which are the negatives
@@ -44,7 +46,4 @@ def shared_shades(cells: np.ndarray) -> np.ndarray | None:
 def _shades(cells: np.ndarray) -> Iterator[np.ndarray]:
     """Rows about their mean and of unit length, block by block."""
     for start in range(0, len(cells), _BLOCK):
-        rows = cells[start : start + _BLOCK] / 16  # pixels of a cell
-        rows -= rows.mean(axis=1, keepdims=True)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-        yield rows
+        yield normalised(cells[start : start + _BLOCK] / 16)  # pixels of a cell

@@ -38,6 +38,8 @@ class Rule:
     limit : the figure from which it is a fault, or up to which.
     above : whether larger figures are worse.
     beside : where it also has to be unusual in its set, by how much at least; None where the figure alone decides.
+    unless : faults that explain the figure: images that have one of them are not named for this one. Their rules stand
+        before this one.
     """
 
     fault: str
@@ -46,15 +48,28 @@ class Rule:
     limit: float
     above: bool = True
     beside: float | None = None
+    unless: tuple[str, ...] = ("blank",)
 
 
 RULES = (
     Rule(
-        "tiny", "its shorter side has {:.0f} pixels", lambda of: np.minimum(of["width"], of["height"]), 64, above=False
+        "tiny",
+        "its shorter side has {:.0f} pixels",
+        lambda of: np.minimum(of["width"], of["height"]),
+        64,
+        above=False,
+        unless=(),
     ),
-    Rule("blank", "its greys deviate by {:.1f} levels", lambda of: of["deviation"], 2, above=False),
+    Rule("blank", "its greys deviate by {:.1f} levels", lambda of: of["deviation"], 2, above=False, unless=()),
     Rule("low contrast", "its greys span {:.0f} levels", lambda of: of["spread"], 40, above=False),
-    Rule("blurred", "it changes little when blurred again: {:.2f} of 1", lambda of: of["blur"], 0.5, beside=0.1),
+    Rule(
+        "blurred",
+        "it changes little when blurred again: {:.2f} of 1",
+        lambda of: of["blur"],
+        0.5,
+        beside=0.1,
+        unless=("blank", "tiny"),  # what is blown up is smooth
+    ),
     Rule("overexposed", "{:.0%} of its pixels are white", lambda of: of["white"], 0.2, beside=0.15),
     Rule("underexposed", "{:.0%} of its pixels are black", lambda of: of["black"], 0.5, beside=0.2),
     Rule(
@@ -87,16 +102,15 @@ def unfit(
     ``path fault value limit said`` of each image and fault, by fault; ``limit`` is what the value is beyond.
     """
     of = dict(zip((*PROPERTIES, *MEASURES), (*properties.T, *measured.T), strict=True))
-    blank, tiny = of["deviation"] < 2, np.minimum(of["width"], of["height"]) < 64
     found: list[_Found] = []
+    faulty: dict[str, np.ndarray] = {}
     for rule in RULES:
         values = rule.value(of)
         limit = rule.limit if rule.beside is None else _limit_beside(values, rule.limit, rule.beside)
         rows = values >= limit if rule.above else values < limit
-        if rule.fault not in ("tiny", "blank"):
-            rows &= ~blank
-        if rule.fault == "blurred":
-            rows &= ~tiny  # as all that is blown up
+        for other in rule.unless:
+            rows &= ~faulty[other]
+        faulty[rule.fault] = rows
         found += [
             (rule.fault, row, float(values[row]), limit, rule.said.format(values[row]))
             for row in np.flatnonzero(rows).tolist()

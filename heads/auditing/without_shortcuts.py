@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.held_out_ridge import held_out_labels, whole_group_folds
+from ..evaluation.listing import with_and
 from ..evaluation.overlap_weights import Overlap, kish, overlap
 from ..evaluation.weighed_recall import weighed_recall
-from .messages import with_and
 
 _LEAST_PATIENTS = 10  # of each class, that those alike are worth; of fewer nothing is said
 _NEARLY_ALL = 0.9  # of the way from chance to certainty: what the probes then get wrong may be noise of their own

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from ..evaluation.listing import with_and
 from .formatting import kind_of
 
 _ANSWERS = ("yes", "no", "cannot say")
@@ -16,7 +17,7 @@ def set_lines(row: Mapping[str, Any], promise: Mapping[str, Any] | None) -> list
     if promise is None:
         return []
     if "set" in row:
-        said = _or(row["set"])
+        said = with_and(row["set"], "or")
     elif "interval" in row:
         said = " to ".join(f"{end:.6g}" for end in row["interval"])
     else:
@@ -24,10 +25,6 @@ def set_lines(row: Mapping[str, Any], promise: Mapping[str, Any] | None) -> list
         said = "; ".join(f"{answer}: {', '.join(names)}" for answer, names in of.items() if names)
     broken = "  (not promised: unlike training)" if row["unlike_training"] else ""
     return [f"  {promise['coverage']:.0%}: {said}{broken}"]
-
-
-def _or(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def promise_lines(promise: Mapping[str, Any] | None) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from featcache.extraction.extract_paths import ExtractResult
 
-from ..auditing.messages import with_and
 from ..evaluation.elimination import Standing
+from ..evaluation.listing import with_and
 from .scouted_images import ScoutedImages
 
 BEST, RUNNING = "best", "in the running"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ..evaluation.listing import first_few
 from ..vault.notes import read_notes
 from .run_reader import Collected, Run
 from .vault_check import proof_of_run
@@ -30,10 +31,9 @@ def looks_view(collected: Collected, cache: str | os.PathLike[str]) -> dict[str,
     missing = [row["said"] for row in rows if row["state"] in ("changed", "unnoted")]
     elsewhere = [str(row["run"]) for row in rows if row["state"] == "elsewhere"]
     if elsewhere:
-        more = f" and {len(elsewhere) - _NAMED} more" if len(elsewhere) > _NAMED else ""
         were = "these looks; they were" if len(elsewhere) > 1 else "this look; it was"
         missing.append(
-            f"{', '.join(elsewhere[:_NAMED])}{more}: this cache has no notes of {were} made with another cache, or its "
+            f"{first_few(elsewhere, _NAMED)}: this cache has no notes of {were} made with another cache, or its "
             "notes were removed since"
         )
     return {"rows": rows, "missing": missing, "hidden": hidden_runs(runs)}

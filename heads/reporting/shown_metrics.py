@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..evaluation.listing import first_few
 from ..evaluation.task_metrics import TASK_METRICS
 
 _FAR = 4
@@ -115,8 +116,7 @@ def score_title(name: str) -> str:
 def title_of(kind: str, names: Sequence[str]) -> str:
     """What a table about these classes, labels or this number is called."""
     if kind == "labels" and len(names) > 1:
-        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        return f"{len(names)} labels: {listed}"
+        return f"{len(names)} labels: {first_few(names, 4)}"
     return " / ".join(names)
 
 

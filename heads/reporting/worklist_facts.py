@@ -20,6 +20,7 @@ from featcache.errors import DataError, FeatcacheError
 from featcache.store.last_extract import LastExtract
 from featcache.system.user_paths import expanded
 
+from ..evaluation.listing import first_few
 from .run_reader import Collected, Place, Run
 from .worklist_answers import COUNTED, Cells, Counted
 from .worklist_rows import NOT_KNOWN, Stake
@@ -248,6 +249,4 @@ def _test_of(run: Run) -> Mapping[str, Any]:
 
 def some(facts: Facts, paths: Iterable[str], most: int = 3) -> str:
     """A few of the images by name, and how many more there are."""
-    names = [Path(filesystems.name_of(path)).name for path in paths]
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return first_few([Path(filesystems.name_of(path)).name for path in paths], most)

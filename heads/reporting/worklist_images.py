@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..evaluation.listing import first_few
 from .worklist_facts import Facts, some
 from .worklist_rows import LEAVE_OUT, NOT_KNOWN, RELABEL, Choice, Stake, WorklistRow
 
@@ -201,7 +202,6 @@ def torn_groups(facts: Facts) -> list[WorklistRow] | None:
         Choice(f"Leave out {_count(learnt, 'image')} learnt from", LEAVE_OUT, learnt),
         Choice(f"Leave out {_count(tested, 'test image')}", LEAVE_OUT, tested),
     )
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     are = "patients or other groups have" if len(names) > 1 else "patient or other group has"
     return [
         WorklistRow(
@@ -209,7 +209,7 @@ def torn_groups(facts: Facts) -> list[WorklistRow] | None:
             source="torn patients",
             kind="Patients in several parts",
             stake=facts.excess(tested) if tested else Stake(None, "not known"),
-            reason=f"{len(names)} {are} images in test and among those that are learnt from: {shown}.",
+            reason=f"{len(names)} {are} images in test and among those that are learnt from: {first_few(names, 3)}.",
             to_do="Leave their images out of training, or use the audit's manifest.csv, whose splits tear none apart.",
             images=tested + learnt,
             choices=tuple(choice for choice in offered if choice.images),

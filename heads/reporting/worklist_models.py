@@ -6,7 +6,7 @@ import contextlib
 
 from featcache.errors import FeatcacheError
 
-from ..auditing.messages import with_and
+from ..evaluation.listing import with_and
 from ..evaluation.metric_titles import TITLES
 from ..evaluation.subgroups import subgroups
 from .worklist_facts import Facts, influence_of, influence_points, some
